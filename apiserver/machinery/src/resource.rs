@@ -1,0 +1,144 @@
+//! Groups, versions, kinds and resources: the rows that routing, discovery and storage are built from.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// A resource as paths name it: `/apis/{group}/{version}/.../{resource}`; the core group is the empty text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupVersionResource {
+    /// The API group; empty for core.
+    pub group: Cow<'static, str>,
+    /// The version.
+    pub version: Cow<'static, str>,
+    /// The plural name.
+    pub resource: Cow<'static, str>,
+}
+
+impl GroupVersionResource {
+    /// A constant row.
+    #[must_use]
+    pub const fn of(group: &'static str, version: &'static str, resource: &'static str) -> Self {
+        Self { group: Cow::Borrowed(group), version: Cow::Borrowed(version), resource: Cow::Borrowed(resource) }
+    }
+
+    /// The store's collection for objects of this resource, whatever version they are read in: `pods`,
+    /// `deployments.apps`. Also what error messages call it.
+    #[must_use]
+    pub fn collection(&self) -> Cow<'_, str> {
+        if self.group.is_empty() {
+            Cow::Borrowed(&self.resource)
+        } else {
+            Cow::Owned(format!("{}.{}", self.resource, self.group))
+        }
+    }
+
+    /// `v1` or `apps/v1`: what `apiVersion` says.
+    #[must_use]
+    pub fn api_version(&self) -> Cow<'_, str> {
+        if self.group.is_empty() {
+            Cow::Borrowed(&self.version)
+        } else {
+            Cow::Owned(format!("{}/{}", self.group, self.version))
+        }
+    }
+}
+
+impl fmt::Display for GroupVersionResource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.api_version(), self.resource)
+    }
+}
+
+/// One resource of the API: a row of the table that routing, discovery and the registry are built from.
+#[derive(Clone, Debug)]
+pub struct Resource {
+    /// Its path.
+    pub gvr: GroupVersionResource,
+    /// What `kind` says (`Pod`).
+    pub kind: Cow<'static, str>,
+    /// The singular name.
+    pub singular: Cow<'static, str>,
+    /// Whether its objects live in namespaces.
+    pub namespaced: bool,
+    /// The verbs it serves, as discovery lists them.
+    pub verbs: Cow<'static, [Cow<'static, str>]>,
+    /// kubectl's short names.
+    pub short_names: Cow<'static, [Cow<'static, str>]>,
+    /// kubectl's categories.
+    pub categories: Cow<'static, [Cow<'static, str>]>,
+    /// What hangs below an object.
+    pub subresources: Cow<'static, [Subresource]>,
+}
+
+/// A subresource: `status`, `scale`, `binding` and so on.
+#[derive(Clone, Debug)]
+pub struct Subresource {
+    /// Its name in the path.
+    pub name: Cow<'static, str>,
+    /// The kind it takes and gives.
+    pub kind: Cow<'static, str>,
+    /// The group of that kind where it is not the resource's own (`autoscaling` for `scale`).
+    pub kind_group: Option<Cow<'static, str>>,
+    /// The version of that kind where it is not the resource's own.
+    pub kind_version: Option<Cow<'static, str>>,
+    /// The verbs it serves.
+    pub verbs: Cow<'static, [Cow<'static, str>]>,
+}
+
+impl Resource {
+    /// `apps/v1`, or `v1`.
+    #[must_use]
+    pub fn api_version(&self) -> Cow<'_, str> {
+        self.gvr.api_version()
+    }
+
+    /// The subresource of this name.
+    #[must_use]
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|s| s.name == name)
+    }
+}
+
+/// The resources that loops name most, as constants.
+pub mod gvr {
+    use super::GroupVersionResource as G;
+
+    /// Pods.
+    pub const PODS: G = G::of("", "v1", "pods");
+    /// Nodes.
+    pub const NODES: G = G::of("", "v1", "nodes");
+    /// Namespaces.
+    pub const NAMESPACES: G = G::of("", "v1", "namespaces");
+    /// ConfigMaps.
+    pub const CONFIG_MAPS: G = G::of("", "v1", "configmaps");
+    /// Secrets.
+    pub const SECRETS: G = G::of("", "v1", "secrets");
+    /// ServiceAccounts.
+    pub const SERVICE_ACCOUNTS: G = G::of("", "v1", "serviceaccounts");
+    /// Services.
+    pub const SERVICES: G = G::of("", "v1", "services");
+    /// Events of the core group.
+    pub const EVENTS: G = G::of("", "v1", "events");
+    /// Endpoints.
+    pub const ENDPOINTS: G = G::of("", "v1", "endpoints");
+    /// EndpointSlices.
+    pub const ENDPOINT_SLICES: G = G::of("discovery.k8s.io", "v1", "endpointslices");
+    /// Leases.
+    pub const LEASES: G = G::of("coordination.k8s.io", "v1", "leases");
+    /// Deployments.
+    pub const DEPLOYMENTS: G = G::of("apps", "v1", "deployments");
+    /// ReplicaSets.
+    pub const REPLICA_SETS: G = G::of("apps", "v1", "replicasets");
+    /// Roles.
+    pub const ROLES: G = G::of("rbac.authorization.k8s.io", "v1", "roles");
+    /// RoleBindings.
+    pub const ROLE_BINDINGS: G = G::of("rbac.authorization.k8s.io", "v1", "rolebindings");
+    /// ClusterRoles.
+    pub const CLUSTER_ROLES: G = G::of("rbac.authorization.k8s.io", "v1", "clusterroles");
+    /// ClusterRoleBindings.
+    pub const CLUSTER_ROLE_BINDINGS: G = G::of("rbac.authorization.k8s.io", "v1", "clusterrolebindings");
+    /// PodDisruptionBudgets.
+    pub const POD_DISRUPTION_BUDGETS: G = G::of("policy", "v1", "poddisruptionbudgets");
+    /// PriorityClasses.
+    pub const PRIORITY_CLASSES: G = G::of("scheduling.k8s.io", "v1", "priorityclasses");
+}

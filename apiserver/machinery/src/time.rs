@@ -1,0 +1,1 @@
+//! Times as the API writes them.

@@ -1,0 +1,2 @@
+//! gantry-perf
+fn main() {}
