@@ -1,1 +1,3 @@
-//! gantry-apiserver
+//! The API server: what touches the wire ([`http`]), what stands before it ([`gate`]), and the resources ([`registry`]).
+
+pub mod registry;

@@ -1,0 +1,4 @@
+//! `ResourceApi` in process, and the table of resources.
+
+pub mod kinds;
+pub mod strategy;

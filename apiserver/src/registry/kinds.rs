@@ -1,0 +1,1 @@
+//! One file per kind: its strategy and nothing else.

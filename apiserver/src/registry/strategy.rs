@@ -1,0 +1,111 @@
+//! What is particular about one kind, as one trait; the verbs are the same for all of them.
+//!
+//! Called by the verbs in this order. Create: `prepare_for_create`, `default`, (admission), `validate`. Update, patch:
+//! `default` on the new state, `prepare_for_update` (restores from `old` what the caller may not change), (admission),
+//! `validate_update`. All of it works on a [`Value`] that the codec has already checked against the schema.
+
+use std::time::Duration;
+
+use compact_str::CompactString;
+use gantry_machinery::resource::Resource;
+use gantry_machinery::schema::Message;
+use gantry_machinery::status::FieldError;
+use gantry_machinery::value::Value;
+
+/// The strategy of one kind. Stateless: everything it needs is in its arguments.
+pub trait Strategy: Send + Sync + 'static {
+    /// The resource's row.
+    fn resource(&self) -> &'static Resource;
+
+    /// The kind's fields.
+    fn message(&self) -> &'static Message;
+
+    /// How names are checked: gives what is wrong with `name`, in upstream's words. `prefix`: it is a `generateName`.
+    fn name_errors(&self, name: &str, prefix: bool) -> Vec<String>;
+
+    /// Drops what a creator may not set (status) and sets what the server sets (initial phase, generation).
+    fn prepare_for_create(&self, object: &mut Value);
+
+    /// Fills in the version's defaults. Idempotent.
+    fn default(&self, object: &mut Value);
+
+    /// Everything wrong with a new object but its metadata, which the verbs check for every kind.
+    fn validate(&self, object: &Value) -> Vec<FieldError>;
+
+    /// Makes an update whole: restores from `old` what this endpoint may not change. `subresource` is empty for the
+    /// object itself; `status` keeps all but status.
+    fn prepare_for_update(&self, new: &mut Value, old: &Value, subresource: &str);
+
+    /// Everything wrong with an update, the rules of `validate` included where upstream applies them.
+    fn validate_update(&self, new: &Value, old: &Value, subresource: &str) -> Vec<FieldError>;
+
+    /// Advice for the caller about what it sent (deprecated fields and the like), sent as `Warning` headers.
+    fn warnings(&self, _new: &Value, _old: Option<&Value>) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether the desired state differs, so that `metadata.generation` grows; kinds without generation say `false`
+    /// and never have one.
+    fn generation_changed(&self, new: &Value, old: &Value) -> bool {
+        new.get("spec") != old.get("spec")
+    }
+
+    /// Whether objects of this kind carry `metadata.generation` at all.
+    fn has_generation(&self) -> bool {
+        self.resource().subresource("status").is_some()
+    }
+
+    /// The fields that field selectors may name, besides `metadata.name` and `metadata.namespace`.
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The values of the selectable fields; empty values may be left out.
+    fn fields(&self, _object: &Value) -> Vec<(&'static str, CompactString)> {
+        Vec::new()
+    }
+
+    /// The columns of the kind's Table, in order.
+    fn columns(&self) -> &'static [Column] {
+        &[
+            Column { name: "Name", format: "name", kind: "string", wide: false },
+            Column { name: "Created At", format: "", kind: "date", wide: false },
+        ]
+    }
+
+    /// One row of the Table: a cell per column. `now` for ages, Unix seconds.
+    fn row(&self, object: &Value, now: i64) -> Vec<Value>;
+
+    /// Seconds between the request to delete and the end, for kinds that end gracefully (pods); `None` deletes at once.
+    fn grace_period(&self, _object: &Value, _asked: Option<i64>) -> Option<i64> {
+        None
+    }
+
+    /// Whether PUT of a name that does not exist creates it.
+    fn create_on_update(&self) -> bool {
+        false
+    }
+
+    /// Whether an update without a resourceVersion is taken as one against the latest.
+    fn unconditional_update(&self) -> bool {
+        true
+    }
+
+    /// How long an object lives without another write (Events).
+    fn ttl(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// A column of a Table (API concepts, "Receiving resources as Tables").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// The heading (`Ready`).
+    pub name: &'static str,
+    /// `name` for the name column, else empty.
+    pub format: &'static str,
+    /// `string`, `integer`, `date`.
+    pub kind: &'static str,
+    /// Shown only by `-o wide` (priority 1).
+    pub wide: bool,
+}
