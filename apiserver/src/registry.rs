@@ -11,6 +11,7 @@ pub mod request;
 pub mod strategy;
 pub mod table;
 pub mod token;
+pub mod validate;
 pub mod watch;
 
 use std::sync::{Arc, OnceLock};
