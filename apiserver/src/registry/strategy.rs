@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use compact_str::CompactString;
+pub use gantry_machinery::codec::table::Column;
 use gantry_machinery::resource::Resource;
 use gantry_machinery::schema::Message;
 use gantry_machinery::status::FieldError;
@@ -129,19 +130,6 @@ pub trait Strategy: Send + Sync + 'static {
     fn ttl(&self) -> Option<Duration> {
         None
     }
-}
-
-/// A column of a Table (API concepts, "Receiving resources as Tables").
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Column {
-    /// The heading (`Ready`).
-    pub name: &'static str,
-    /// `name` for the name column, else empty.
-    pub format: &'static str,
-    /// `string`, `integer`, `date`.
-    pub kind: &'static str,
-    /// Shown only by `-o wide` (priority 1).
-    pub wide: bool,
 }
 
 impl Column {
