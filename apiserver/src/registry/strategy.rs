@@ -132,32 +132,6 @@ pub trait Strategy: Send + Sync + 'static {
     }
 }
 
-impl Column {
-    /// The column that names the object.
-    #[must_use]
-    pub const fn name() -> Self {
-        Self { name: "Name", format: "name", kind: "string", wide: false }
-    }
-
-    /// A column of texts.
-    #[must_use]
-    pub const fn string(name: &'static str) -> Self {
-        Self { name, format: "", kind: "string", wide: false }
-    }
-
-    /// A column of integers.
-    #[must_use]
-    pub const fn integer(name: &'static str) -> Self {
-        Self { name, format: "", kind: "integer", wide: false }
-    }
-
-    /// The same column, shown by `-o wide` only.
-    #[must_use]
-    pub const fn wide(self) -> Self {
-        Self { wide: true, ..self }
-    }
-}
-
 /// Restores the top-level `field` from `old`.
 pub(super) fn keep(new: &mut Value, old: &Value, field: &str) {
     match old.get(field) {

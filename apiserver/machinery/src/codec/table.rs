@@ -17,6 +17,32 @@ pub struct Column {
     pub wide: bool,
 }
 
+impl Column {
+    /// The column that names the object.
+    #[must_use]
+    pub const fn name() -> Self {
+        Self { name: "Name", format: "name", kind: "string", wide: false }
+    }
+
+    /// A column of texts.
+    #[must_use]
+    pub const fn string(name: &'static str) -> Self {
+        Self { name, format: "", kind: "string", wide: false }
+    }
+
+    /// A column of integers.
+    #[must_use]
+    pub const fn integer(name: &'static str) -> Self {
+        Self { name, format: "", kind: "integer", wide: false }
+    }
+
+    /// The same column, shown by `-o wide` only.
+    #[must_use]
+    pub const fn wide(self) -> Self {
+        Self { wide: true, ..self }
+    }
+}
+
 /// How much of each object a Table carries (`includeObject`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IncludeObject {
