@@ -191,8 +191,8 @@ impl Candidate {
     }
 
     async fn put(&mut self, lease: Lease) -> Result<(), LoopError> {
-        let leases = gvr::LEASES;
-        let target = Target::object(&leases, "kube-system", &self.config.name);
+        let leases = &gvr::LEASES;
+        let target = Target::object(leases, "kube-system", &self.config.name);
         let written = self.writer.update_typed(target, &lease).await?;
         self.held = Some(Lease::clone(&*typed::<Lease>(&written)?));
         Ok(())
