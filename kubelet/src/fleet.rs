@@ -114,7 +114,8 @@ impl Fleet {
         });
 
         let (sender, deltas) = mpsc::channel(DELTAS_MAX);
-        let mut source = Reflector::new(api.clone(), gvr::PODS, LabelSelector::default(), FieldSelector::default());
+        let mut source =
+            Reflector::new(api.clone(), gvr::PODS.clone(), LabelSelector::default(), FieldSelector::default());
         let ended = stop.clone();
         tasks.spawn(async move {
             let following = async { while sender.send(source.next().await).await.is_ok() {} };
@@ -462,8 +463,7 @@ impl Pods {
             let (api, key, options) = (self.api.clone(), pod.key.clone(), self.options.clone());
             self.writes.spawn(async move {
                 let patch = PatchBody { kind: PatchKind::Strategic, body: body.into() };
-                let pods = gvr::PODS;
-                let target = Target::object(&pods, key.namespace(), key.name()).sub("status");
+                let target = Target::object(&gvr::PODS, key.namespace(), key.name()).sub("status");
                 let result = api.patch(&target, patch, &options).await.map(|object| object.revision);
                 (id, Wrote::Status { hash, end: ended, result })
             });
@@ -541,10 +541,9 @@ async fn until(at: Option<Instant>) {
 
 /// The final delete: nothing of the pod runs any more.
 async fn delete(api: &dyn ResourceApi, key: &ObjectKey, uid: &str) -> Result<Option<Deleted>, Status> {
-    let pods = gvr::PODS;
     let options =
         DeleteOptions { grace_period_seconds: Some(0), uid: Some(uid.to_owned()), ..DeleteOptions::default() };
-    match api.delete(&Target::object(&pods, key.namespace(), key.name()), &options).await {
+    match api.delete(&Target::object(&gvr::PODS, key.namespace(), key.name()), &options).await {
         Ok(deleted) => Ok(Some(deleted)),
         Err(status) if matches!(status.code, 404 | 409) => Ok(None),
         Err(status) => Err(status),

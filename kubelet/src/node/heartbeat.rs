@@ -141,12 +141,13 @@ impl Heartbeats {
 
     /// The uid of the node's object, made or found.
     async fn try_register(&self, number: u32, name: &str) -> Result<String, Status> {
-        let nodes = gvr::NODES;
         let cidr = Block::new(number, self.nodes.pods).cidr();
         let node = describe::node(&self.nodes, number, &cidr, &self.runtime, self.clock.now());
-        let found = match self.api.create(&Target::object(&nodes, "", ""), node, &self.options).await {
+        let found = match self.api.create(&Target::object(&gvr::NODES, "", ""), node, &self.options).await {
             Ok(created) => created,
-            Err(status) if status.reason == "AlreadyExists" => self.api.get(&Target::object(&nodes, "", name)).await?,
+            Err(status) if status.reason == "AlreadyExists" => {
+                self.api.get(&Target::object(&gvr::NODES, "", name)).await?
+            }
             Err(status) => return Err(status),
         };
         let found =
@@ -180,8 +181,7 @@ impl Heartbeats {
     }
 
     async fn renew(&self, beat: &mut Beat) -> Result<(), Status> {
-        let leases = gvr::LEASES;
-        let target = Target::object(&leases, LEASES, &beat.name);
+        let target = Target::object(&gvr::LEASES, LEASES, &beat.name);
         if let Some(revision) = beat.lease {
             match self.api.update(&target, self.lease(beat, Some(revision)), &self.options).await {
                 Ok(written) => {
@@ -200,8 +200,7 @@ impl Heartbeats {
             }
             Err(status) if status.code == 404 => {
                 // Leases go with their Node; a kubelet does not bring a deleted Node back.
-                let nodes = gvr::NODES;
-                match self.api.get(&Target::object(&nodes, "", &beat.name)).await {
+                match self.api.get(&Target::object(&gvr::NODES, "", &beat.name)).await {
                     Err(status) if status.code == 404 => {
                         tracing::info!(node = beat.name, "the node was deleted; it falls silent");
                         beat.gone = true;
@@ -209,7 +208,7 @@ impl Heartbeats {
                     }
                     _ => {}
                 }
-                let target = Target::object(&leases, LEASES, "");
+                let target = Target::object(&gvr::LEASES, LEASES, "");
                 let lease = self.lease(beat, None);
                 beat.lease = Some(self.api.create(&target, lease, &self.options).await?.revision);
             }
@@ -243,9 +242,8 @@ impl Heartbeats {
     }
 
     async fn patch_status(&self, name: &str, patch: &Value) -> Result<(), Status> {
-        let nodes = gvr::NODES;
         let body = PatchBody { kind: PatchKind::Strategic, body: to_json(patch).into() };
-        let target = Target::object(&nodes, "", name).sub("status");
+        let target = Target::object(&gvr::NODES, "", name).sub("status");
         self.api.patch(&target, body, &self.options).await.map(drop)
     }
 }
