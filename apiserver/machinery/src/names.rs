@@ -14,9 +14,13 @@ pub const ANNOTATIONS_MAX: usize = 256 * 1024;
 const LABEL_RE: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const KEY_RE: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 
-/// What a text longer than `max` bytes is told.
+/// What a text longer than `max` bytes is told (upstream counts bytes and says characters, but for label keys and values).
 #[must_use]
 pub fn max_len_error(max: usize) -> String {
+    format!("must be no more than {max} characters")
+}
+
+fn max_bytes_error(max: usize) -> String {
     format!("must be no more than {max} bytes")
 }
 
@@ -103,14 +107,18 @@ pub fn dns_subdomain(text: &str) -> Vec<String> {
         errors.push(max_len_error(DNS_SUBDOMAIN_MAX));
     }
     if !subdomain_shape(text) {
-        errors.push(regex_error(
-            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must \
-             start and end with an alphanumeric character",
-            &format!("{LABEL_RE}(\\.{LABEL_RE})*"),
-            &["example.com"],
-        ));
+        errors.push(subdomain_shape_error());
     }
     errors
+}
+
+fn subdomain_shape_error() -> String {
+    regex_error(
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start \
+         and end with an alphanumeric character",
+        &format!("{LABEL_RE}(\\.{LABEL_RE})*"),
+        &["example.com"],
+    )
 }
 
 /// A DNS label by RFC 1035, which may not begin with a digit (services).
@@ -170,14 +178,19 @@ pub fn qualified_name(text: &str) -> Vec<String> {
             name
         }
         Some((prefix, name)) => {
-            errors.extend(dns_subdomain(prefix).into_iter().map(|e| format!("prefix part {e}")));
+            if prefix.len() > DNS_SUBDOMAIN_MAX {
+                errors.push(format!("prefix part {}", max_bytes_error(DNS_SUBDOMAIN_MAX)));
+            }
+            if !subdomain_shape(prefix) {
+                errors.push(format!("prefix part {}", subdomain_shape_error()));
+            }
             name
         }
     };
     if name.is_empty() {
         errors.push(format!("name part {}", empty_error()));
     } else if name.len() > DNS_LABEL_MAX {
-        errors.push(format!("name part {}", max_len_error(DNS_LABEL_MAX)));
+        errors.push(format!("name part {}", max_bytes_error(DNS_LABEL_MAX)));
     }
     if !key_shape(name) {
         errors.push(format!("name part {}", regex_error(WHAT, KEY_RE, EXAMPLES)));
@@ -190,7 +203,7 @@ pub fn qualified_name(text: &str) -> Vec<String> {
 pub fn label_value(text: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if text.len() > DNS_LABEL_MAX {
-        errors.push(max_len_error(DNS_LABEL_MAX));
+        errors.push(max_bytes_error(DNS_LABEL_MAX));
     }
     if !text.is_empty() && !key_shape(text) {
         errors.push(regex_error(
@@ -365,7 +378,7 @@ mod tests {
             ]
         );
         assert_eq!(dns_label("a.b"), ["must not contain dots"]);
-        assert_eq!(dns_subdomain(&"a".repeat(254)), ["must be no more than 253 bytes"]);
+        assert_eq!(dns_subdomain(&"a".repeat(254)), ["must be no more than 253 characters"]);
         assert_eq!(
             dns_subdomain("a..b"),
             [
