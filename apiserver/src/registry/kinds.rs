@@ -7,32 +7,19 @@ mod cells;
 mod field;
 
 pub mod config_map;
+pub mod endpoint_slice;
+pub mod endpoints;
+pub mod event;
+pub mod lease;
 pub mod namespace;
 pub mod node;
 pub mod pod;
 pub mod secret;
-pub mod service_account;
 pub mod service;
-pub mod endpoints;
-pub mod endpoint_slice;
-pub mod event;
-pub mod lease;
+pub mod service_account;
 
-pub mod workload;
 pub mod deployment;
-pub mod replica_set;
-pub mod daemon_set;
-pub mod stateful_set;
-pub mod replication_controller;
-pub mod controller_revision;
-pub mod job;
-pub mod cron_job;
-
-pub mod rbac;
-pub mod priority_class;
-pub mod pod_disruption_budget;
-pub mod resource_quota;
-pub mod limit_range;
+mod workload;
 
 use gantry_machinery::resource::Resource;
 use gantry_machinery::schema::Message;
@@ -57,3 +44,30 @@ macro_rules! row {
 }
 use row;
 
+/// Every built-in kind that is stored, in the order that discovery lists groups.
+#[must_use]
+pub fn all() -> Vec<&'static dyn Strategy> {
+    vec![
+        &config_map::ConfigMaps,
+        &endpoints::EndpointsKind,
+        &event::Events,
+        &namespace::Namespaces,
+        &node::Nodes,
+        &pod::Pods,
+        &secret::Secrets,
+        &service_account::ServiceAccounts,
+        &service::Services,
+        &deployment::Deployments,
+        &lease::Leases,
+        &endpoint_slice::EndpointSlices,
+    ]
+}
+
+fn resource(group: &str, version: &str, resource: &str) -> &'static Resource {
+    gantry_machinery::resource::find(group, version, resource).expect("the generated table has every built-in resource")
+}
+
+fn message(group: &str, version: &str, resource: &str) -> &'static Message {
+    let kind = &self::resource(group, version, resource).kind;
+    gantry_machinery::schema::kind(group, version, kind).expect("the generated table has every built-in kind")
+}

@@ -107,12 +107,8 @@ pub(super) fn some_of(list: &[String], nothing: &str) -> String {
 
 /// Access modes in short: `RWO,ROX`.
 pub(super) fn modes_text(modes: &[Value]) -> String {
-    let short = [
-        ("ReadWriteOnce", "RWO"),
-        ("ReadOnlyMany", "ROX"),
-        ("ReadWriteMany", "RWX"),
-        ("ReadWriteOncePod", "RWOP"),
-    ];
+    let short =
+        [("ReadWriteOnce", "RWO"), ("ReadOnlyMany", "ROX"), ("ReadWriteMany", "RWX"), ("ReadWriteOncePod", "RWOP")];
     let has = |mode: &str| modes.iter().any(|m| m.as_str() == Some(mode));
     short.iter().filter(|(mode, _)| has(mode)).map(|(_, s)| *s).collect::<Vec<_>>().join(",")
 }

@@ -208,24 +208,20 @@ mod tests {
         };
         assert_eq!(
             with(&["spec", "selector"], value!({"matchLabels": {"app": "other"}})),
-            [
-                "spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match template \
-                 `labels`"
-            ]
+            ["spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match template \
+                 `labels`"]
         );
         assert_eq!(
             with(&["spec", "selector"], value!({})),
             ["spec.selector: Invalid value: {}: empty selector is invalid for deployment"]
         );
         assert_eq!(
-            with(&["spec", "replicas"], value!((-1))),
+            with(&["spec", "replicas"], Value::Int(-1)),
             ["spec.replicas: Invalid value: -1: must be greater than or equal to 0"]
         );
         assert_eq!(
             with(&["spec", "strategy", "rollingUpdate"], value!({"maxUnavailable": 0, "maxSurge": "0%"})),
-            [
-                "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` is 0"
-            ]
+            ["spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` is 0"]
         );
         assert_eq!(
             with(&["spec", "template", "spec", "restartPolicy"], value!("Never")),

@@ -104,7 +104,8 @@ fn addresses(endpoints: &Value) -> String {
         }
         for port in ports {
             let number = port.get("port").number();
-            let joined = |ip: &str| if ip.contains(':') { format!("[{ip}]:{number}") } else { format!("{ip}:{number}") };
+            let joined =
+                |ip: &str| if ip.contains(':') { format!("[{ip}]:{number}") } else { format!("{ip}:{number}") };
             list.extend(ips().map(joined));
         }
     }

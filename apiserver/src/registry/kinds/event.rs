@@ -180,9 +180,7 @@ fn check_new_fields(event: &Event<'_>, errors: &mut Errors) {
         errors.required(&at, "");
     }
     name::qualified(reporter, &at, errors);
-    for (field, value) in
-        [("reportingInstance", event.instance), ("action", event.action), ("reason", event.reason)]
-    {
+    for (field, value) in [("reportingInstance", event.instance), ("action", event.action), ("reason", event.reason)] {
         let at = Path::new(field);
         if value.text().is_empty() {
             errors.required(&at, "");

@@ -5,7 +5,7 @@ pub mod defaults;
 pub mod qos;
 mod table;
 mod update;
-mod warnings;
+pub(super) mod warnings;
 
 use compact_str::CompactString;
 use gantry_machinery::status::FieldError;

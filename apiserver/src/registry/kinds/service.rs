@@ -10,10 +10,10 @@ use gantry_machinery::value::{Object, Value};
 
 use super::field::{fill, fill_with, put};
 use super::row;
-pub(super) use check::check_ordinary_ip;
 use crate::registry::strategy::{Column, Strategy, keep, keep_all_but_status};
 use crate::registry::validate::view::Held;
 use crate::registry::validate::{Errors, name};
+pub(super) use check::check_ordinary_ip;
 
 /// Services of the core group.
 #[derive(Debug)]

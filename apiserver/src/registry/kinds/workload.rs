@@ -94,9 +94,7 @@ pub(super) fn template_warnings(new: &Value, old: Option<&Value>) -> Vec<String>
     let template = |o: &Value| o.at(&["spec", "template"]).cloned();
     let before = old.and_then(template);
     match template(new) {
-        Some(now) if before.as_ref() != Some(&now) => {
-            warnings::of_template(&now, before.as_ref(), "spec.template")
-        }
+        Some(now) if before.as_ref() != Some(&now) => warnings::of_template(&now, before.as_ref(), "spec.template"),
         _ => Vec::new(),
     }
 }

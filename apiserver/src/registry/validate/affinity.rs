@@ -136,7 +136,8 @@ pub fn check_spread(constraints: &[Value], at: &Path<'_>, errors: &mut Errors) {
                 errors.invalid(&at.child("minDomains"), domains, detail);
             }
         }
-        for (field, policy) in [("nodeAffinityPolicy", spread.affinity_policy), ("nodeTaintsPolicy", spread.taints_policy)]
+        for (field, policy) in
+            [("nodeAffinityPolicy", spread.affinity_policy), ("nodeTaintsPolicy", spread.taints_policy)]
         {
             if policy.is_some() && !matches!(policy.text(), "Honor" | "Ignore") {
                 errors.not_supported(&at.child(field), policy.text(), &["Honor", "Ignore"]);

@@ -218,8 +218,7 @@ fn check_divisor(resource: &str, huge: bool, divisor: Option<&Value>, at: &Path<
         _ => return,
     };
     if !UNITS.contains(&text.as_str()) {
-        let detail =
-            format!("only divisor's values {} are supported with the {what} resource", UNITS.join(", "));
+        let detail = format!("only divisor's values {} are supported with the {what} resource", UNITS.join(", "));
         errors.invalid(&at.child("divisor"), resource, detail);
     }
 }

@@ -180,7 +180,9 @@ fn check_sysctls(sysctls: &[Value], spec: &Value, at: &Path<'_>, errors: &mut Er
 }
 
 fn is_ipc(sysctl: &str) -> bool {
-    sysctl.starts_with("kernel.shm") || sysctl.starts_with("kernel.msg") || sysctl.starts_with("fs.mqueue.")
+    sysctl.starts_with("kernel.shm")
+        || sysctl.starts_with("kernel.msg")
+        || sysctl.starts_with("fs.mqueue.")
         || sysctl == "kernel.sem"
 }
 

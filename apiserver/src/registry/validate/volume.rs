@@ -325,13 +325,7 @@ fn check_projected(projected: &Value, at: &Path<'_>, errors: &mut Errors) {
     }
 }
 
-fn claim_path<'a>(
-    path: &'a str,
-    shown: &str,
-    paths: &mut SmallVec<[&'a str; 8]>,
-    at: &Path<'_>,
-    errors: &mut Errors,
-) {
+fn claim_path<'a>(path: &'a str, shown: &str, paths: &mut SmallVec<[&'a str; 8]>, at: &Path<'_>, errors: &mut Errors) {
     if path.is_empty() {
         return;
     }

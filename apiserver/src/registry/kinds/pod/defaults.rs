@@ -206,7 +206,8 @@ fn probe(probe: &mut Object) {
     if let Some(grpc) = probe.get_mut("grpc").and_then(Value::as_object_mut) {
         fill_with(grpc, "service", || Value::from(""));
     }
-    for (key, default) in [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
+    for (key, default) in
+        [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
     {
         fill(probe, key, default);
     }

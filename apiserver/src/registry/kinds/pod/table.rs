@@ -3,7 +3,7 @@
 use gantry_machinery::time;
 use gantry_machinery::value::Value;
 
-use crate::registry::kinds::{age_cell, name_cell, or_none};
+use crate::registry::kinds::cells::{age_cell, name_cell, or_none};
 use crate::registry::strategy::Column;
 use crate::registry::validate::view::{Held, view};
 

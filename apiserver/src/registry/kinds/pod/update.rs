@@ -155,9 +155,7 @@ fn check_narrowed(new: Option<&Value>, old: Option<&Value>, at: &Path<'_>, error
     }
     for (n, (now, before)) in now.iter().zip(&before).enumerate() {
         let at = at.index(n);
-        let empty = |t: &Value| {
-            t.get("matchExpressions").items().is_empty() && t.get("matchFields").items().is_empty()
-        };
+        let empty = |t: &Value| t.get("matchExpressions").items().is_empty() && t.get("matchFields").items().is_empty();
         if empty(before) && !empty(now) {
             let detail = "no additions/mutations are allowed to an empty NodeSelectorTerm";
             errors.invalid(&at, now, detail);
@@ -279,10 +277,8 @@ pub(super) fn check_ephemeral(new: &Value, old: &Value, errors: &mut Errors) {
         match now.iter().find(|n| n.get("name").text() == text) {
             None => errors.forbidden(&at, format!("existing ephemeral containers {text:?} may not be removed\n")),
             Some(now) if !same(Some(now), Some(before)) => {
-                let detail = format!(
-                    "existing ephemeral containers {text:?} may not be changed\n{}",
-                    difference(before, now)
-                );
+                let detail =
+                    format!("existing ephemeral containers {text:?} may not be changed\n{}", difference(before, now));
                 errors.forbidden(&at, detail);
             }
             Some(_) => {}
