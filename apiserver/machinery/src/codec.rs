@@ -1,1 +1,3 @@
 //! Wire formats, one file each.
+
+pub mod table;
