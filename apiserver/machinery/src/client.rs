@@ -161,13 +161,23 @@ impl ResourceApi for Client {
         Ok(Box::new(RemoteWatch { body: answer.into_body(), lines: Lines::new(Reader::new(of.resource)) }))
     }
 
-    async fn create(&self, target: &Target<'_>, object: Value, options: &WriteOptions) -> Result<Arc<StoredObject>, Status> {
+    async fn create(
+        &self,
+        target: &Target<'_>,
+        object: Value,
+        options: &WriteOptions,
+    ) -> Result<Arc<StoredObject>, Status> {
         // A name in the path belongs to the subresource's parent; plain creations go to the collection.
         let target = if target.subresource.is_empty() { Target { name: "", ..*target } } else { *target };
         self.write(Method::POST, &target, "application/json", json::encode(&object).into(), options).await
     }
 
-    async fn update(&self, target: &Target<'_>, object: Value, options: &WriteOptions) -> Result<Arc<StoredObject>, Status> {
+    async fn update(
+        &self,
+        target: &Target<'_>,
+        object: Value,
+        options: &WriteOptions,
+    ) -> Result<Arc<StoredObject>, Status> {
         self.write(Method::PUT, target, "application/json", json::encode(&object).into(), options).await
     }
 

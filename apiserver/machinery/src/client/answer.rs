@@ -173,7 +173,8 @@ pub(super) fn status(code: u16, body: &[u8]) -> Status {
 }
 
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Status> {
-    serde_json::from_slice(body).map_err(|error| Status::internal(format!("the server's answer makes no sense: {error}")))
+    serde_json::from_slice(body)
+        .map_err(|error| Status::internal(format!("the server's answer makes no sense: {error}")))
 }
 
 fn revision_of(resource_version: &str) -> Revision {

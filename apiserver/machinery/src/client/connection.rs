@@ -51,7 +51,12 @@ impl Connection {
     ) -> Result<Response<Incoming>, Status> {
         let mut request = Request::builder()
             .method(method)
-            .uri(format!("https://{}:{}{}{path}", bracketed(&self.access.host), self.access.port, self.access.path_prefix))
+            .uri(format!(
+                "https://{}:{}{}{path}",
+                bracketed(&self.access.host),
+                self.access.port,
+                self.access.path_prefix
+            ))
             .header("accept", "application/json")
             .header("user-agent", &self.user_agent);
         if let Some(content_type) = content_type {

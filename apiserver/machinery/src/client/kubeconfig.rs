@@ -206,8 +206,8 @@ impl Kubeconfig {
                 let chain = CertificateDer::pem_slice_iter(&certificate)
                     .collect::<Result<Vec<_>, _>>()
                     .map_err(|error| self.fail(&format!("client-certificate: {error}")))?;
-                let key = PrivateKeyDer::from_pem_slice(&key)
-                    .map_err(|error| self.fail(&format!("client-key: {error}")))?;
+                let key =
+                    PrivateKeyDer::from_pem_slice(&key).map_err(|error| self.fail(&format!("client-key: {error}")))?;
                 builder
                     .with_client_auth_cert(chain, key)
                     .map_err(|error| self.fail(&format!("client certificate and key do not fit: {error}")))
