@@ -5,14 +5,11 @@
 //! Called by the registry's verbs. A plugin reads the store but never writes it, and decides at once: the one thing worth
 //! waiting for (a new namespace's default ServiceAccount) is waited for in [`Chain::settle`], before any plugin runs.
 
-pub mod default_toleration_seconds;
-pub mod limit_ranger;
-pub mod namespace_lifecycle;
-pub mod pod_topology_labels;
-pub mod priority;
-pub mod resource_quota;
-pub mod service_account;
-pub mod taint_nodes;
+pub(crate) mod default_toleration_seconds;
+pub(crate) mod namespace_lifecycle;
+pub(crate) mod priority;
+pub(crate) mod service_account;
+pub(crate) mod taint_nodes;
 
 use gantry_machinery::status::Status;
 use gantry_machinery::value::Value;
@@ -22,7 +19,7 @@ use crate::registry::call::Call;
 
 /// What is being done to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
+pub(crate) enum Operation {
     /// It is new.
     Create,
     /// It changes.
@@ -32,7 +29,7 @@ pub enum Operation {
 }
 
 /// One admission: the request, and what it does to which object.
-pub struct Attributes<'a> {
+pub(crate) struct Attributes<'a> {
     /// The registry, for looking at other objects.
     pub(crate) registry: &'a Registry,
     /// The write.
@@ -88,13 +85,10 @@ impl Default for Chain {
         Self {
             plugins: vec![
                 Box::new(namespace_lifecycle::NamespaceLifecycle),
-                Box::new(limit_ranger::LimitRanger),
                 Box::new(service_account::ServiceAccount),
                 Box::new(taint_nodes::TaintNodesByCondition),
                 Box::new(priority::Priority),
                 Box::new(default_toleration_seconds::DefaultTolerationSeconds::default()),
-                Box::new(pod_topology_labels::PodTopologyLabels),
-                Box::new(resource_quota::ResourceQuota),
             ],
         }
     }

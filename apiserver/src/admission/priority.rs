@@ -85,9 +85,7 @@ impl Plugin for Priority {
         let name = new.str_at(&["metadata", "name"]).unwrap_or_default();
         match default_object(attributes) {
             Some((other, _)) if other != name => {
-                let why = format!(
-                    "PriorityClass {other} is already marked as default. Only one default can exist"
-                );
+                let why = format!("PriorityClass {other} is already marked as default. Only one default can exist");
                 Err(attributes.forbidden(new, why))
             }
             _ => Ok(()),

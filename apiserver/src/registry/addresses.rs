@@ -109,7 +109,10 @@ impl ServiceRanges {
         if !is_service(row) {
             return Beside::new();
         }
-        held(object).into_iter().map(|key| Op { key, expect: Expect::Any, write: Write::Delete { last: None } }).collect()
+        held(object)
+            .into_iter()
+            .map(|key| Op { key, expect: Expect::Any, write: Write::Delete { last: None } })
+            .collect()
     }
 
     /// Whether objects of this kind hold addresses at all.
@@ -185,8 +188,10 @@ impl ServiceRanges {
                     Ok(address) if self.holds(address) => address,
                     Ok(_) => {
                         let range = format!("{}/{}", self.network, self.prefix);
-                        let why = format!("failed to allocate IP {asked}: the provided IP ({asked}) is not in the valid \
-                             range. The range of valid IPs is {range}");
+                        let why = format!(
+                            "failed to allocate IP {asked}: the provided IP ({asked}) is not in the valid \
+                             range. The range of valid IPs is {range}"
+                        );
                         taking.errors.invalid(&list, shown, why);
                         return;
                     }
@@ -254,7 +259,8 @@ impl ServiceRanges {
                 }
                 let (first, last) = self.node_ports;
                 if !(i64::from(first)..=i64::from(last)).contains(&asked) {
-                    let why = format!("provided port is not in the valid range. The range of valid ports is {first}-{last}");
+                    let why =
+                        format!("provided port is not in the valid range. The range of valid ports is {first}-{last}");
                     taking.errors.invalid(&path, asked, why);
                 } else if store.get(&key).is_some() {
                     taking.errors.invalid(&path, asked, "provided port is already allocated");
@@ -289,8 +295,7 @@ impl ServiceRanges {
         let (first, last) = (i64::from(self.node_ports.0), i64::from(self.node_ports.1));
         let free = |n: i64| (!chosen.contains(&n.to_string()) && store.get(&node_port_key(n)).is_none()).then_some(n);
         let span = u64::try_from(last - first + 1).ok().filter(|s| *s > 0)?;
-        let drawn =
-            (0..DRAWS).find_map(|_| free(first + i64::try_from(random::below(span)).unwrap_or_default()));
+        let drawn = (0..DRAWS).find_map(|_| free(first + i64::try_from(random::below(span)).unwrap_or_default()));
         drawn.or_else(|| (first..=last).find_map(free))
     }
 }

@@ -323,7 +323,8 @@ fn decoded_txn(
     if let Some(status) = pod.get_mut("status").and_then(Value::as_object_mut) {
         status.remove("nominatedNodeName");
     }
-    let mut condition = value!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now});
+    let mut condition =
+        value!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now});
     if let Some(generation) = pod.i64_at(&["metadata", "generation"]) {
         condition.set(&["observedGeneration"], generation);
     }
@@ -416,6 +417,8 @@ mod tests {
         );
         assert!(refusal(r#""uid":"v""#, "").unwrap_err().1.contains("UID in precondition: u"));
         assert!(refusal(r#""uid":"u","deletionTimestamp":"t""#, "").unwrap_err().1.contains("is being deleted"));
-        assert!(refusal(r#""uid":"u""#, r#""schedulingGates":[{"name":"g"}]"#).unwrap_err().1.contains("schedulingGates"));
+        assert!(
+            refusal(r#""uid":"u""#, r#""schedulingGates":[{"name":"g"}]"#).unwrap_err().1.contains("schedulingGates")
+        );
     }
 }

@@ -12,7 +12,6 @@ use gantry_store_cache::key::ObjectKey;
 use gantry_store_cache::object::{Facets, NewBody, StoredObject};
 use gantry_store_cache::revision::Revision;
 
-use super::splice;
 use super::strategy::Strategy;
 
 /// The decoded form of a stored object, shared with whoever else holds it.
@@ -29,16 +28,9 @@ pub(crate) fn decode(object: &StoredObject) -> Result<Arc<Value>, Status> {
 
 /// The object as the store takes it, its resourceVersion left open for the commit.
 pub(crate) fn encode(object: &mut Value) -> NewBody {
-    object.force_object().object_entry("metadata").insert("resourceVersion", "");
-    let bytes = json::to_vec(object);
-    let revision_slot = slot(&bytes);
-    NewBody { bytes, revision_slot }
-}
-
-/// Where the digits of the revision go: between the quotes of `metadata.resourceVersion`.
-pub(crate) fn slot(bytes: &[u8]) -> Option<usize> {
-    let metadata = splice::get(bytes, &splice::root(bytes), "metadata")?;
-    Some(splice::get(bytes, &metadata, "resourceVersion")?.start + 1)
+    // Only what has a metadata object has a place for its version.
+    object.force_object().object_entry("metadata");
+    json::encode_with_revision_slot(object)
 }
 
 /// What an object is selected by.
@@ -59,5 +51,5 @@ pub(crate) fn labels(object: &Value) -> Box<[(CompactString, CompactString)]> {
 
 /// An answer in the stored form that is not in the store: the result of a dry run, a `Scale`, a `Status`.
 pub(crate) fn answer(key: ObjectKey, revision: Revision, object: &Value, facets: Facets) -> Arc<StoredObject> {
-    Arc::new(StoredObject::new(key, revision, revision, Bytes::from(json::to_vec(object)), facets))
+    Arc::new(StoredObject::new(key, revision, revision, Bytes::from(json::encode(object)), facets))
 }

@@ -16,19 +16,19 @@ use super::validate::{Errors, Path};
 
 /// The circumstances of one write.
 #[derive(Clone, Copy)]
-pub(super) struct Call<'a> {
+pub(crate) struct Call<'a> {
     /// The resource.
-    pub(super) row: &'a Row,
+    pub(crate) row: &'a Row,
     /// Who asks.
-    pub(super) request: &'a RequestContext,
+    pub(crate) request: &'a RequestContext,
     /// The namespace of the path; empty for resources without.
-    pub(super) namespace: &'a str,
+    pub(crate) namespace: &'a str,
     /// The name of the path; empty when the object brings its own.
-    pub(super) name: &'a str,
+    pub(crate) name: &'a str,
     /// The subresource; empty for the object itself.
-    pub(super) subresource: &'a str,
+    pub(crate) subresource: &'a str,
     /// How.
-    pub(super) options: &'a WriteOptions,
+    pub(crate) options: &'a WriteOptions,
 }
 
 impl<'a> Call<'a> {
@@ -59,7 +59,11 @@ impl<'a> Call<'a> {
     pub(super) fn check_options(&self) -> Result<(), Status> {
         let mut errors = Errors::new();
         metadata::check_manager(&self.options.field_manager, &Path::root("fieldManager"), &mut errors);
-        if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", "CreateOptions", "", &errors.into_vec())) }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(Status::invalid("meta.k8s.io", "CreateOptions", "", &errors.into_vec()))
+        }
     }
 }
 

@@ -238,7 +238,8 @@ mod tests {
     #[test]
     fn propagation_sets_and_clears_its_finalizers() {
         let plain = value!({"metadata": {"finalizers": ["a/b"]}});
-        let names = |v: Option<Vec<Value>>| v.map(|v| v.iter().map(|f| f.as_str().unwrap().to_owned()).collect::<Vec<_>>());
+        let names =
+            |v: Option<Vec<Value>>| v.map(|v| v.iter().map(|f| f.as_str().unwrap().to_owned()).collect::<Vec<_>>());
         assert_eq!(names(finalizers_for(&plain, None)), None);
         assert_eq!(names(finalizers_for(&plain, Some(Propagation::Background))), None);
         assert_eq!(names(finalizers_for(&plain, Some(Propagation::Orphan))).unwrap(), ["a/b", ORPHAN]);

@@ -1,7 +1,6 @@
 //! DELETE of a collection: everything that matches, each object by the rules of a single delete.
 
-use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::future::join_all;
 use gantry_machinery::resource_api::{Collection, DeleteOptions, Deleted, ListOptions, ObjectList, WriteOptions};
 use gantry_machinery::status::Status;
 
@@ -27,18 +26,21 @@ impl Registry {
         }
         let mut found = self.list(request, of, list).await?;
         let write = WriteOptions { dry_run: options.dry_run, ..WriteOptions::default() };
-        let deletions = found.items.iter().map(|object| {
-            let call = Call {
-                row,
-                request,
-                namespace: object.key.namespace(),
-                name: object.key.name(),
-                subresource: "",
-                options: &write,
-            };
-            async move { self.delete_object(&call, options).await }
-        });
-        let outcomes: Vec<Result<Deleted, Status>> = stream::iter(deletions).buffered(AT_ONCE).collect().await;
+        let mut outcomes: Vec<Result<Deleted, Status>> = Vec::with_capacity(found.items.len());
+        for batch in found.items.chunks(AT_ONCE) {
+            let calls: Vec<Call<'_>> = batch
+                .iter()
+                .map(|object| Call {
+                    row,
+                    request,
+                    namespace: object.key.namespace(),
+                    name: object.key.name(),
+                    subresource: "",
+                    options: &write,
+                })
+                .collect();
+            outcomes.extend(join_all(calls.iter().map(|call| self.delete_object(call, options))).await);
+        }
         let mut items = Vec::with_capacity(outcomes.len());
         for outcome in outcomes {
             match outcome {

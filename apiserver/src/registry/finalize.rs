@@ -21,7 +21,9 @@ impl Registry {
             .rewrite(call, how, |current| {
                 let mut namespace = (*current.value).clone();
                 match object.at(&["spec", "finalizers"]) {
-                    Some(finalizers) if !finalizers.is_null() => namespace.set(&["spec", "finalizers"], finalizers.clone()),
+                    Some(finalizers) if !finalizers.is_null() => {
+                        namespace.set(&["spec", "finalizers"], finalizers.clone())
+                    }
                     _ => {
                         namespace.remove(&["spec", "finalizers"]);
                     }

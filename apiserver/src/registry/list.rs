@@ -52,7 +52,9 @@ impl Registry {
         match rule {
             VersionRule::MostRecent => self.store.consistent_view(READ_WAIT).await.map_err(answer::behind),
             VersionRule::Any => Ok(self.store.view()),
-            VersionRule::NotOlderThan(revision) => self.store.reached(revision, READ_WAIT).await.map_err(answer::behind),
+            VersionRule::NotOlderThan(revision) => {
+                self.store.reached(revision, READ_WAIT).await.map_err(answer::behind)
+            }
             VersionRule::Exact(revision) => {
                 self.store.reached(revision, READ_WAIT).await.map_err(answer::behind)?;
                 self.store.view_at(&row.collection, revision).map_err(|_| Status::expired(EXPIRED_LIST))

@@ -333,9 +333,7 @@ mod tests {
 
     #[test]
     fn one_controller_only_and_every_owner_complete() {
-        let owner = |uid: &str, name: &str| {
-            value!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": uid, "controller": true})
-        };
+        let owner = |uid: &str, name: &str| value!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": uid, "controller": true});
         let (a, b) = (owner("1", "a"), owner("2", "b"));
         let object = value!({"metadata": {"ownerReferences": [a, b]}});
         let found = wrong(&object);

@@ -1,6 +1,5 @@
 //! PATCH: the four formats on an object or a part of it, tried again from the new state when somebody wrote in between.
 
-use gantry_machinery::codec;
 use gantry_machinery::patch;
 use gantry_machinery::resource_api::{PatchBody, PatchKind, Target, WriteOptions};
 use gantry_machinery::status::Status;
@@ -46,8 +45,7 @@ impl Registry {
         if body.kind == PatchKind::Apply {
             return self.apply(&call, &body).await;
         }
-        let document = codec::json::parse_strictly(&body.body)
-            .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
+        let document = decode::patch_document(&body)?;
         let how = Rewrite { attempts: PATCH_ATTEMPTS, part: Part::AsCalled };
         let written = self
             .rewrite(&call, how, |current| {

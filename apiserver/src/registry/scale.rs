@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use gantry_machinery::codec::json;
 use gantry_machinery::resource_api::PatchBody;
 use gantry_machinery::selector::LabelSelector;
 use gantry_machinery::status::Status;
@@ -137,6 +136,8 @@ fn selector_text(object: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use gantry_machinery::codec::json;
+
     use super::*;
 
     #[test]

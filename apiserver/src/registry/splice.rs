@@ -15,7 +15,9 @@ pub(crate) fn value(body: &[u8], at: usize) -> Option<Span> {
     let end = match body.get(start)? {
         b'"' => string_end(body, start)?,
         b'{' | b'[' => container_end(body, start)?,
-        _ => start + body[start..].iter().position(|b| matches!(b, b',' | b'}' | b']' | b' ' | b'\n' | b'\t' | b'\r'))?,
+        _ => {
+            start + body[start..].iter().position(|b| matches!(b, b',' | b'}' | b']' | b' ' | b'\n' | b'\t' | b'\r'))?
+        }
     };
     Some(start..end)
 }
@@ -27,13 +29,13 @@ pub(crate) fn root(body: &[u8]) -> Span {
 }
 
 /// The members of the object that lies at `object`, in order: key (without quotes) and value.
-pub(crate) fn members(body: &[u8], object: &Span) -> Members<'_> {
+pub(crate) fn members<'b>(body: &'b [u8], object: &Span) -> Members<'b> {
     let open = body.get(object.start) == Some(&b'{');
     Members { body: &body[..object.end], at: if open { object.start + 1 } else { object.end } }
 }
 
 /// The items of the array that lies at `array`, in order.
-pub(crate) fn items(body: &[u8], array: &Span) -> Items<'_> {
+pub(crate) fn items<'b>(body: &'b [u8], array: &Span) -> Items<'b> {
     let open = body.get(array.start) == Some(&b'[');
     Items { body: &body[..array.end], at: if open { array.start + 1 } else { array.end } }
 }

@@ -16,7 +16,9 @@ impl Registry {
             ("pods", "log") => "has no logs: its containers are simulated",
             ("pods", "exec" | "attach") => "has no processes to talk to: its containers are simulated",
             ("pods", "portforward") => "has no ports to forward: its containers are simulated",
-            ("pods" | "services" | "nodes", "proxy") => "cannot be proxied to: this server has no connection to its nodes",
+            ("pods" | "services" | "nodes", "proxy") => {
+                "cannot be proxied to: this server has no connection to its nodes"
+            }
             _ => return None,
         };
         let Some(object) = self.store.get(&row.key(namespace, name)) else {

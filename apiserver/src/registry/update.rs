@@ -4,12 +4,12 @@ use gantry_machinery::resource_api::{Target, WriteOptions};
 use gantry_machinery::status::Status;
 use gantry_machinery::value::Value;
 
+use super::Registry;
 use super::call::settle_name;
 use super::handle::Written;
 use super::managed::Ownership;
 use super::request::RequestContext;
 use super::rewrite::{Part, Proposal, Rewrite};
-use super::Registry;
 
 /// A PUT that names no version is made against the latest; how often before the caller is told to come again.
 const UNVERSIONED_ATTEMPTS: usize = 32;
@@ -35,9 +35,8 @@ impl Registry {
         }
         settle_name(&call, &mut object)?;
         let how = Rewrite { attempts: UNVERSIONED_ATTEMPTS, part: Part::AsCalled };
-        let written = self
-            .rewrite(&call, how, |_| Ok(Proposal { object: object.clone(), ownership: Ownership::Update }))
-            .await?;
+        let written =
+            self.rewrite(&call, how, |_| Ok(Proposal { object: object.clone(), ownership: Ownership::Update })).await?;
         match written {
             Some(written) => Ok(written),
             None if call.row.strategy.create_on_update() && call.subresource.is_empty() => {

@@ -130,7 +130,9 @@ impl WatchStream for WatchFeed {
                 ChangeKind::Modified => WatchEvent::Modified(change.event.object.clone()),
                 ChangeKind::Deleted => WatchEvent::Deleted(change.event.departed()),
             },
-            FeedItem::Bookmark { revision, initial_events_end } => WatchEvent::Bookmark { revision, initial_events_end },
+            FeedItem::Bookmark { revision, initial_events_end } => {
+                WatchEvent::Bookmark { revision, initial_events_end }
+            }
         };
         Some(Ok(items.into_iter().map(event).collect()))
     }
@@ -164,9 +166,9 @@ impl Registry {
             (self.store.watch(selection.interest(), after).map_err(answer::too_old)?, Vec::new(), after)
         };
         let now = Instant::now();
-        let limit = options.timeout.unwrap_or_else(|| {
-            Duration::from_secs(TIMEOUT_SECONDS_MIN + random::below(TIMEOUT_SECONDS_MIN))
-        });
+        let limit = options
+            .timeout
+            .unwrap_or_else(|| Duration::from_secs(TIMEOUT_SECONDS_MIN + random::below(TIMEOUT_SECONDS_MIN)));
         let ends = now + limit;
         Ok(WatchFeed {
             initial: initial.into_iter(),
