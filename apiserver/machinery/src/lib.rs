@@ -1,14 +1,17 @@
 //! The object model of Kubernetes 1.36: values, schema, codecs, selectors, quantities, patches, Status errors, and
 //! [`resource_api::ResourceApi`], the one door to the API that every loop uses. No sockets but the client's.
 
+pub mod clock;
 pub mod codec;
 pub mod names;
 pub mod patch;
 pub mod quantity;
+pub mod reflector;
 pub mod resource;
 pub mod resource_api;
 pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod time;
+pub mod typed;
 pub mod value;

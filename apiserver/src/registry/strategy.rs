@@ -12,6 +12,8 @@ use gantry_machinery::schema::Message;
 use gantry_machinery::status::FieldError;
 use gantry_machinery::value::Value;
 
+use super::validate::Errors;
+
 /// The strategy of one kind. Stateless: everything it needs is in its arguments.
 pub trait Strategy: Send + Sync + 'static {
     /// The resource's row.
@@ -21,23 +23,53 @@ pub trait Strategy: Send + Sync + 'static {
     fn message(&self) -> &'static Message;
 
     /// How names are checked: gives what is wrong with `name`, in upstream's words. `prefix`: it is a `generateName`.
-    fn name_errors(&self, name: &str, prefix: bool) -> Vec<String>;
+    fn name_errors(&self, name: &str, prefix: bool) -> Vec<String> {
+        super::validate::name::subdomain_errors(name, prefix)
+    }
 
     /// Drops what a creator may not set (status) and sets what the server sets (initial phase, generation).
-    fn prepare_for_create(&self, object: &mut Value);
+    fn prepare_for_create(&self, object: &mut Value) {
+        if self.resource().subresource("status").is_some() {
+            object.remove(&["status"]);
+        }
+    }
 
     /// Fills in the version's defaults. Idempotent.
-    fn default(&self, object: &mut Value);
+    fn default(&self, _object: &mut Value) {}
 
     /// Everything wrong with a new object but its metadata, which the verbs check for every kind.
-    fn validate(&self, object: &Value) -> Vec<FieldError>;
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        let mut errors = Errors::new();
+        self.check(object, &mut errors);
+        errors.into_vec()
+    }
+
+    /// The kind's own rules, as [`Strategy::validate`] gives them.
+    fn check(&self, _object: &Value, _errors: &mut Errors) {}
 
     /// Makes an update whole: restores from `old` what this endpoint may not change. `subresource` is empty for the
     /// object itself; `status` keeps all but status.
-    fn prepare_for_update(&self, new: &mut Value, old: &Value, subresource: &str);
+    fn prepare_for_update(&self, new: &mut Value, old: &Value, subresource: &str) {
+        match subresource {
+            "status" => keep_all_but_status(new, old),
+            "" if self.resource().subresource("status").is_some() => keep(new, old, "status"),
+            _ => {}
+        }
+    }
 
     /// Everything wrong with an update, the rules of `validate` included where upstream applies them.
-    fn validate_update(&self, new: &Value, old: &Value, subresource: &str) -> Vec<FieldError>;
+    fn validate_update(&self, new: &Value, old: &Value, subresource: &str) -> Vec<FieldError> {
+        let mut errors = Errors::new();
+        self.check_update(new, old, subresource, &mut errors);
+        errors.into_vec()
+    }
+
+    /// The kind's own rules for updates, as [`Strategy::validate_update`] gives them.
+    fn check_update(&self, new: &Value, _old: &Value, subresource: &str, errors: &mut Errors) {
+        if subresource.is_empty() {
+            self.check(new, errors);
+        }
+    }
 
     /// Advice for the caller about what it sent (deprecated fields and the like), sent as `Warning` headers.
     fn warnings(&self, _new: &Value, _old: Option<&Value>) -> Vec<String> {
@@ -74,7 +106,9 @@ pub trait Strategy: Send + Sync + 'static {
     }
 
     /// One row of the Table: a cell per column. `now` for ages, Unix seconds.
-    fn row(&self, object: &Value, now: i64) -> Vec<Value>;
+    fn row(&self, object: &Value, _now: i64) -> Vec<Value> {
+        ["name", "creationTimestamp"].map(|f| object.at(&["metadata", f]).cloned().unwrap_or_default()).into()
+    }
 
     /// Seconds between the request to delete and the end, for kinds that end gracefully (pods); `None` deletes at once.
     fn grace_period(&self, _object: &Value, _asked: Option<i64>) -> Option<i64> {
@@ -108,4 +142,58 @@ pub struct Column {
     pub kind: &'static str,
     /// Shown only by `-o wide` (priority 1).
     pub wide: bool,
+}
+
+impl Column {
+    /// The column that names the object.
+    #[must_use]
+    pub const fn name() -> Self {
+        Self { name: "Name", format: "name", kind: "string", wide: false }
+    }
+
+    /// A column of texts.
+    #[must_use]
+    pub const fn string(name: &'static str) -> Self {
+        Self { name, format: "", kind: "string", wide: false }
+    }
+
+    /// A column of integers.
+    #[must_use]
+    pub const fn integer(name: &'static str) -> Self {
+        Self { name, format: "", kind: "integer", wide: false }
+    }
+
+    /// The same column, shown by `-o wide` only.
+    #[must_use]
+    pub const fn wide(self) -> Self {
+        Self { wide: true, ..self }
+    }
+}
+
+/// Restores the top-level `field` from `old`.
+pub(super) fn keep(new: &mut Value, old: &Value, field: &str) {
+    match old.get(field) {
+        Some(was) if new.get(field) == Some(was) => {}
+        Some(was) => {
+            new.force_object().insert(field, was.clone());
+        }
+        None => {
+            new.remove(&[field]);
+        }
+    }
+}
+
+/// What a write of status may not touch: everything but `status` and `metadata` (of which the verbs keep what no
+/// update may change).
+pub(super) fn keep_all_but_status(new: &mut Value, old: &Value) {
+    let mut whole = old.clone();
+    for field in ["status", "metadata"] {
+        match new.remove(&[field]) {
+            Some(value) => whole.set(&[field], value),
+            None => {
+                whole.remove(&[field]);
+            }
+        }
+    }
+    *new = whole;
 }

@@ -1,0 +1,115 @@
+//! The table of resources: which strategy serves which path, and where its objects lie in the store.
+//!
+//! Built once at start from [`kinds`](super::kinds); read by the verbs, by routing and by discovery.
+
+use std::borrow::Cow;
+
+use compact_str::CompactString;
+use gantry_machinery::resource::{GroupVersionResource, Resource};
+use hashbrown::HashMap;
+
+use super::strategy::Strategy;
+
+/// One resource as the registry serves it.
+#[derive(Clone)]
+pub struct Row {
+    /// The resource's row: path, kind, verbs, subresources.
+    pub resource: &'static Resource,
+    /// What is particular about the kind.
+    pub strategy: &'static dyn Strategy,
+    /// Where its objects lie in the store (`pods`, `deployments.apps`).
+    pub collection: CompactString,
+}
+
+impl Row {
+    /// The row of a strategy.
+    #[must_use]
+    pub fn new(strategy: &'static dyn Strategy) -> Self {
+        let resource = strategy.resource();
+        Self { resource, strategy, collection: CompactString::from(resource.gvr.collection().as_ref()) }
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn gvr(&self) -> &'static GroupVersionResource {
+        &self.resource.gvr
+    }
+
+    /// The plural name (`pods`).
+    #[must_use]
+    pub fn plural(&self) -> &'static str {
+        &self.resource.gvr.resource
+    }
+
+    /// The API group; empty for core.
+    #[must_use]
+    pub fn group(&self) -> &'static str {
+        &self.resource.gvr.group
+    }
+
+    /// Whether the resource serves `verb`.
+    #[must_use]
+    pub fn serves(&self, verb: &str) -> bool {
+        self.resource.verbs.iter().any(|v| v == verb)
+    }
+}
+
+impl std::fmt::Debug for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.resource.gvr)
+    }
+}
+
+/// All resources, by path and by collection.
+#[derive(Debug, Default)]
+pub struct Table {
+    rows: Vec<Row>,
+    by_path: HashMap<GroupVersionResource, usize, ahash::RandomState>,
+    by_collection: HashMap<CompactString, usize, ahash::RandomState>,
+}
+
+impl Table {
+    /// The table of these strategies. Of two with one path the later stands.
+    #[must_use]
+    pub fn new(strategies: impl IntoIterator<Item = &'static dyn Strategy>) -> Self {
+        let mut table = Self::default();
+        for strategy in strategies {
+            let row = Row::new(strategy);
+            let at = table.rows.len();
+            table.by_path.insert(row.resource.gvr.clone(), at);
+            table.by_collection.insert(row.collection.clone(), at);
+            table.rows.push(row);
+        }
+        table
+    }
+
+    /// The rows, in the order of the kinds.
+    #[must_use]
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// The row of a path.
+    #[must_use]
+    pub fn get(&self, gvr: &GroupVersionResource) -> Option<&Row> {
+        self.by_path.get(gvr).map(|at| &self.rows[*at])
+    }
+
+    /// The row of a path in parts, as a router has it.
+    #[must_use]
+    pub fn find(&self, group: &str, version: &str, resource: &str) -> Option<&Row> {
+        // Routers hold slices of the request: a borrowed key needs 'static, so the parts become owned ones.
+        let gvr = GroupVersionResource {
+            group: Cow::Owned(group.to_owned()),
+            version: Cow::Owned(version.to_owned()),
+            resource: Cow::Owned(resource.to_owned()),
+        };
+        self.get(&gvr)
+    }
+
+    /// The row whose objects lie in a collection of the store.
+    #[must_use]
+    pub fn collection(&self, name: &str) -> Option<&Row> {
+        self.by_collection.get(name).map(|at| &self.rows[*at])
+    }
+}
