@@ -191,7 +191,7 @@ fn decode(part: &str) -> CompactString {
 }
 
 /// Undoes percent encoding; what is not valid stays as it came. `plus`: `+` is a space, as in queries.
-fn percent_decode(text: &str, plus: bool) -> Cow<'_, str> {
+pub(crate) fn percent_decode(text: &str, plus: bool) -> Cow<'_, str> {
     if !text.bytes().any(|b| b == b'%' || (plus && b == b'+')) {
         return Cow::Borrowed(text);
     }

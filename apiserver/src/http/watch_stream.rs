@@ -1,0 +1,123 @@
+//! Watches on the wire: one frame per event, made once and shared by all watchers.
+//!
+//! [`super::resources`] opens a feed and hands it here; hyper pulls. A pull takes what is there (up to [`BATCH`] events)
+//! and gives it as one rope, so that a burst costs one write, not one per event. In JSON a frame is three shared pieces
+//! around the stored body; other forms are encoded by the first watcher that needs them and kept with the event
+//! ([`gantry_store_cache::event::Event::encoded`]). The stream ends cleanly when the feed's time is up, after an ERROR
+//! frame, or when the server shuts down.
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use gantry_machinery::status::Status;
+use gantry_store_cache::object::StoredObject;
+use gantry_store_cache::watch::{Change, ChangeKind};
+use tokio_util::sync::CancellationToken;
+
+use super::form::Form;
+use super::payload::Rope;
+use crate::metrics::Running;
+use crate::registry::watch::{FeedItem, WatchFeed, departed};
+
+/// At most this many events in one write.
+const BATCH: usize = 256;
+
+/// A watcher's frames. `counted` is held for as long as the watch lasts.
+pub fn frames(
+    feed: WatchFeed,
+    form: Form,
+    shutdown: CancellationToken,
+    counted: Running,
+) -> impl Stream<Item = Rope> + Send + 'static {
+    stream::unfold(Some((feed, form, shutdown, counted)), |state| async move {
+        let (mut feed, form, shutdown, counted) = state?;
+        let items = tokio::select! {
+            // An event that is there goes out before the end.
+            biased;
+            items = feed.next_items(BATCH) => items?,
+            () = shutdown.cancelled() => return None,
+        };
+        let mut rope = Rope::with_capacity(BATCH);
+        match items {
+            Ok(items) => {
+                for item in &items {
+                    if let Err(status) = push_item(&form, &mut rope, item) {
+                        form.push_error(&mut rope, &status);
+                        return Some((rope, None));
+                    }
+                }
+                Some((rope, Some((feed, form, shutdown, counted))))
+            }
+            Err(status) => {
+                form.push_error(&mut rope, &status);
+                Some((rope, None))
+            }
+        }
+    })
+}
+
+fn push_item(form: &Form, rope: &mut Rope, item: &FeedItem) -> Result<(), Status> {
+    match item {
+        FeedItem::Initial(object) => form.push_event(rope, "ADDED", object),
+        FeedItem::Change(change) => push_change(form, rope, change),
+        FeedItem::Bookmark { revision, initial_events_end } => {
+            form.push_bookmark(rope, *revision, *initial_events_end)
+        }
+    }
+}
+
+fn push_change(form: &Form, rope: &mut Rope, change: &Change) -> Result<(), Status> {
+    let event = &change.event;
+    let kind = match change.kind {
+        ChangeKind::Added => "ADDED",
+        ChangeKind::Modified => "MODIFIED",
+        ChangeKind::Deleted if !event.deleted => {
+            // It only ceased to match: its last matching state, with this change's revision.
+            let object = departed(event);
+            return form.push_event(rope, "DELETED", &object);
+        }
+        ChangeKind::Deleted => "DELETED",
+    };
+    if form.is_stored() {
+        return form.push_event(rope, kind, &event.object);
+    }
+    let mut failed = None;
+    let frame = event.encoded(form.number(change.kind as u8), |event| {
+        let mut frame = Rope::new();
+        if let Err(status) = form.push_event(&mut frame, kind, &event.object) {
+            failed = Some(status);
+        }
+        gather(&frame)
+    });
+    match failed {
+        Some(status) => Err(status),
+        // Empty is what an earlier watcher's failure left behind: encode again to report it.
+        None if frame.is_empty() => form.push_event(rope, kind, &event.object),
+        None => {
+            rope.push(frame);
+            Ok(())
+        }
+    }
+}
+
+fn gather(rope: &Rope) -> Bytes {
+    let mut whole = Vec::with_capacity(rope.len());
+    for piece in rope.pieces() {
+        whole.extend_from_slice(piece);
+    }
+    whole.into()
+}
+
+/// For tests and for clients that need one object only: the body of an event in JSON.
+#[must_use]
+pub fn json_event(kind: &str, object: &StoredObject) -> Rope {
+    let mut rope = Rope::with_capacity(3);
+    rope.push(Bytes::from_static(match kind {
+        "ADDED" => br#"{"type":"ADDED","object":"#,
+        "MODIFIED" => br#"{"type":"MODIFIED","object":"#,
+        "DELETED" => br#"{"type":"DELETED","object":"#,
+        _ => br#"{"type":"BOOKMARK","object":"#,
+    }));
+    rope.push(object.body.clone());
+    rope.push(Bytes::from_static(b"}\n"));
+    rope
+}
