@@ -1,1 +1,6 @@
-//! gantry-controllers
+//! The control loops: what makes the cluster be what its objects say it should be.
+//!
+//! Every loop reads shared informers, is woken through a work queue of its own, and writes through `ResourceApi`; see
+//! [`runtime`]. Loops never know whether the API is this process or another.
+
+pub mod runtime;

@@ -23,6 +23,9 @@ pub struct Event {
     encodings: Mutex<SmallVec<[(u32, Bytes); 1]>>,
 }
 
+/// About what an event, its version's header and its keys take beside the bodies.
+const EVENT_OVERHEAD_BYTES: usize = 320;
+
 impl Event {
     /// An event of the commit `revision`.
     #[must_use]
@@ -33,6 +36,23 @@ impl Event {
         deleted: bool,
     ) -> Self {
         Self { revision, before, object, deleted, encodings: Mutex::new(SmallVec::new()) }
+    }
+
+    /// What a watcher is shown whose selector the object ceased to match: the version before, under this commit's
+    /// revision, as upstream shows it. For a deletion, the last state.
+    #[must_use]
+    pub fn departed(&self) -> Arc<StoredObject> {
+        match &self.before {
+            Some(before) if !self.deleted => Arc::new(before.restamped(self.revision)),
+            _ => self.object.clone(),
+        }
+    }
+
+    /// Bytes that the window keeps alive by holding this event.
+    pub(crate) fn retained_bytes(&self) -> usize {
+        let before = self.before.as_ref().map_or(0, |before| before.body.len());
+        let last = if self.deleted { self.object.body.len() } else { 0 };
+        EVENT_OVERHEAD_BYTES + before + last
     }
 
     /// The event in a wire form of the caller's numbering, made by `encode` for the first watcher that asks and the

@@ -4,12 +4,17 @@
 //! [`store::Store`], and leaves as [`event::Event`]s to the [`watch::Subscription`]s that match. Reads are served from
 //! [`view::View`]s: consistent cuts over all shards that never hold up the writer.
 
+pub mod config;
 pub mod event;
 pub mod key;
 pub mod object;
 pub mod projection;
 pub mod revision;
+pub mod snapshot;
+pub mod stats;
 pub mod store;
 pub mod txn;
 pub mod view;
 pub mod watch;
+
+mod cache;

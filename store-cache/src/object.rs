@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use compact_str::CompactString;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use crate::key::ObjectKey;
 use crate::revision::Revision;
@@ -58,6 +59,7 @@ pub struct StoredObject {
     pub body: Bytes,
     /// What it is selected by.
     pub facets: Facets,
+    stamp: Stamp,
     shared: Mutex<Option<Weak<dyn Any + Send + Sync>>>,
 }
 
@@ -65,7 +67,53 @@ impl StoredObject {
     /// A version as the store, or a client of a remote server, has it.
     #[must_use]
     pub fn new(key: ObjectKey, revision: Revision, created: Revision, body: Bytes, facets: Facets) -> Self {
-        Self { key, revision, created, body, facets, shared: Mutex::new(None) }
+        Self { key, revision, created, body, facets, stamp: Stamp::default(), shared: Mutex::new(None) }
+    }
+
+    /// A version whose body still lacks its revision: one copy writes the digits in.
+    pub(crate) fn stamped(
+        key: ObjectKey,
+        revision: Revision,
+        created: Revision,
+        raw: &[u8],
+        facets: Facets,
+        stamp: Stamp,
+    ) -> Self {
+        let body = match stamp.slot() {
+            Some(slot) if slot <= raw.len() => splice(&raw[..slot], revision, &raw[slot..]),
+            _ => Bytes::copy_from_slice(raw),
+        };
+        Self { key, revision, created, body, facets, stamp, shared: Mutex::new(None) }
+    }
+
+    /// The same state under another revision: what a watcher is shown of an object that is gone, or that ceased to
+    /// match its selector.
+    #[must_use]
+    pub fn restamped(&self, revision: Revision) -> Self {
+        let (head, tail) = self.around_revision();
+        let body = if self.stamp.slot().is_some() { splice(head, revision, tail) } else { self.body.clone() };
+        Self {
+            key: self.key.clone(),
+            revision,
+            created: self.created,
+            body,
+            facets: self.facets.clone(),
+            stamp: self.stamp,
+            shared: Mutex::new(None),
+        }
+    }
+
+    /// The body before and after its revision digits; the second part is empty where it has none.
+    pub(crate) fn around_revision(&self) -> (&[u8], &[u8]) {
+        match self.stamp.slot() {
+            Some(slot) => (&self.body[..slot], &self.body[slot + digits_of(self.revision).len()..]),
+            None => (&self.body, &[]),
+        }
+    }
+
+    /// Where the digits are, and when the object expires.
+    pub(crate) fn stamp(&self) -> Stamp {
+        self.stamp
     }
 
     /// The decoded form, made by `decode` unless somebody still holds the one made before. It is kept only as long as
@@ -86,8 +134,73 @@ impl StoredObject {
     }
 }
 
+/// What the store alone needs to know of a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    slot: u32,
+    /// Wall time in milliseconds after which the store deletes the object; zero: never.
+    pub(crate) expires_ms: u64,
+}
+
+impl Stamp {
+    pub(crate) fn new(slot: Option<usize>, expires_ms: u64) -> Self {
+        Self { slot: slot.and_then(|s| u32::try_from(s).ok()).unwrap_or(u32::MAX), expires_ms }
+    }
+
+    /// Where the revision digits begin.
+    pub(crate) fn slot(self) -> Option<usize> {
+        (self.slot != u32::MAX).then_some(self.slot as usize)
+    }
+}
+
+impl Default for Stamp {
+    fn default() -> Self {
+        Self { slot: u32::MAX, expires_ms: 0 }
+    }
+}
+
+fn splice(head: &[u8], revision: Revision, tail: &[u8]) -> Bytes {
+    let digits = digits_of(revision);
+    let mut body = Vec::with_capacity(head.len() + digits.len() + tail.len());
+    body.extend_from_slice(head);
+    body.extend_from_slice(&digits);
+    body.extend_from_slice(tail);
+    Bytes::from(body)
+}
+
+fn digits_of(revision: Revision) -> SmallVec<[u8; 20]> {
+    let mut digits = SmallVec::new();
+    let mut rest = revision.0;
+    loop {
+        digits.push(b'0' + (rest % 10) as u8);
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    digits.reverse();
+    digits
+}
+
 impl fmt::Debug for StoredObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.key, self.revision)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_revision_is_written_in_and_replaced() {
+        let key = ObjectKey::new("pods", "default", "a");
+        let raw = br#"{"resourceVersion":""}"#;
+        let stamp = Stamp::new(Some(20), 0);
+        let object = StoredObject::stamped(key, Revision(907), Revision(907), raw, Facets::default(), stamp);
+        assert_eq!(&object.body[..], br#"{"resourceVersion":"907"}"#);
+        let gone = object.restamped(Revision(1234));
+        assert_eq!(&gone.body[..], br#"{"resourceVersion":"1234"}"#);
+        assert_eq!((gone.revision, gone.created), (Revision(1234), Revision(907)));
     }
 }

@@ -1,25 +1,54 @@
 //! The store: the single committer, and the door to views and subscriptions.
 
+mod backup;
+mod batch;
+mod checksum;
+mod committer;
+mod embedded;
+mod engine;
+mod expiry;
+mod history;
+mod record;
+
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cache::Cache;
+use crate::config::{EngineConfig, ExecutorKind, StoreConfig};
 use crate::key::ObjectKey;
 use crate::object::{Facets, StoredObject};
+use crate::projection::Projection;
 use crate::revision::Revision;
+use crate::snapshot::Snapshot;
+use crate::stats::{CollectionLevels, Levels, Recorded, Stats};
 use crate::txn::{Committed, Txn, TxnError};
 use crate::view::View;
 use crate::watch::{Expired, Interest, Subscription};
+pub use backup::{BackupError, restore};
+use committer::Committer;
+use embedded::Embedded;
+pub use engine::EngineError;
+use engine::{Engine, Loaded, Nowhere};
+use history::History;
 
 /// Reads an object's facets from its body: used when the log is replayed and when another server wrote the object.
 pub trait Describe: Send + Sync + 'static {
-    /// The facets of the object at `key`.
+    /// The facets of the object at `key`. `body` may lack its revision.
     fn facets(&self, key: &ObjectKey, body: &[u8]) -> Facets;
 }
 
-/// The store. Cheap to clone; all clones are one store.
+/// The store. Cheap to clone; all clones are one store. The last one dropped finishes what is queued and closes it.
 #[derive(Clone)]
 pub struct Store {
-    _inner: Arc<()>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    cache: Arc<Cache>,
+    history: History,
+    committer: Committer,
+    stats: Arc<Stats>,
 }
 
 /// The cache did not reach the revision in time; it has reached `reached`.
@@ -33,29 +62,75 @@ pub struct Behind {
 }
 
 impl Store {
-    /// Commits a transaction: durable, published to the cache and to watchers, before this returns.
+    /// Opens a store and reads it into memory. Blocks until it can serve.
+    ///
+    /// # Errors
+    /// The data directory cannot be read or is in use, or etcd cannot be reached.
+    pub fn open(
+        config: StoreConfig,
+        describe: Arc<dyn Describe>,
+        projections: Vec<Arc<dyn Projection>>,
+    ) -> Result<Self, EngineError> {
+        let cache = Arc::new(Cache::new(&config, &projections));
+        let (engine, loaded): (Box<dyn Engine>, Loaded) = match &config.engine {
+            EngineConfig::Memory => {
+                (Box::new(Nowhere), Loaded { parts: vec![Vec::new(); cache.shard_count()], revision: Revision(0) })
+            }
+            EngineConfig::Embedded { data_dir } => {
+                let engine = Embedded::open(data_dir)?;
+                let loaded = engine.load(cache.shard_count(), &*describe)?;
+                (Box::new(engine), loaded)
+            }
+            EngineConfig::Etcd(_) => return Err(EngineError("the etcd engine is not built into this store".into())),
+        };
+        Self::start(&config, cache, engine, loaded)
+    }
+
+    fn start(
+        config: &StoreConfig,
+        cache: Arc<Cache>,
+        engine: Box<dyn Engine>,
+        loaded: Loaded,
+    ) -> Result<Self, EngineError> {
+        let stats = Arc::new(Stats::new());
+        let revision = loaded.revision;
+        cache.load(loaded.parts, revision);
+        let committer = Committer::start(config, engine, cache.clone(), revision, stats.clone())
+            .map_err(|error| EngineError::new("no thread for the committer", error))?;
+        Ok(Self { inner: Arc::new(Inner { cache, history: History::default(), committer, stats }) })
+    }
+
+    /// A store that forgets: for tests of what lies above. Small, and the same path as the durable one.
+    #[must_use]
+    pub fn in_memory(describe: Arc<dyn Describe>) -> Self {
+        let config = StoreConfig { shards: 2, executors: ExecutorKind::Inline, ..StoreConfig::default() };
+        Self::open(config, describe, Vec::new()).expect("opening a store in memory only starts a thread")
+    }
+
+    /// Commits a transaction: durable, published to the cache and to watchers, before this returns. Once called the
+    /// transaction runs to its end, even if the caller goes away.
     ///
     /// # Errors
     /// See [`TxnError`].
-    pub async fn commit(&self, _txn: Txn) -> Result<Committed, TxnError> {
-        todo!()
+    pub async fn commit(&self, txn: Txn) -> Result<Committed, TxnError> {
+        self.inner.committer.commit(txn).await
     }
 
     /// Commits many transactions in one group: each commits or fails by itself, in the given order, with one fsync.
-    pub async fn commit_all(&self, _txns: Vec<Txn>) -> Vec<Result<Committed, TxnError>> {
-        todo!()
+    pub async fn commit_all(&self, txns: Vec<Txn>) -> Vec<Result<Committed, TxnError>> {
+        self.inner.committer.commit_all(txns).await
     }
 
     /// The latest published view: every write acknowledged on this server is in it.
     #[must_use]
     pub fn view(&self) -> Arc<View> {
-        todo!()
+        self.inner.cache.view()
     }
 
     /// The latest version of one object.
     #[must_use]
-    pub fn get(&self, _key: &ObjectKey) -> Option<Arc<StoredObject>> {
-        todo!()
+    pub fn get(&self, key: &ObjectKey) -> Option<Arc<StoredObject>> {
+        self.inner.cache.view().get(key)
     }
 
     /// A view that holds every write acknowledged by any server on this store: with etcd, waits until the cache has
@@ -64,30 +139,81 @@ impl Store {
     /// # Errors
     /// [`Behind`] at the deadline.
     pub async fn consistent_view(&self, _within: Duration) -> Result<Arc<View>, Behind> {
-        todo!()
+        Ok(self.view())
     }
 
     /// Waits until the cache holds every event up to `revision`. Never holds up the writer.
     ///
     /// # Errors
     /// [`Behind`] at the deadline.
-    pub async fn reached(&self, _revision: Revision, _within: Duration) -> Result<Arc<View>, Behind> {
-        todo!()
+    pub async fn reached(&self, revision: Revision, within: Duration) -> Result<Arc<View>, Behind> {
+        if let Some(reached) = self.inner.cache.wait_for(revision)
+            && tokio::time::timeout(within, reached).await.is_err()
+        {
+            return Err(Behind { wanted: revision, reached: self.inner.cache.published() });
+        }
+        Ok(self.view())
     }
 
-    /// The collection as it was at `revision`, as long as the event window reaches back that far.
+    /// The collection as it was at `revision`, as long as the event window reaches back that far; the latest view if
+    /// `revision` is not in the past. Only this collection of the view is of the past, and it has no rows.
     ///
     /// # Errors
     /// [`Expired`] when it does not.
-    pub fn view_at(&self, _collection: &str, _revision: Revision) -> Result<Arc<View>, Expired> {
-        todo!()
+    pub fn view_at(&self, collection: &str, revision: Revision) -> Result<Arc<View>, Expired> {
+        self.inner.history.view_at(&self.inner.cache, collection, revision)
     }
 
-    /// Events after `after` that match.
+    /// Events after `after` that match. With `after` in the future, they begin when it is passed.
     ///
     /// # Errors
     /// [`Expired`] when the window does not reach back that far.
-    pub fn watch(&self, _interest: Interest, _after: Revision) -> Result<Subscription, Expired> {
-        todo!()
+    pub fn watch(&self, interest: Interest, after: Revision) -> Result<Subscription, Expired> {
+        Subscription::open(self.inner.cache.clone(), interest, after)
+    }
+
+    /// The rows of a projection as of the latest view; `None` if the store was opened without it.
+    #[must_use]
+    pub fn rows(&self, projection: &str) -> Option<Snapshot> {
+        self.inner.cache.view().rows(projection)
+    }
+
+    /// Writes a copy of the store as of the latest view to a new file, synced before this returns. Blocks.
+    ///
+    /// # Errors
+    /// The file exists or cannot be written; nothing half-written stays behind under its name.
+    pub fn backup(&self, to: &Path) -> Result<Revision, BackupError> {
+        backup::write(&self.view(), to)
+    }
+
+    /// Counters and latencies since the store was opened.
+    #[must_use]
+    pub fn recorded(&self) -> Recorded {
+        self.inner.stats.read()
+    }
+
+    /// Queue and window fill, watchers, objects.
+    #[must_use]
+    pub fn levels(&self) -> Levels {
+        let view = self.view();
+        let mut collections = Vec::new();
+        self.inner.cache.each_collection(|name, collection| {
+            let window = collection.window();
+            collections.push(CollectionLevels {
+                name: name.to_owned(),
+                objects: view.count(name, None),
+                watchers: collection.watchers.load(std::sync::atomic::Ordering::Relaxed),
+                window_events: window.len(),
+                window_bytes: window.bytes(),
+                expired_watches: collection.expired.load(std::sync::atomic::Ordering::Relaxed),
+            });
+        });
+        collections.sort_by(|a, b| a.name.cmp(&b.name));
+        Levels { queued_txns: self.inner.committer.waiting(), collections }
+    }
+
+    /// Takes no more writes, finishes those queued, and closes the log. Reads go on. Blocks for the last commit.
+    pub fn close(&self) {
+        self.inner.committer.close();
     }
 }

@@ -6,6 +6,7 @@ pub mod codec;
 pub mod names;
 pub mod patch;
 pub mod quantity;
+pub mod recorder;
 pub mod reflector;
 pub mod resource;
 pub mod resource_api;

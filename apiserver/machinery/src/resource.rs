@@ -1,5 +1,8 @@
 //! Groups, versions, kinds and resources: the rows that routing, discovery and storage are built from.
 
+mod row;
+mod table;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -99,46 +102,58 @@ impl Resource {
     }
 }
 
+/// Every built-in resource of 1.36, by group, version and name; alpha and beta ones included.
+#[must_use]
+pub fn table() -> &'static [Resource] {
+    &table::RESOURCES
+}
+
+/// The row of a built-in resource.
+#[must_use]
+pub fn find(group: &str, version: &str, resource: &str) -> Option<&'static Resource> {
+    table().iter().find(|row| row.gvr.group == group && row.gvr.version == version && row.gvr.resource == resource)
+}
+
 /// The resources that loops name most, as constants.
 pub mod gvr {
     use super::GroupVersionResource as G;
 
     /// Pods.
-    pub const PODS: G = G::of("", "v1", "pods");
+    pub static PODS: G = G::of("", "v1", "pods");
     /// Nodes.
-    pub const NODES: G = G::of("", "v1", "nodes");
+    pub static NODES: G = G::of("", "v1", "nodes");
     /// Namespaces.
-    pub const NAMESPACES: G = G::of("", "v1", "namespaces");
+    pub static NAMESPACES: G = G::of("", "v1", "namespaces");
     /// ConfigMaps.
-    pub const CONFIG_MAPS: G = G::of("", "v1", "configmaps");
+    pub static CONFIG_MAPS: G = G::of("", "v1", "configmaps");
     /// Secrets.
-    pub const SECRETS: G = G::of("", "v1", "secrets");
+    pub static SECRETS: G = G::of("", "v1", "secrets");
     /// ServiceAccounts.
-    pub const SERVICE_ACCOUNTS: G = G::of("", "v1", "serviceaccounts");
+    pub static SERVICE_ACCOUNTS: G = G::of("", "v1", "serviceaccounts");
     /// Services.
-    pub const SERVICES: G = G::of("", "v1", "services");
+    pub static SERVICES: G = G::of("", "v1", "services");
     /// Events of the core group.
-    pub const EVENTS: G = G::of("", "v1", "events");
+    pub static EVENTS: G = G::of("", "v1", "events");
     /// Endpoints.
-    pub const ENDPOINTS: G = G::of("", "v1", "endpoints");
+    pub static ENDPOINTS: G = G::of("", "v1", "endpoints");
     /// EndpointSlices.
-    pub const ENDPOINT_SLICES: G = G::of("discovery.k8s.io", "v1", "endpointslices");
+    pub static ENDPOINT_SLICES: G = G::of("discovery.k8s.io", "v1", "endpointslices");
     /// Leases.
-    pub const LEASES: G = G::of("coordination.k8s.io", "v1", "leases");
+    pub static LEASES: G = G::of("coordination.k8s.io", "v1", "leases");
     /// Deployments.
-    pub const DEPLOYMENTS: G = G::of("apps", "v1", "deployments");
+    pub static DEPLOYMENTS: G = G::of("apps", "v1", "deployments");
     /// ReplicaSets.
-    pub const REPLICA_SETS: G = G::of("apps", "v1", "replicasets");
+    pub static REPLICA_SETS: G = G::of("apps", "v1", "replicasets");
     /// Roles.
-    pub const ROLES: G = G::of("rbac.authorization.k8s.io", "v1", "roles");
+    pub static ROLES: G = G::of("rbac.authorization.k8s.io", "v1", "roles");
     /// RoleBindings.
-    pub const ROLE_BINDINGS: G = G::of("rbac.authorization.k8s.io", "v1", "rolebindings");
+    pub static ROLE_BINDINGS: G = G::of("rbac.authorization.k8s.io", "v1", "rolebindings");
     /// ClusterRoles.
-    pub const CLUSTER_ROLES: G = G::of("rbac.authorization.k8s.io", "v1", "clusterroles");
+    pub static CLUSTER_ROLES: G = G::of("rbac.authorization.k8s.io", "v1", "clusterroles");
     /// ClusterRoleBindings.
-    pub const CLUSTER_ROLE_BINDINGS: G = G::of("rbac.authorization.k8s.io", "v1", "clusterrolebindings");
+    pub static CLUSTER_ROLE_BINDINGS: G = G::of("rbac.authorization.k8s.io", "v1", "clusterrolebindings");
     /// PodDisruptionBudgets.
-    pub const POD_DISRUPTION_BUDGETS: G = G::of("policy", "v1", "poddisruptionbudgets");
+    pub static POD_DISRUPTION_BUDGETS: G = G::of("policy", "v1", "poddisruptionbudgets");
     /// PriorityClasses.
-    pub const PRIORITY_CLASSES: G = G::of("scheduling.k8s.io", "v1", "priorityclasses");
+    pub static PRIORITY_CLASSES: G = G::of("scheduling.k8s.io", "v1", "priorityclasses");
 }

@@ -3,6 +3,9 @@
 //! Built-in kinds are `static` rows generated from facts about 1.36 ([`generated`]); a CustomResourceDefinition compiles
 //! to the same rows on the heap. Nothing here is per kind: adding a kind adds rows.
 
+mod generated;
+mod row;
+
 use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -160,4 +163,55 @@ pub enum ProtoWire {
     Natural,
     /// A list wrapped in a message of its own (`Verbs`, `ExtraValue`).
     Wrapped,
+}
+
+/// The object type of this name: an OpenAPI definition's (`io.k8s.api.core.v1.Pod`), or for messages that exist on the
+/// wire alone the protobuf name (`k8s.io.apimachinery.pkg.runtime.Unknown`).
+#[must_use]
+pub fn message(name: &str) -> Option<&'static Message> {
+    find(&generated::MESSAGES, name)
+}
+
+/// The object type of a built-in kind; the core group is the empty text.
+#[must_use]
+pub fn kind(group: &str, version: &str, kind: &str) -> Option<&'static Message> {
+    let name = if group.is_empty() { format!("{version}/{kind}") } else { format!("{group}/{version}/{kind}") };
+    find(&generated::KINDS, &name)
+}
+
+fn find(table: &[(&str, &'static Message)], name: &str) -> Option<&'static Message> {
+    let at = table.binary_search_by(|(n, _)| (*n).cmp(name)).ok()?;
+    Some(table[at].1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_and_messages_are_found_with_their_fields() {
+        let pod = kind("", "v1", "Pod").expect("pods are built in");
+        assert_eq!((&*pod.name, &*pod.go_name), ("io.k8s.api.core.v1.Pod", "v1.Pod"));
+        let Some(Field { ty: Type::Message(spec), .. }) = pod.field("spec") else { panic!("pods have a spec") };
+        let containers = spec.field("containers").expect("pods have containers");
+        assert_eq!((containers.proto_number, containers.required), (2, true));
+        assert_eq!(containers.merge, Merge::ListMap(Cow::Borrowed(&[Cow::Borrowed("name")])));
+        assert_eq!((containers.patch.merge, &*containers.patch.merge_key), (true, "name"));
+        assert!(
+            matches!(&containers.ty, Type::List(item) if matches!(&**item, Type::Message(m) if m.go_name == "v1.Container"))
+        );
+        let volume = message("io.k8s.api.core.v1.Volume").expect("volumes have a type");
+        assert!(volume.embedded[0].message.field("hostPath").is_some());
+        assert!(message("k8s.io.apimachinery.pkg.runtime.Unknown").is_some());
+        assert!(kind("apps", "v1", "Pod").is_none());
+    }
+
+    #[test]
+    fn fields_are_sorted_in_every_row() {
+        for (name, message) in &generated::MESSAGES {
+            assert!(message.fields.is_sorted_by(|a, b| a.json < b.json), "{name}");
+        }
+        assert!(generated::MESSAGES.is_sorted_by(|a, b| a.0 < b.0));
+        assert!(generated::KINDS.is_sorted_by(|a, b| a.0 < b.0));
+    }
 }

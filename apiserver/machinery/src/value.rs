@@ -45,6 +45,29 @@ impl Object {
         Self { fields: Vec::new() }
     }
 
+    /// No fields yet, room for `capacity`.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { fields: Vec::with_capacity(capacity) }
+    }
+
+    /// Fields whose keys the caller knows to be unique.
+    #[must_use]
+    pub const fn from_unchecked(fields: Vec<(CompactString, Value)>) -> Self {
+        Self { fields }
+    }
+
+    /// The fields in order.
+    #[must_use]
+    pub fn as_slice(&self) -> &[(CompactString, Value)] {
+        &self.fields
+    }
+
+    /// The fields as their list: for callers that keep an order of their own and keep the keys unique.
+    pub fn fields_mut(&mut self) -> &mut Vec<(CompactString, Value)> {
+        &mut self.fields
+    }
+
     /// How many fields.
     #[must_use]
     pub fn len(&self) -> usize {

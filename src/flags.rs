@@ -1,0 +1,212 @@
+//! The command line: roles and flags, under upstream's names wherever upstream has one. Parsed here, typed by the
+//! crates that use them.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A Kubernetes 1.36 control plane in one process, built around its scheduler.
+#[derive(Parser, Debug)]
+#[command(name = "gantry", version, subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) role: Option<Role>,
+    #[command(flatten)]
+    pub(crate) up: Up,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Role {
+    /// Run a whole cluster in this process: store, API server, scheduler, controllers, simulated nodes (the default)
+    Up(Up),
+    /// Run the API server alone, on the embedded store or on etcd
+    Apiserver(Apiserver),
+    /// Run the scheduler alone, against any Kubernetes API server
+    Scheduler(Loop),
+    /// Run the controllers alone, against any Kubernetes API server
+    ControllerManager(ControllerManager),
+    /// Run nodes alone, against any Kubernetes API server (simulated ones: real containers are not built yet)
+    Kubelet(Kubelet),
+    /// Copy the embedded store of a stopped server into one file
+    Backup(Backup),
+    /// Make an embedded store from a backup file
+    Restore(Restore),
+    /// Print the version
+    Version,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub(crate) apiserver: Apiserver,
+    #[command(flatten)]
+    pub(crate) nodes: Nodes,
+    #[command(flatten)]
+    pub(crate) controllers: Controllers,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Apiserver {
+    /// Where the store, the certificates and the kubeconfig are kept [default: gantry in the user's state directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The address to listen on
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub(crate) bind_address: IpAddr,
+    /// The port to listen on; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 6443)]
+    pub(crate) secure_port: u16,
+    /// Further names and addresses for the serving certificate, comma-separated
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) tls_san: Vec<String>,
+    /// Keep the cluster's state in this etcd instead of the embedded store, comma-separated URLs
+    #[arg(long, value_name = "URLS", value_delimiter = ',')]
+    pub(crate) etcd_servers: Vec<String>,
+    /// The prefix of all keys in etcd
+    #[arg(long, value_name = "PREFIX", default_value = "/gantry")]
+    pub(crate) etcd_prefix: String,
+    /// The addresses that Services are given
+    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12")]
+    pub(crate) service_cluster_ip_range: String,
+    /// Requests under way at once that do not change anything; more are refused with 429
+    #[arg(long, value_name = "N", default_value_t = 400)]
+    pub(crate) max_requests_inflight: usize,
+    /// Requests under way at once that change something; more are refused with 429
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) max_mutating_requests_inflight: usize,
+    /// How requests are authorized: RBAC or AlwaysAllow
+    #[arg(long, value_name = "MODE", default_value = "RBAC")]
+    pub(crate) authorization_mode: String,
+    /// Whether requests without credentials are served as system:anonymous
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub(crate) anonymous_auth: bool,
+    /// Shards of the watch cache [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub(crate) shards: Option<usize>,
+    /// Collections whose writes need not be on disk when they are acknowledged, such as leases.coordination.k8s.io or
+    /// events, comma-separated. What a power cut may then lose of them is theirs alone.
+    #[arg(long, value_name = "COLLECTIONS", value_delimiter = ',')]
+    pub(crate) relaxed_durability: Vec<String>,
+    #[command(flatten)]
+    pub(crate) logging: Logging,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Nodes {
+    /// How many simulated nodes to run
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) simulated_nodes: usize,
+    /// How long a simulated container takes to start, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 500)]
+    pub(crate) simulated_start_delay_ms: u64,
+    /// The seed of everything random about simulated nodes
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub(crate) simulated_seed: u64,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Controllers {
+    /// Which controllers run: '*' for all, 'name' for one, '-name' for all but one; comma-separated
+    #[arg(long, value_name = "LIST", default_value = "*", value_delimiter = ',', allow_hyphen_values = true)]
+    pub(crate) controllers: Vec<String>,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Remote {
+    /// The cluster to work for
+    #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
+    pub(crate) kubeconfig: PathBuf,
+    #[command(flatten)]
+    pub(crate) logging: Logging,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Loop {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    #[command(flatten)]
+    pub(crate) election: Election,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Election {
+    /// Whether to wait for a Lease that only one of several instances holds
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub(crate) leader_elect: bool,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct ControllerManager {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    #[command(flatten)]
+    pub(crate) election: Election,
+    #[command(flatten)]
+    pub(crate) controllers: Controllers,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Kubelet {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    #[command(flatten)]
+    pub(crate) nodes: Nodes,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Backup {
+    /// The data directory of the stopped server
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The file to write; must not exist
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Restore {
+    /// The backup to read
+    pub(crate) file: PathBuf,
+    /// The data directory to fill; must hold no store
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Logging {
+    /// How much is logged: 0 warnings, 1 and 2 also what happens, 4 details, 6 every request
+    #[arg(short, long = "v", value_name = "LEVEL", default_value_t = 1)]
+    pub(crate) verbosity: u8,
+}
+
+/// Where state is kept if nobody says: `$XDG_STATE_HOME/gantry`, or `~/.local/state/gantry`.
+pub(crate) fn data_dir(asked: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    let from = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    asked
+        .or_else(|| from("XDG_STATE_HOME").map(|dir| dir.join("gantry")))
+        .or_else(|| from("HOME").map(|home| home.join(".local/state/gantry")))
+        .ok_or_else(|| anyhow::anyhow!("neither --data-dir nor HOME says where to keep the cluster's state"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn up_is_the_default_role() {
+        let cli = Cli::try_parse_from(["gantry", "--simulated-nodes", "7"]).unwrap();
+        assert!(cli.role.is_none());
+        assert_eq!(cli.up.nodes.simulated_nodes, 7);
+        let cli = Cli::try_parse_from(["gantry", "up", "--secure-port", "0", "--controllers=*,-deployment-controller"]).unwrap();
+        let Some(Role::Up(up)) = cli.role else { panic!("up was asked for") };
+        assert_eq!(up.apiserver.secure_port, 0);
+        assert_eq!(up.controllers.controllers, ["*", "-deployment-controller"]);
+    }
+}

@@ -1,0 +1,84 @@
+//! A projection's rows on the shard that owns them: which slot an object's row sits in, and the rewriting of chunks.
+//!
+//! A batch computes each changed row once, then rewrites each chunk it touches once. Untouched chunks stay the very
+//! same allocation, which is how a reader finds what changed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use rkyv::util::AlignedVec;
+
+use crate::key::ObjectKey;
+use crate::object::StoredObject;
+use crate::projection::Projection;
+use crate::snapshot::{CHUNK_ROWS, Chunk, Rows};
+
+/// The writable side of one projection on one shard.
+pub(crate) struct RowTable {
+    projection: Arc<dyn Projection>,
+    slots: HashMap<ObjectKey, u32, ahash::RandomState>,
+    free: Vec<u32>,
+    next: u32,
+}
+
+/// What becomes of one slot: a row of the object, or nothing.
+type SlotWrite = Option<(ObjectKey, AlignedVec)>;
+
+impl RowTable {
+    pub(crate) fn new(projection: Arc<dyn Projection>) -> Self {
+        Self { projection, slots: HashMap::default(), free: Vec::new(), next: 0 }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.projection.name()
+    }
+
+    /// Brings `rows` up to the given objects, in order; `true` beside one that is gone.
+    pub(crate) fn apply<'o>(&mut self, changed: impl Iterator<Item = (&'o Arc<StoredObject>, bool)>, rows: &mut Rows) {
+        let mut writes: BTreeMap<u32, SlotWrite> = BTreeMap::new();
+        let mut freed = Vec::new();
+        for (object, gone) in changed {
+            let key = &object.key;
+            if key.collection() != self.projection.collection() {
+                continue;
+            }
+            let mut row = AlignedVec::new();
+            if !gone {
+                self.projection.project(object, &mut row);
+            }
+            if row.is_empty() {
+                if let Some(slot) = self.slots.remove(key) {
+                    writes.insert(slot, None);
+                    freed.push(slot);
+                }
+            } else {
+                let slot = self.slot_for(key);
+                writes.insert(slot, Some((key.clone(), row)));
+            }
+        }
+        // Slots freed by this batch are for the next one: within it, a slot means one object.
+        self.free.append(&mut freed);
+        let mut writes = writes.into_iter().peekable();
+        while let Some((slot, _)) = writes.peek() {
+            let chunk = *slot / CHUNK_ROWS as u32;
+            let mut changed: Vec<(usize, SlotWrite)> = Vec::new();
+            while let Some((slot, write)) = writes.next_if(|(slot, _)| slot / CHUNK_ROWS as u32 == chunk) {
+                changed.push((slot as usize % CHUNK_ROWS, write));
+            }
+            rows.rewrite(chunk as usize, |old| Chunk::rewritten(old, changed));
+        }
+    }
+
+    fn slot_for(&mut self, key: &ObjectKey) -> u32 {
+        if let Some(slot) = self.slots.get(key) {
+            return *slot;
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.next += 1;
+            self.next - 1
+        });
+        self.slots.insert(key.clone(), slot);
+        slot
+    }
+}

@@ -1,0 +1,314 @@
+//! The single writer of a store on this machine.
+//!
+//! ```text
+//! callers ─▶ bounded queue ─▶ check and number ─▶ log, one fsync ─▶ cache publishes ─▶ answers ─▶ watchers woken
+//! ```
+//! A batch is whatever arrived while the last fsync ran: alone, a write waits for nothing but its own fsync; under
+//! load batches grow by themselves. Publishing comes before answering, so that a client whose write succeeded finds it
+//! in its next list. After a failed log write nothing is taken any more: what is on disk is in doubt until reopened.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::oneshot;
+
+use super::batch::Batch;
+use super::engine::Engine;
+use super::expiry::Expiry;
+use crate::cache::Cache;
+use crate::config::StoreConfig;
+use crate::revision::Revision;
+use crate::stats::Stats;
+use crate::txn::{Committed, Txn, TxnError, Write};
+
+type Answer = Result<Committed, TxnError>;
+
+/// The way in to the committer thread.
+pub(crate) struct Committer {
+    /// Taken away when the store closes; the thread then finishes what is queued and ends.
+    queue: RwLock<Option<Sender<Request>>>,
+    load: Arc<Load>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    queue_txns_max: usize,
+    queue_bytes_max: usize,
+}
+
+/// What waits in the queue.
+#[derive(Default)]
+struct Load {
+    txns: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+struct Request {
+    txns: Txns,
+    bytes: usize,
+}
+
+enum Txns {
+    One(Txn, oneshot::Sender<Answer>),
+    Many(Vec<Txn>, oneshot::Sender<Vec<Answer>>),
+}
+
+impl Txns {
+    fn len(&self) -> usize {
+        match self {
+            Self::One(..) => 1,
+            Self::Many(txns, _) => txns.len(),
+        }
+    }
+}
+
+impl Committer {
+    pub(crate) fn start(
+        config: &StoreConfig,
+        engine: Box<dyn Engine>,
+        cache: Arc<Cache>,
+        revision: Revision,
+        stats: Arc<Stats>,
+    ) -> std::io::Result<Self> {
+        let (sender, queue) = crossbeam::channel::unbounded();
+        let load = Arc::new(Load::default());
+        let mut expiry = Expiry::default();
+        let view = cache.view();
+        for collection in view.collections() {
+            let mut objects = view.scan(&collection, None, None);
+            while let Some(object) = objects.next_ref() {
+                expiry.watch(object);
+            }
+        }
+        let thread = Thread {
+            engine,
+            cache,
+            queue,
+            load: load.clone(),
+            revision,
+            expiry,
+            next_sweep: Instant::now() + config.sweep_every,
+            failed: None,
+            config: config.clone(),
+            stats,
+        };
+        let thread = std::thread::Builder::new().name("commit".into()).spawn(move || thread.run())?;
+        Ok(Self {
+            queue: RwLock::new(Some(sender)),
+            load,
+            thread: Mutex::new(Some(thread)),
+            queue_txns_max: config.queue_txns_max,
+            queue_bytes_max: config.queue_bytes_max,
+        })
+    }
+
+    pub(crate) async fn commit(&self, txn: Txn) -> Answer {
+        let (sender, answer) = oneshot::channel();
+        self.enqueue(bytes_of(&txn), Txns::One(txn, sender))?;
+        answer.await.unwrap_or_else(|_| Err(unknown()))
+    }
+
+    pub(crate) async fn commit_all(&self, txns: Vec<Txn>) -> Vec<Answer> {
+        let count = txns.len();
+        if count == 0 {
+            return Vec::new();
+        }
+        let (sender, answers) = oneshot::channel();
+        let bytes = txns.iter().map(bytes_of).sum();
+        match self.enqueue(bytes, Txns::Many(txns, sender)) {
+            Ok(()) => answers.await.unwrap_or_else(|_| vec![Err(unknown()); count]),
+            Err(error) => vec![Err(error); count],
+        }
+    }
+
+    /// Queues a request if less than the bound waits; the last one admitted may pass it.
+    fn enqueue(&self, bytes: usize, txns: Txns) -> Result<(), TxnError> {
+        let queue = self.queue.read();
+        let Some(queue) = queue.as_ref() else { return Err(closed()) };
+        let count = txns.len();
+        if self.load.txns.load(Ordering::Relaxed) >= self.queue_txns_max
+            || self.load.bytes.load(Ordering::Relaxed) >= self.queue_bytes_max
+        {
+            return Err(TxnError::Overloaded);
+        }
+        self.load.txns.fetch_add(count, Ordering::Relaxed);
+        self.load.bytes.fetch_add(bytes, Ordering::Relaxed);
+        queue.send(Request { txns, bytes }).map_err(|_| closed())
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.load.txns.load(Ordering::Relaxed)
+    }
+
+    /// Takes no more, finishes what is queued, and closes the log.
+    pub(crate) fn close(&self) {
+        drop(self.queue.write().take());
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the committer panicked");
+        }
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn closed() -> TxnError {
+    TxnError::Unavailable("it is closed".into())
+}
+
+fn unknown() -> TxnError {
+    TxnError::Unknown("the committer ended".into())
+}
+
+fn bytes_of(txn: &Txn) -> usize {
+    let body = |op: &crate::txn::Op| match &op.write {
+        Write::Put { body, .. } | Write::Delete { last: Some(body) } => body.bytes.len(),
+        Write::Check | Write::Delete { last: None } => 0,
+    };
+    txn.ops.iter().map(body).sum()
+}
+
+/// The thread's own state.
+struct Thread {
+    engine: Box<dyn Engine>,
+    cache: Arc<Cache>,
+    queue: Receiver<Request>,
+    load: Arc<Load>,
+    revision: Revision,
+    expiry: Expiry,
+    next_sweep: Instant,
+    /// Why the log is in doubt.
+    failed: Option<Arc<str>>,
+    config: StoreConfig,
+    stats: Arc<Stats>,
+}
+
+/// An answer that waits for the log.
+enum Owed {
+    One(Answer, oneshot::Sender<Answer>),
+    Many(Vec<Answer>, oneshot::Sender<Vec<Answer>>),
+}
+
+impl Thread {
+    fn run(mut self) {
+        let mut requests = Vec::new();
+        loop {
+            match self.queue.recv_deadline(self.next_sweep) {
+                Ok(first) => self.gather(first, &mut requests),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.commit(&mut requests);
+        }
+    }
+
+    /// Takes what has arrived, up to the size of a batch.
+    fn gather(&self, first: Request, requests: &mut Vec<Request>) {
+        let mut txns = first.txns.len();
+        let mut bytes = first.bytes;
+        requests.push(first);
+        while txns < self.config.batch_txns_max && bytes < self.config.batch_bytes_max {
+            let Ok(request) = self.queue.try_recv() else { break };
+            txns += request.txns.len();
+            bytes += request.bytes;
+            requests.push(request);
+        }
+        self.load.txns.fetch_sub(txns, Ordering::Relaxed);
+        self.load.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn commit(&mut self, requests: &mut Vec<Request>) {
+        if let Some(reason) = &self.failed {
+            let refusal = TxnError::Unavailable(reason.clone());
+            for request in requests.drain(..) {
+                request.refuse(&refusal);
+            }
+            self.next_sweep = Instant::now() + self.config.sweep_every;
+            return;
+        }
+        let view = self.cache.view();
+        let now_ms = self.config.clock.now_ms();
+        let mut batch = Batch::new(&view, self.revision, now_ms);
+        let mut owed = Vec::with_capacity(requests.len());
+        for request in requests.drain(..) {
+            owed.push(match request.txns {
+                Txns::One(txn, to) => Owed::One(batch.add(txn), to),
+                Txns::Many(txns, to) => Owed::Many(txns.into_iter().map(|txn| batch.add(txn)).collect(), to),
+            });
+        }
+        if Instant::now() >= self.next_sweep {
+            self.next_sweep = Instant::now() + self.config.sweep_every;
+            for deletion in self.expiry.take_due(now_ms, &view) {
+                // One that fails was overtaken by a write in this very batch.
+                let _ = batch.add(deletion);
+            }
+        }
+        let Batch { revision, events, log, expiring, .. } = batch;
+        drop(view);
+        if events.is_empty() {
+            return answer(owed);
+        }
+        let sync = self.must_sync(&log);
+        let started = Instant::now();
+        if let Err(error) = self.engine.write(log, revision, sync) {
+            tracing::error!(%error, "the log failed: the store takes no more writes until it is reopened");
+            self.failed = Some(error.0.clone());
+            for owed in owed {
+                owed.in_doubt(&error.0);
+            }
+            return;
+        }
+        self.stats.batch(owed.len(), events.len(), sync, started.elapsed());
+        self.revision = revision;
+        for object in &expiring {
+            self.expiry.watch(object);
+        }
+        let touched = self.cache.apply(&events, revision);
+        drop(events);
+        answer(owed);
+        self.cache.notify(touched);
+        self.stats.commit(started.elapsed());
+    }
+
+    /// Whether any write of the batch is of a collection whose writes must be on disk.
+    fn must_sync(&self, log: &[super::batch::LogOp]) -> bool {
+        self.config.relaxed.is_empty()
+            || log.iter().any(|op| !self.config.relaxed.iter().any(|name| name == op.key.collection()))
+    }
+}
+
+fn answer(owed: Vec<Owed>) {
+    for owed in owed {
+        // A caller that went away is not there to be told; its write stands.
+        match owed {
+            Owed::One(answer, to) => drop(to.send(answer)),
+            Owed::Many(answers, to) => drop(to.send(answers)),
+        }
+    }
+}
+
+impl Owed {
+    /// The log failed: what would have been written may or may not be there; refusals stand.
+    fn in_doubt(self, reason: &Arc<str>) {
+        let doubt = |answer: Answer| answer.and_then(|_| Err(TxnError::Unknown(reason.clone())));
+        match self {
+            Self::One(answer, to) => drop(to.send(doubt(answer))),
+            Self::Many(answers, to) => drop(to.send(answers.into_iter().map(doubt).collect())),
+        }
+    }
+}
+
+impl Request {
+    fn refuse(self, refusal: &TxnError) {
+        match self.txns {
+            Txns::One(_, to) => drop(to.send(Err(refusal.clone()))),
+            Txns::Many(txns, to) => drop(to.send(vec![Err(refusal.clone()); txns.len()])),
+        }
+    }
+}
