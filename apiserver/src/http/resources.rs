@@ -264,7 +264,7 @@ impl ResourceRequest<'_> {
             return query.delete_options(None);
         }
         let format = request_format(&self.asked.headers)?;
-        query.delete_options(Some(&super::form::decode_options(format, &bytes)?))
+        query.delete_options(Some(&super::form::decode(format, &bytes, "v1", "DeleteOptions")?))
     }
 }
 

@@ -9,14 +9,14 @@
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use gantry_machinery::status::Status;
-use gantry_store_cache::object::StoredObject;
+use gantry_store_cache::event::Event;
 use gantry_store_cache::watch::{Change, ChangeKind};
 use tokio_util::sync::CancellationToken;
 
 use super::form::Form;
 use super::payload::Rope;
 use crate::metrics::Running;
-use crate::registry::watch::{FeedItem, WatchFeed, departed};
+use crate::registry::watch::{FeedItem, WatchFeed};
 
 /// At most this many events in one write.
 const BATCH: usize = 256;
@@ -70,20 +70,20 @@ fn push_change(form: &Form, rope: &mut Rope, change: &Change) -> Result<(), Stat
     let kind = match change.kind {
         ChangeKind::Added => "ADDED",
         ChangeKind::Modified => "MODIFIED",
-        ChangeKind::Deleted if !event.deleted => {
-            // It only ceased to match: its last matching state, with this change's revision.
-            let object = departed(event);
-            return form.push_event(rope, "DELETED", &object);
-        }
         ChangeKind::Deleted => "DELETED",
     };
+    let shown = |event: &Event| match change.kind {
+        // Gone, or only ceased to match: its last state with this change's revision.
+        ChangeKind::Deleted => event.departed(),
+        ChangeKind::Added | ChangeKind::Modified => event.object.clone(),
+    };
     if form.is_stored() {
-        return form.push_event(rope, kind, &event.object);
+        return form.push_event(rope, kind, &shown(event));
     }
     let mut failed = None;
     let frame = event.encoded(form.number(change.kind as u8), |event| {
         let mut frame = Rope::new();
-        if let Err(status) = form.push_event(&mut frame, kind, &event.object) {
+        if let Err(status) = form.push_event(&mut frame, kind, &shown(event)) {
             failed = Some(status);
         }
         gather(&frame)
@@ -91,7 +91,7 @@ fn push_change(form: &Form, rope: &mut Rope, change: &Change) -> Result<(), Stat
     match failed {
         Some(status) => Err(status),
         // Empty is what an earlier watcher's failure left behind: encode again to report it.
-        None if frame.is_empty() => form.push_event(rope, kind, &event.object),
+        None if frame.is_empty() => form.push_event(rope, kind, &shown(event)),
         None => {
             rope.push(frame);
             Ok(())
@@ -105,19 +105,4 @@ fn gather(rope: &Rope) -> Bytes {
         whole.extend_from_slice(piece);
     }
     whole.into()
-}
-
-/// For tests and for clients that need one object only: the body of an event in JSON.
-#[must_use]
-pub fn json_event(kind: &str, object: &StoredObject) -> Rope {
-    let mut rope = Rope::with_capacity(3);
-    rope.push(Bytes::from_static(match kind {
-        "ADDED" => br#"{"type":"ADDED","object":"#,
-        "MODIFIED" => br#"{"type":"MODIFIED","object":"#,
-        "DELETED" => br#"{"type":"DELETED","object":"#,
-        _ => br#"{"type":"BOOKMARK","object":"#,
-    }));
-    rope.push(object.body.clone());
-    rope.push(Bytes::from_static(b"}\n"));
-    rope
 }
