@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod codec;
+pub mod discovery;
 pub mod names;
 pub mod patch;
 pub mod quantity;
