@@ -192,7 +192,9 @@ impl Config {
             wrong.push(format!("--service-cluster-ip-range: {range} is too small, four addresses are the least"));
         }
         if range.address.is_ipv4() && range.free_bits() > 20 || range.free_bits() > 112 {
-            wrong.push(format!("--service-cluster-ip-range: {range} is too large, the prefix must be at least /12 (IPv6: /16)"));
+            wrong.push(format!(
+                "--service-cluster-ip-range: {range} is too large, the prefix must be at least /12 (IPv6: /16)"
+            ));
         }
         for (flag, value) in [
             ("--max-requests-inflight", self.max_requests_inflight),

@@ -37,7 +37,11 @@ impl Histogram {
     /// An empty one.
     #[must_use]
     pub fn new(bounds_us: &'static [u64]) -> Self {
-        Self { bounds_us, counts: (0..=bounds_us.len()).map(|_| AtomicU64::new(0)).collect(), sum_us: AtomicU64::new(0) }
+        Self {
+            bounds_us,
+            counts: (0..=bounds_us.len()).map(|_| AtomicU64::new(0)).collect(),
+            sum_us: AtomicU64::new(0),
+        }
     }
 
     /// Records one duration.
@@ -211,7 +215,10 @@ impl Metrics {
         const INFLIGHT: &str = "apiserver_current_inflight_requests";
         head(&mut out, INFLIGHT, "gauge", "[STABLE] Requests that run now, by kind.");
         for (kind, gauge) in [("mutating", &self.writing), ("readOnly", &self.reading)] {
-            writeln_to(&mut out, format_args!("{INFLIGHT}{{request_kind=\"{kind}\"}} {}", gauge.load(Ordering::Relaxed)));
+            writeln_to(
+                &mut out,
+                format_args!("{INFLIGHT}{{request_kind=\"{kind}\"}} {}", gauge.load(Ordering::Relaxed)),
+            );
         }
         for source in self.sources.lock().iter() {
             source(&mut out);
@@ -229,8 +236,7 @@ impl Running {
 
 impl Drop for Count {
     fn drop(&mut self) {
-        let gauge =
-            if self.long_running { &self.series.long_running } else { self.metrics.inflight(self.read_only) };
+        let gauge = if self.long_running { &self.series.long_running } else { self.metrics.inflight(self.read_only) };
         gauge.fetch_sub(1, Ordering::Relaxed);
         if !self.long_running {
             self.series.duration.record(self.started.elapsed());
@@ -257,8 +263,7 @@ mod tests {
         }
         let open = metrics.begin(&info, true);
         let text = metrics.text();
-        let labels =
-            r#"component="apiserver",dry_run="",group="",resource="pods",scope="namespace",subresource="",verb="LIST",version="v1""#;
+        let labels = r#"component="apiserver",dry_run="",group="",resource="pods",scope="namespace",subresource="",verb="LIST",version="v1""#;
         assert!(text.contains(&format!("apiserver_request_total{{code=\"200\",{labels}}} 2\n")), "{text}");
         assert!(text.contains(&format!("apiserver_request_duration_seconds_count{{{labels}}} 3\n")));
         assert!(text.contains("apiserver_current_inflight_requests{request_kind=\"readOnly\"} 1\n"));

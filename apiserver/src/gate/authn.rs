@@ -7,14 +7,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use gantry_machinery::codec::json::pick;
+use gantry_machinery::time;
 use gantry_store_cache::key::ObjectKey;
 use gantry_store_cache::object::StoredObject;
 use gantry_store_cache::store::Store;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use serde::Deserialize;
 
-use super::certificate::{ClientRoots, PeerCertificate};
+use super::certificate::PeerCertificate;
 use super::token::{Claims, ObjectClaim, TokenKeys};
 use crate::registry::request::UserInfo;
 
@@ -44,8 +45,6 @@ pub struct Unauthenticated(pub String);
 
 /// Tells users apart.
 pub struct Authenticator {
-    /// What client certificates are checked against.
-    pub roots: ClientRoots,
     /// Common names a front proxy may have; empty for any that its authority signed.
     pub front_proxy_names: Vec<String>,
     /// Tokens from `--token-auth-file`.
@@ -84,10 +83,6 @@ impl Authenticator {
         match peer {
             PeerCertificate::None if self.anonymous => Ok(UserInfo::new("system:anonymous", &[UNAUTHENTICATED])),
             PeerCertificate::None => Err(Unauthenticated("no credential was sent".to_owned())),
-            // A front proxy without user headers is nobody in particular.
-            PeerCertificate::FrontProxy { .. } if self.anonymous => {
-                Ok(UserInfo::new("system:anonymous", &[UNAUTHENTICATED]))
-            }
             other => Err(Unauthenticated(other.refusal())),
         }
     }
@@ -134,22 +129,12 @@ impl Authenticator {
     }
 
     fn lives(&self, collection: &str, namespace: &str, claim: &ObjectClaim, now: i64) -> Result<(), Unauthenticated> {
-        #[derive(Deserialize)]
-        struct Object {
-            metadata: Metadata,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Metadata {
-            #[serde(default)]
-            uid: String,
-            deletion_timestamp: Option<jiff::Timestamp>,
-        }
         let gone = || Unauthenticated(format!("the token's {collection} {namespace}/{} is gone", claim.name));
         let found = self.lookup.find(&ObjectKey::new(collection, namespace, &claim.name)).ok_or_else(gone)?;
-        let object: Object = serde_json::from_slice(&found.body).map_err(|_| gone())?;
-        let ended = object.metadata.deletion_timestamp.is_some_and(|t| t.as_second() + DELETED_LEEWAY_SECONDS < now);
-        if object.metadata.uid != claim.uid || ended {
+        let [uid, deleted] = pick(&found.body, [&["metadata", "uid"], &["metadata", "deletionTimestamp"]]);
+        let deleted_at = deleted.and_then(|d| time::parse(&d.as_str()?));
+        let ended = deleted_at.is_some_and(|at| at + DELETED_LEEWAY_SECONDS < now);
+        if uid.and_then(|u| u.as_str()).as_deref() != Some(claim.uid.as_str()) || ended {
             return Err(gone());
         }
         Ok(())
@@ -238,8 +223,14 @@ pub fn static_tokens(csv: &str) -> Result<HashMap<String, UserInfo>, String> {
         if token.is_empty() || user.is_empty() {
             return Err(format!("line {}: the token and the user name may not be empty", number + 1));
         }
-        let mut groups: Vec<String> =
-            fields.next().unwrap_or_default().split(',').map(str::trim).filter(|g| !g.is_empty()).map(String::from).collect();
+        let mut groups: Vec<String> = fields
+            .next()
+            .unwrap_or_default()
+            .split(',')
+            .map(str::trim)
+            .filter(|g| !g.is_empty())
+            .map(String::from)
+            .collect();
         groups.push(AUTHENTICATED.to_owned());
         tokens.insert(token.to_owned(), UserInfo { name: user.into(), uid: uid.into(), groups, extra: Vec::new() });
     }
@@ -267,7 +258,6 @@ mod tests {
     fn authenticator(objects: Objects) -> Authenticator {
         let pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
         Authenticator {
-            roots: ClientRoots::new("", "").unwrap(),
             front_proxy_names: vec![],
             static_tokens: static_tokens("secret,jane,7,\"dev,ops\"\n").unwrap(),
             tokens: Arc::new(TokenKeys::new(&pem, &[], "issuer", &[]).unwrap()),
@@ -328,16 +318,20 @@ mod tests {
     #[test]
     fn proxy_headers_count_only_from_a_front_proxy() {
         let authenticator = authenticator(Objects(vec![]));
-        let headers: HeaderMap = [("x-remote-user", "jane"), ("x-remote-group", "dev"), ("x-remote-extra-scope%2fa", "1")]
-            .into_iter()
-            .map(|(k, v)| (http::HeaderName::from_static(k), v.parse().unwrap()))
-            .collect();
+        let headers: HeaderMap =
+            [("x-remote-user", "jane"), ("x-remote-group", "dev"), ("x-remote-extra-scope%2fa", "1")]
+                .into_iter()
+                .map(|(k, v)| (http::HeaderName::from_static(k), v.parse().unwrap()))
+                .collect();
         let direct = authenticator.authenticate(&PeerCertificate::None, &headers, 0).unwrap();
         assert_eq!(direct.name, "system:anonymous");
         let proxy = PeerCertificate::FrontProxy { name: "front-proxy-client".into(), not_after: 10 };
         let user = authenticator.authenticate(&proxy, &headers, 0).unwrap();
         assert_eq!(user.name, "jane");
         assert_eq!(user.extra, [("scope/a".to_owned(), vec!["1".to_owned()])]);
-        assert_eq!(authenticator.authenticate(&proxy, &headers, 11).unwrap_err().0, "the client certificate has expired");
+        assert_eq!(
+            authenticator.authenticate(&proxy, &headers, 11).unwrap_err().0,
+            "the client certificate has expired"
+        );
     }
 }

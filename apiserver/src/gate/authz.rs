@@ -206,7 +206,11 @@ impl fmt::Display for Sentence<'_> {
             write!(f, "resource \"{resource}/{subresource}\"")?;
         }
         write!(f, " in API group {group:?} ")?;
-        if namespace.is_empty() { f.write_str("at the cluster scope") } else { write!(f, "in the namespace {namespace:?}") }
+        if namespace.is_empty() {
+            f.write_str("at the cluster scope")
+        } else {
+            write!(f, "in the namespace {namespace:?}")
+        }
     }
 }
 

@@ -66,7 +66,8 @@ impl PeerCertificate {
         match self {
             Self::None => "no client certificate".to_owned(),
             Self::Unknown(why) => why.clone(),
-            Self::User { .. } | Self::FrontProxy { .. } => "the client certificate has expired".to_owned(),
+            Self::User { .. } => "the client certificate has expired".to_owned(),
+            Self::FrontProxy { .. } => "a front proxy that is out of date, or speaks for nobody".to_owned(),
         }
     }
 }
@@ -89,11 +90,7 @@ impl ClientRoots {
     /// The names of the authorities, sent as a hint to clients with several certificates.
     #[must_use]
     pub fn hints(&self) -> Vec<DistinguishedName> {
-        [&self.clients, &self.proxies]
-            .into_iter()
-            .flatten()
-            .flat_map(|v| v.root_hint_subjects().to_vec())
-            .collect()
+        [&self.clients, &self.proxies].into_iter().flatten().flat_map(|v| v.root_hint_subjects().to_vec()).collect()
     }
 
     /// Judges the chain that a connection's client sent. Front proxies first: one CA may have signed both.
@@ -144,10 +141,7 @@ fn verifier(bundle: &str) -> Result<Option<Arc<dyn ClientCertVerifier>>, String>
     if roots.is_empty() {
         return Ok(None);
     }
-    WebPkiClientVerifier::builder_with_provider(roots.into(), provider())
-        .build()
-        .map(Some)
-        .map_err(|e| e.to_string())
+    WebPkiClientVerifier::builder_with_provider(roots.into(), provider()).build().map(Some).map_err(|e| e.to_string())
 }
 
 /// The cryptography everything uses.
@@ -233,7 +227,10 @@ mod tests {
 
         let user = roots.judge(Some(&chain(&clients.issue(&subject, now).unwrap())));
         let found = user.user(now).unwrap();
-        assert_eq!((found.name.as_str(), &found.groups[..]), ("jane", &["dev".to_owned(), AUTHENTICATED.to_owned()][..]));
+        assert_eq!(
+            (found.name.as_str(), &found.groups[..]),
+            ("jane", &["dev".to_owned(), AUTHENTICATED.to_owned()][..])
+        );
         assert!(user.user(now + 400 * 86_400).is_none(), "its end is checked with every request");
 
         let proxy = roots.judge(Some(&chain(&proxies.issue(&subject, now).unwrap())));

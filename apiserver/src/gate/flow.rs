@@ -89,7 +89,11 @@ impl FlowControl {
     /// is as large as both.
     #[must_use]
     pub fn new(read_only: usize, mutating: usize) -> Self {
-        Self { system: Limit::new(read_only + mutating), mutating: Limit::new(mutating), read_only: Limit::new(read_only) }
+        Self {
+            system: Limit::new(read_only + mutating),
+            mutating: Limit::new(mutating),
+            read_only: Limit::new(read_only),
+        }
     }
 
     /// Waits for a place.

@@ -19,11 +19,7 @@ const EXTRA: &str = "impersonate-extra-";
 /// # Errors
 /// 403 when `user` may not impersonate one of the things asked for; 500, as upstream has it, when groups or extra are
 /// asked for without a user.
-pub fn impersonated(
-    authorizer: &Authorizer,
-    user: &UserInfo,
-    headers: &HeaderMap,
-) -> Result<Option<UserInfo>, Status> {
+pub fn impersonated(authorizer: &Authorizer, user: &UserInfo, headers: &HeaderMap) -> Result<Option<UserInfo>, Status> {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let name = text(USER);
     let uid = text(UID);
@@ -37,7 +33,8 @@ pub fn impersonated(
         return Err(Status::internal("requested impersonation of groups or extra without a user"));
     }
     let may = |group: &str, resource: &str, subresource: &str, namespace: &str, name: &str| {
-        let wanted = Attributes { subresource, namespace, ..Attributes::on(user, "impersonate", group, resource, name) };
+        let wanted =
+            Attributes { subresource, namespace, ..Attributes::on(user, "impersonate", group, resource, name) };
         authorizer.check(&wanted)
     };
     let account = name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));

@@ -187,7 +187,9 @@ impl Rbac {
             }
             match serde_json::from_slice::<BindingBody>(&object.body) {
                 Ok(body) => index.bind(key, &body),
-                Err(e) => tracing::error!(key = %object.key, error = %e, "a role binding cannot be read: it binds nobody"),
+                Err(e) => {
+                    tracing::error!(key = %object.key, error = %e, "a role binding cannot be read: it binds nobody")
+                }
             }
         } else if gone {
             index.roles.remove(&key);
@@ -299,7 +301,10 @@ impl Index {
 fn explain(binding: &BindingKey, role: &RoleKey, user: &UserInfo) -> String {
     let role_kind = if role.0.is_empty() { "ClusterRole" } else { "Role" };
     if binding.0.is_empty() {
-        format!("RBAC: allowed by ClusterRoleBinding {:?} of {role_kind} {:?} to User {:?}", binding.1, role.1, user.name)
+        format!(
+            "RBAC: allowed by ClusterRoleBinding {:?} of {role_kind} {:?} to User {:?}",
+            binding.1, role.1, user.name
+        )
     } else {
         let name = format!("{}/{}", binding.1, binding.0);
         format!("RBAC: allowed by RoleBinding {name:?} of {role_kind} {:?} to User {:?}", role.1, user.name)
@@ -326,7 +331,9 @@ mod tests {
         {"verbs":["get"],"nonResourceURLs":["/healthz","/logs/*"]}]}"#;
 
     fn binding(role_kind: &str, subject: &str) -> String {
-        format!(r#"{{"roleRef":{{"apiGroup":"rbac.authorization.k8s.io","kind":"{role_kind}","name":"reader"}},"subjects":[{subject}]}}"#)
+        format!(
+            r#"{{"roleRef":{{"apiGroup":"rbac.authorization.k8s.io","kind":"{role_kind}","name":"reader"}},"subjects":[{subject}]}}"#
+        )
     }
 
     fn may(rbac: &Rbac, user: &UserInfo, verb: &str, group: &str, resource: &str, namespace: &str, name: &str) -> bool {
@@ -374,7 +381,10 @@ mod tests {
     #[test]
     fn an_account_is_a_user_and_a_changed_role_counts_at_once() {
         let rbac = Rbac::default();
-        rbac.apply(&object("rolebindings", "a", "b", &binding("Role", r#"{"kind":"ServiceAccount","name":"robot"}"#)), false);
+        rbac.apply(
+            &object("rolebindings", "a", "b", &binding("Role", r#"{"kind":"ServiceAccount","name":"robot"}"#)),
+            false,
+        );
         let robot = UserInfo::new("system:serviceaccount:a:robot", &[]);
         assert!(!may(&rbac, &robot, "list", "", "pods", "a", ""), "the role does not exist yet");
         rbac.apply(&object("roles", "a", "reader", READER), false);

@@ -196,7 +196,15 @@ impl TokenKeys {
         }
         let audiences = if audiences.is_empty() { vec![issuer.to_owned()] } else { audiences.to_vec() };
         let issued = AtomicU64::new(0);
-        Ok(Self { signer, signer_kid, verifiers, issuer: issuer.into(), audiences, random: SystemRandom::new(), issued })
+        Ok(Self {
+            signer,
+            signer_kid,
+            verifiers,
+            issuer: issuer.into(),
+            audiences,
+            random: SystemRandom::new(),
+            issued,
+        })
     }
 
     /// What this server answers to.
@@ -404,9 +412,7 @@ impl PublicKey {
                     .verify(signed, signature)
                     .is_ok()
             }
-            (Self::Rsa(key), "RS256") => {
-                key.verify(&signature::RSA_PKCS1_2048_8192_SHA256, signed, signature).is_ok()
-            }
+            (Self::Rsa(key), "RS256") => key.verify(&signature::RSA_PKCS1_2048_8192_SHA256, signed, signature).is_ok(),
             _ => false,
         }
     }
@@ -440,9 +446,9 @@ fn private_key(pem: &str) -> Result<Signer, KeyError> {
         PrivateKeyDer::Pkcs1(der) => {
             Ok(Signer::Rsa(Box::new(RsaKeyPair::from_der(der.secret_pkcs1_der()).map_err(unsuitable)?)))
         }
-        PrivateKeyDer::Sec1(_) => Err(KeyError::Unsuitable(
-            "convert the EC key to PKCS#8 (openssl pkcs8 -topk8 -nocrypt)".to_owned(),
-        )),
+        PrivateKeyDer::Sec1(_) => {
+            Err(KeyError::Unsuitable("convert the EC key to PKCS#8 (openssl pkcs8 -topk8 -nocrypt)".to_owned()))
+        }
         _ => Err(KeyError::Unreadable),
     }
 }
@@ -515,7 +521,8 @@ mod tests {
         assert_eq!(keys.verify("a.b", NOW), Err(TokenError::Malformed));
 
         let mut parts: Vec<String> = token.split('.').map(String::from).collect();
-        let mut claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(&parts[1]).unwrap()).unwrap();
+        let mut claims: serde_json::Value =
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(&parts[1]).unwrap()).unwrap();
         claims["sub"] = "system:serviceaccount:kube-system:admin".into();
         parts[1] = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims).unwrap());
         assert_eq!(keys.verify(&parts.join("."), NOW), Err(TokenError::Signature));

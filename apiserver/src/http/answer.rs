@@ -4,6 +4,8 @@
 //! commas between them, in ropes of some hundred items, so that the first byte leaves at once and the list never exists
 //! as a whole. Everything else is encoded by [`Form`].
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -14,7 +16,7 @@ use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, V
 use http::{HeaderValue, Response, StatusCode};
 
 use super::compress::{PLAIN_MAX_BYTES, gzip};
-use super::form::Form;
+use super::form::{Form, ListWriter};
 use super::payload::{Payload, Rope};
 
 /// Items in one rope of a streamed list.
@@ -80,61 +82,51 @@ fn compressed(code: u16, form: &Form, ropes: stream::BoxStream<'static, Rope>) -
 /// # Errors
 /// What the form reports of an object it cannot show.
 pub fn list(code: u16, list: ObjectList, form: &Form, compress: bool) -> Result<Response<Payload>, Status> {
-    if !form.is_stored() {
-        return Ok(whole(code, form, form.list(&list)?, compress));
+    if !form.streams() {
+        return Ok(whole(code, form, form.whole_list(&list)?, compress));
     }
-    let head = form.list_head(&list);
-    let size = head.len() + list.items.iter().map(|o| o.body.len() + 1).sum::<usize>();
-    let strip = form.type_prefix();
-    let ropes = move |from: usize, items: &[std::sync::Arc<StoredObject>]| {
-        let mut rope = Rope::with_capacity(2 * items.len() + 1);
-        for (at, object) in items.iter().enumerate() {
-            push_item(&mut rope, &object.body, &strip, from + at == 0);
-        }
-        rope
-    };
+    let (mut head, mut writer) = form.begin_list(&list);
+    let size: usize = list.items.iter().map(|object| object.body.len()).sum();
     if size <= PLAIN_MAX_BYTES {
-        let mut rope = head;
-        let items = ropes(0, &list.items);
-        for piece in items.pieces() {
-            rope.push(piece.clone());
-        }
-        rope.push(Bytes::from_static(LIST_END));
-        return Ok(response(code, form.content_type(), Payload::whole(rope)));
+        head.append(writer.items(&list.items)?);
+        head.append(writer.end());
+        return Ok(whole(code, form, head, compress));
     }
-    let items = list.items;
-    let body = stream::unfold(Some((Some(head), items, 0)), move |state| {
-        let next = state.map(|(head, items, at)| {
-            if let Some(head) = head {
-                return (head, Some((None, items, 0)));
-            }
-            let end = items.len().min(at + ITEMS_PER_ROPE);
-            let mut rope = ropes(at, &items[at..end]);
-            if end < items.len() {
-                return (rope, Some((None, items, end)));
-            }
-            rope.push(Bytes::from_static(LIST_END));
-            (rope, None)
-        });
-        std::future::ready(next)
-    });
+    let state = Listing { head: Some(head), writer, items: list.items, at: 0 };
+    let ropes = stream::unfold(Some(state), |state| std::future::ready(state.map(Listing::next)));
     if compress {
-        return Ok(compressed(code, form, body.boxed()));
+        return Ok(compressed(code, form, ropes.boxed()));
     }
-    Ok(response(code, form.content_type(), Payload::stream(body)))
+    Ok(response(code, form.content_type(), Payload::stream(ropes)))
 }
 
-const LIST_END: &[u8] = b"]}\n";
+/// A list on its way out.
+struct Listing {
+    head: Option<Rope>,
+    writer: ListWriter,
+    items: Vec<Arc<StoredObject>>,
+    at: usize,
+}
 
-/// Items of a list carry no kind of their own: where the stored body begins with it, that part is left out.
-fn push_item(rope: &mut Rope, body: &Bytes, type_prefix: &[u8], first: bool) {
-    if body.starts_with(type_prefix) {
-        rope.push(Bytes::from_static(if first { b"{" } else { b",{" }));
-        rope.push(body.slice(type_prefix.len()..));
-    } else {
-        if !first {
-            rope.push(Bytes::from_static(b","));
+impl Listing {
+    fn next(mut self) -> (Rope, Option<Self>) {
+        if let Some(head) = self.head.take() {
+            return (head, Some(self));
         }
-        rope.push(body.clone());
+        let end = self.items.len().min(self.at + ITEMS_PER_ROPE);
+        let mut rope = match self.writer.items(&self.items[self.at..end]) {
+            Ok(rope) => rope,
+            Err(status) => {
+                // The head is out: breaking off in the middle is all that is left to say.
+                tracing::error!(%status, "a list breaks off");
+                return (Rope::new(), None);
+            }
+        };
+        self.at = end;
+        if end < self.items.len() {
+            return (rope, Some(self));
+        }
+        rope.append(self.writer.end());
+        (rope, None)
     }
 }

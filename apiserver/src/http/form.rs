@@ -6,16 +6,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gantry_machinery::codec::json;
+use gantry_machinery::codec::json::{self, pick};
+use gantry_machinery::codec::table::{IncludeObject, ListMeta, TableWriter, write_partial_metadata};
 use gantry_machinery::resource::Subresource;
 use gantry_machinery::resource_api::ObjectList;
 use gantry_machinery::status::Status;
+use gantry_machinery::time;
 use gantry_machinery::value::Value;
 use gantry_store_cache::object::StoredObject;
 use gantry_store_cache::revision::Revision;
 use http::HeaderMap;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::negotiate::{self, Accepted, Format, Offer, Shape};
 use super::payload::Rope;
@@ -31,9 +31,12 @@ pub(super) const FORMATS: [&str; 3] = ["application/json", "application/yaml", "
 #[derive(Clone)]
 pub struct Form {
     accepted: Accepted,
+    include: IncludeObject,
     row: Row,
     kind: String,
     api_version: String,
+    /// Whether this watch's Tables have named their columns: only the first does.
+    columns_told: bool,
 }
 
 impl Form {
@@ -50,6 +53,9 @@ impl Form {
     ) -> Result<Self, Status> {
         let mut accepted = negotiate::accept(headers, offer).map_err(|_| Status::not_acceptable(&FORMATS))?;
         accepted.pretty |= query.truth("pretty").unwrap_or(false);
+        let include = IncludeObject::parse(query.text("includeObject")).ok_or_else(|| {
+            Status::bad_request(format!("unrecognized includeObject value: {:?}", query.text("includeObject")))
+        })?;
         let gvr = row.gvr();
         let (kind, api_version) = match subresource {
             Some(sub) => {
@@ -60,7 +66,7 @@ impl Form {
             }
             None => (row.resource.kind.to_string(), gvr.api_version().into_owned()),
         };
-        Ok(Self { accepted, row: row.clone(), kind, api_version })
+        Ok(Self { accepted, include, row: row.clone(), kind, api_version, columns_told: false })
     }
 
     /// Whether objects go out as they are stored.
@@ -88,7 +94,11 @@ impl Form {
     #[must_use]
     pub fn number(&self, kind: u8) -> u32 {
         let Accepted { format, shape, pretty } = self.accepted;
-        u32::from(kind) | (format as u32) << 8 | (shape as u32) << 12 | u32::from(pretty) << 16
+        u32::from(kind)
+            | (format as u32) << 8
+            | (shape as u32) << 12
+            | (self.include as u32) << 16
+            | u32::from(pretty) << 20
     }
 
     /// Appends one object.
@@ -96,7 +106,7 @@ impl Form {
     /// # Errors
     /// 500 for a stored body that cannot be read, 406 for a shape it does not have.
     pub fn push_object(&self, rope: &mut Rope, object: &StoredObject) -> Result<(), Status> {
-        let body = self.body(object)?;
+        let body = self.body(object, true)?;
         rope.push(body);
         if self.accepted.format == Format::Json {
             rope.push(Bytes::from_static(b"\n"));
@@ -104,14 +114,42 @@ impl Form {
         Ok(())
     }
 
-    /// The object in the form asked for.
-    fn body(&self, object: &StoredObject) -> Result<Bytes, Status> {
+    /// The object in the form asked for; `columns`: a Table names its columns.
+    fn body(&self, object: &StoredObject, columns: bool) -> Result<Bytes, Status> {
         let shaped = match self.accepted.shape {
             Shape::Object => object.body.clone(),
-            Shape::Metadata | Shape::MetadataList => partial_metadata(object)?,
-            Shape::Table => return Err(Status::not_acceptable(&FORMATS)),
+            Shape::Metadata | Shape::MetadataList => {
+                let mut out = Vec::new();
+                write_partial_metadata(&mut out, "v1", &object.body);
+                out.into()
+            }
+            Shape::Table => {
+                let mut out = Vec::new();
+                let meta = ListMeta { revision: object.revision.0, ..ListMeta::default() };
+                let mut table = self.table(&mut out, &meta, columns);
+                self.push_row(&mut table, &mut out, object)?;
+                table.end(&mut out);
+                out.into()
+            }
         };
         self.encode(shaped)
+    }
+
+    fn table(&self, out: &mut Vec<u8>, meta: &ListMeta<'_>, columns: bool) -> TableWriter<'static> {
+        let columns = columns.then(|| self.row.strategy.columns());
+        TableWriter::begin(out, "v1", meta, columns, self.include)
+    }
+
+    fn push_row(
+        &self,
+        table: &mut TableWriter<'static>,
+        out: &mut Vec<u8>,
+        object: &StoredObject,
+    ) -> Result<(), Status> {
+        let value =
+            json::parse(&object.body).map_err(|e| Status::internal(format!("{} cannot be read: {e}", object.key)))?;
+        table.row(out, &self.row.strategy.row(&value, time::now_unix()), &object.body);
+        Ok(())
     }
 
     /// JSON as the format asked for.
@@ -123,34 +161,50 @@ impl Form {
         }
     }
 
-    /// A list that does not go out as stored.
+    /// Whether a list can be written piece by piece: it is JSON for machines.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        self.accepted.format == Format::Json && !self.accepted.pretty
+    }
+
+    /// Begins a list in JSON: its head, and what writes the rest.
+    #[must_use]
+    pub fn begin_list(&self, list: &ObjectList) -> (Rope, ListWriter) {
+        if self.accepted.shape == Shape::Table {
+            let mut out = Vec::new();
+            let meta =
+                ListMeta { revision: list.revision.0, continue_token: &list.continue_token, remaining: list.remaining };
+            let table = self.table(&mut out, &meta, true);
+            return (
+                Rope::from(Bytes::from(out)),
+                ListWriter { form: self.clone(), table: Some(table), strip: vec![], written: 0 },
+            );
+        }
+        let writer = ListWriter { form: self.clone(), table: None, strip: self.type_prefix(), written: 0 };
+        (self.list_head(list), writer)
+    }
+
+    /// A whole list in a form that is not written piece by piece.
     ///
     /// # Errors
     /// As [`Self::push_object`].
-    pub fn list(&self, list: &ObjectList) -> Result<Rope, Status> {
-        let mut whole: Vec<u8> = Vec::new();
-        for piece in self.list_head(list).pieces() {
-            whole.extend_from_slice(piece);
+    pub fn whole_list(&self, list: &ObjectList) -> Result<Rope, Status> {
+        let (head, mut writer) = self.begin_list(list);
+        let mut whole = head.gather();
+        whole.extend_from_slice(&writer.items(&list.items)?.gather());
+        whole.extend_from_slice(&writer.end().gather());
+        while whole.last().is_some_and(u8::is_ascii_whitespace) {
+            whole.pop();
         }
-        for (at, object) in list.items.iter().enumerate() {
-            if at > 0 {
-                whole.push(b',');
-            }
-            match self.accepted.shape {
-                Shape::MetadataList | Shape::Metadata => whole.extend_from_slice(&partial_metadata(object)?),
-                Shape::Object => whole.extend_from_slice(&object.body),
-                Shape::Table => return Err(Status::not_acceptable(&FORMATS)),
-            }
-        }
-        whole.extend_from_slice(b"]}");
         let mut rope = Rope::from(self.encode(whole.into())?);
-        rope.push(Bytes::from_static(b"\n"));
+        if self.accepted.format == Format::Json {
+            rope.push(Bytes::from_static(b"\n"));
+        }
         Ok(rope)
     }
 
     /// `{"kind":"PodList","apiVersion":"v1","metadata":{...},"items":[`
-    #[must_use]
-    pub fn list_head(&self, list: &ObjectList) -> Rope {
+    fn list_head(&self, list: &ObjectList) -> Rope {
         let (kind, api_version) = match self.accepted.shape {
             Shape::MetadataList => ("PartialObjectMetadata", "meta.k8s.io/v1"),
             _ => (self.kind.as_str(), self.api_version.as_str()),
@@ -171,8 +225,7 @@ impl Form {
     }
 
     /// What stored bodies of this kind begin with.
-    #[must_use]
-    pub fn type_prefix(&self) -> Vec<u8> {
+    fn type_prefix(&self) -> Vec<u8> {
         format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", self.kind, self.api_version).into_bytes()
     }
 
@@ -180,8 +233,33 @@ impl Form {
     ///
     /// # Errors
     /// As [`Self::push_object`].
-    pub fn push_event(&self, rope: &mut Rope, kind: &str, object: &StoredObject) -> Result<(), Status> {
-        let body = self.body(object)?;
+    pub fn push_event(&mut self, rope: &mut Rope, kind: &str, object: &StoredObject) -> Result<(), Status> {
+        let first = !std::mem::replace(&mut self.columns_told, true);
+        self.push_later_event(rope, kind, object, first)
+    }
+
+    /// Whether the next event differs from what other watchers of the same form are sent.
+    #[must_use]
+    pub fn next_event_is_own(&self) -> bool {
+        self.accepted.shape == Shape::Table && !self.columns_told
+    }
+
+    /// Appends the watch frame that every watcher of this form is sent.
+    ///
+    /// # Errors
+    /// As [`Self::push_object`].
+    pub fn push_shared_event(&self, rope: &mut Rope, kind: &str, object: &StoredObject) -> Result<(), Status> {
+        self.push_later_event(rope, kind, object, false)
+    }
+
+    fn push_later_event(
+        &self,
+        rope: &mut Rope,
+        kind: &str,
+        object: &StoredObject,
+        columns: bool,
+    ) -> Result<(), Status> {
+        let body = self.body(object, columns)?;
         rope.push(Bytes::from_static(match kind {
             "ADDED" => br#"{"type":"ADDED","object":"#,
             "MODIFIED" => br#"{"type":"MODIFIED","object":"#,
@@ -219,37 +297,65 @@ impl Form {
     }
 }
 
-#[derive(Deserialize)]
-struct OnlyMetadata<'a> {
-    #[serde(borrow)]
-    metadata: &'a RawValue,
+/// Writes a list's items, some at a time.
+pub struct ListWriter {
+    form: Form,
+    table: Option<TableWriter<'static>>,
+    /// What stored bodies begin with and items of a list go without.
+    strip: Vec<u8>,
+    written: usize,
 }
 
-/// `PartialObjectMetadata`: the metadata's bytes as they stand in the stored body.
-fn partial_metadata(object: &StoredObject) -> Result<Bytes, Status> {
-    let only: OnlyMetadata<'_> = serde_json::from_slice(&object.body)
-        .map_err(|e| Status::internal(format!("{} cannot be read: {e}", object.key)))?;
-    let metadata = only.metadata.get();
-    let mut out = Vec::with_capacity(metadata.len() + 80);
-    out.extend_from_slice(br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#);
-    out.extend_from_slice(metadata.as_bytes());
-    out.push(b'}');
-    Ok(out.into())
+impl ListWriter {
+    /// The next items.
+    ///
+    /// # Errors
+    /// As [`Form::push_object`].
+    pub fn items(&mut self, items: &[Arc<StoredObject>]) -> Result<Rope, Status> {
+        if let Some(table) = &mut self.table {
+            let mut out = Vec::new();
+            for object in items {
+                self.form.push_row(table, &mut out, object)?;
+            }
+            return Ok(Rope::from(Bytes::from(out)));
+        }
+        let mut rope = Rope::with_capacity(2 * items.len());
+        for object in items {
+            let first = self.written == 0;
+            self.written += 1;
+            if self.form.accepted.shape == Shape::MetadataList {
+                let mut out = if first { Vec::new() } else { vec![b','] };
+                write_partial_metadata(&mut out, "v1", &object.body);
+                rope.push(Bytes::from(out));
+            } else if object.body.starts_with(&self.strip) {
+                rope.push(Bytes::from_static(if first { b"{" } else { b",{" }));
+                rope.push(object.body.slice(self.strip.len()..));
+            } else {
+                rope.push(Bytes::from_static(if first { b"" } else { b"," }));
+                rope.push(object.body.clone());
+            }
+        }
+        Ok(rope)
+    }
+
+    /// The end.
+    #[must_use]
+    pub fn end(self) -> Rope {
+        let mut out = Vec::new();
+        match self.table {
+            Some(table) => table.end(&mut out),
+            None => out.extend_from_slice(b"]}"),
+        }
+        out.push(b'\n');
+        Rope::from(Bytes::from(out))
+    }
 }
 
 /// The uid in a stored body.
 #[must_use]
-pub fn uid(object: &Arc<StoredObject>) -> String {
-    #[derive(Deserialize)]
-    struct Body {
-        metadata: Metadata,
-    }
-    #[derive(Deserialize)]
-    struct Metadata {
-        #[serde(default)]
-        uid: String,
-    }
-    serde_json::from_slice::<Body>(&object.body).map(|b| b.metadata.uid).unwrap_or_default()
+pub fn uid(object: &StoredObject) -> String {
+    let [uid] = pick(&object.body, [&["metadata", "uid"]]);
+    uid.and_then(|u| u.as_str()).map(std::borrow::Cow::into_owned).unwrap_or_default()
 }
 
 /// A body that is not the registry's to decode, as the kind it should be.

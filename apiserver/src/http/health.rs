@@ -110,10 +110,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_failed_check_fails_the_endpoint_that_asks_it() {
-        let health = Health::new(vec![
-            Check::alive("etcd", || Ok(())),
-            Check::ready("shutdown", || Err("secret".to_owned())),
-        ]);
+        let health =
+            Health::new(vec![Check::alive("etcd", || Ok(())), Check::ready("shutdown", || Err("secret".to_owned()))]);
         assert_eq!(ask(&health, "/livez", "").await, (200, "ok".to_owned()));
         let (code, text) = ask(&health, "/readyz", "").await;
         assert_eq!(code, 500);

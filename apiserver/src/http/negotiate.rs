@@ -91,7 +91,10 @@ pub fn accept(headers: &HeaderMap, offer: Offer) -> Result<Accepted, NotAcceptab
     }
     // Stable: equal qualities keep the client's order.
     alternatives.sort_by(|(_, a), (_, b)| b.total_cmp(a));
-    alternatives.iter().find_map(|(alternative, quality)| (*quality > 0.0).then(|| fit(alternative, offer))?).ok_or(NotAcceptable)
+    alternatives
+        .iter()
+        .find_map(|(alternative, quality)| (*quality > 0.0).then(|| fit(alternative, offer))?)
+        .ok_or(NotAcceptable)
 }
 
 /// One alternative, if it can be had.
@@ -178,7 +181,10 @@ mod tests {
         assert_eq!(chosen("application/json;stream=watch", Offer::Watch), Some((Format::Json, Shape::Object)));
         assert_eq!(chosen("*/*", Offer::List), Some((Format::Json, Shape::Object)));
         assert_eq!(chosen("text/html;q=0.9, application/yaml", Offer::List), Some((Format::Yaml, Shape::Object)));
-        assert_eq!(chosen("application/yaml;q=0.1, application/json", Offer::List), Some((Format::Json, Shape::Object)));
+        assert_eq!(
+            chosen("application/yaml;q=0.1, application/json", Offer::List),
+            Some((Format::Json, Shape::Object))
+        );
     }
 
     #[test]

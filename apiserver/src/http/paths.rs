@@ -64,7 +64,8 @@ pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Result<Respo
             ))
         }
         "openid" if path == "/openid/v1/jwks" => {
-            let text = serde_json::to_vec(&service.authenticator.tokens.jwks()).expect("a JSON value always has a text");
+            let text =
+                serde_json::to_vec(&service.authenticator.tokens.jwks()).expect("a JSON value always has a text");
             Ok(answer::response(200, "application/jwk-set+json", Payload::whole(Bytes::from(text))))
         }
         "api" | "apis" | "openapi" => {

@@ -55,6 +55,20 @@ impl Rope {
         self.remaining == 0
     }
 
+    /// The bytes in one piece, copied.
+    #[must_use]
+    pub fn gather(&self) -> Vec<u8> {
+        let mut whole = Vec::with_capacity(self.remaining);
+        self.pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+        whole
+    }
+
+    /// Appends another rope.
+    pub fn append(&mut self, other: Self) {
+        self.remaining += other.remaining;
+        self.pieces.extend(other.pieces);
+    }
+
     /// The pieces in order.
     pub fn pieces(&self) -> impl Iterator<Item = &Bytes> {
         self.pieces.iter()

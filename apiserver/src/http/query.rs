@@ -100,8 +100,10 @@ impl<'q> Query<'q> {
     }
 
     fn selectors(&self) -> Result<(LabelSelector, FieldSelector), Status> {
-        let labels = LabelSelector::parse(self.text("labelSelector")).map_err(|e| Status::bad_request(e.to_string()))?;
-        let fields = FieldSelector::parse(self.text("fieldSelector")).map_err(|e| Status::bad_request(e.to_string()))?;
+        let labels =
+            LabelSelector::parse(self.text("labelSelector")).map_err(|e| Status::bad_request(e.to_string()))?;
+        let fields =
+            FieldSelector::parse(self.text("fieldSelector")).map_err(|e| Status::bad_request(e.to_string()))?;
         Ok((labels, fields))
     }
 
@@ -126,10 +128,8 @@ impl<'q> Query<'q> {
                 ));
             }
             if !token.is_empty() {
-                errors.push(FieldError::forbidden(
-                    MATCH,
-                    "resourceVersionMatch is forbidden when continue is provided",
-                ));
+                errors
+                    .push(FieldError::forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided"));
             }
             if !matches!(matching, "Exact" | "NotOlderThan") {
                 errors.push(FieldError::not_supported(MATCH, matching, &["Exact", "NotOlderThan", ""]));
@@ -184,10 +184,8 @@ impl<'q> Query<'q> {
                 errors.push(FieldError::not_supported(MATCH, matching, &["NotOlderThan"]));
             }
             if !self.text("continue").is_empty() {
-                errors.push(FieldError::forbidden(
-                    MATCH,
-                    "resourceVersionMatch is forbidden when continue is provided",
-                ));
+                errors
+                    .push(FieldError::forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided"));
             }
         }
         refuse("ListOptions", &errors)?;

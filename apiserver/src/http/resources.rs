@@ -6,9 +6,7 @@
 use std::sync::Arc;
 
 use gantry_machinery::resource::Subresource;
-use gantry_machinery::resource_api::{
-    Collection, Deleted, PatchBody, PatchKind, ResourceApi, Target,
-};
+use gantry_machinery::resource_api::{Collection, Deleted, PatchBody, PatchKind, ResourceApi, Target};
 use gantry_machinery::selector::FieldSelector;
 use gantry_machinery::status::Status;
 use gantry_store_cache::key::ObjectKey;
@@ -83,7 +81,8 @@ pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Result<Respo
     if !served {
         return Err(Status::method_not_allowed());
     }
-    let request = ResourceRequest { service, row, subresource, handle: service.registry.as_user(asked.context.clone()), asked };
+    let request =
+        ResourceRequest { service, row, subresource, handle: service.registry.as_user(asked.context.clone()), asked };
     request.answer().await
 }
 
@@ -109,7 +108,10 @@ impl ResourceRequest<'_> {
         if matches!(self.asked.info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {
             return Err(Status {
                 code: 501,
-                message: format!("{} of {} is not served by this version", self.asked.info.subresource, self.row.collection),
+                message: format!(
+                    "{} of {} is not served by this version",
+                    self.asked.info.subresource, self.row.collection
+                ),
                 ..Status::default()
             });
         }

@@ -12,7 +12,11 @@ use crate::gate::reviews::Review;
 use crate::gate::token::unix_now;
 
 /// The answer to a review.
-pub(super) async fn answer(service: &Arc<Service>, review: Review, mut asked: Asked) -> Result<Response<Payload>, Status> {
+pub(super) async fn answer(
+    service: &Arc<Service>,
+    review: Review,
+    mut asked: Asked,
+) -> Result<Response<Payload>, Status> {
     if asked.info.verb != "create" || !asked.info.name.is_empty() {
         return Err(Status::method_not_allowed());
     }

@@ -136,9 +136,11 @@ impl Service {
     /// Whether the request's resource is one that is served: only then its names become labels of metrics.
     fn serves(&self, info: &RequestInfo) -> bool {
         info.resource_request
-            && self.registry.table().find(&info.group, &info.version, &info.resource).is_some_and(|row| {
-                info.subresource.is_empty() || row.resource.subresource(&info.subresource).is_some()
-            })
+            && self
+                .registry
+                .table()
+                .find(&info.group, &info.version, &info.resource)
+                .is_some_and(|row| info.subresource.is_empty() || row.resource.subresource(&info.subresource).is_some())
     }
 
     /// The gate, then the answer with what went beside it: warnings and the lane.

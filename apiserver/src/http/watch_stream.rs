@@ -6,7 +6,6 @@
 //! ([`gantry_store_cache::event::Event::encoded`]). The stream ends cleanly when the feed's time is up, after an ERROR
 //! frame, or when the server shuts down.
 
-use bytes::Bytes;
 use futures_util::{Stream, stream};
 use gantry_machinery::status::Status;
 use gantry_store_cache::event::Event;
@@ -29,7 +28,7 @@ pub fn frames(
     counted: Running,
 ) -> impl Stream<Item = Rope> + Send + 'static {
     stream::unfold(Some((feed, form, shutdown, counted)), |state| async move {
-        let (mut feed, form, shutdown, counted) = state?;
+        let (mut feed, mut form, shutdown, counted) = state?;
         let items = tokio::select! {
             // An event that is there goes out before the end.
             biased;
@@ -40,7 +39,7 @@ pub fn frames(
         match items {
             Ok(items) => {
                 for item in &items {
-                    if let Err(status) = push_item(&form, &mut rope, item) {
+                    if let Err(status) = push_item(&mut form, &mut rope, item) {
                         form.push_error(&mut rope, &status);
                         return Some((rope, None));
                     }
@@ -55,17 +54,15 @@ pub fn frames(
     })
 }
 
-fn push_item(form: &Form, rope: &mut Rope, item: &FeedItem) -> Result<(), Status> {
+fn push_item(form: &mut Form, rope: &mut Rope, item: &FeedItem) -> Result<(), Status> {
     match item {
         FeedItem::Initial(object) => form.push_event(rope, "ADDED", object),
         FeedItem::Change(change) => push_change(form, rope, change),
-        FeedItem::Bookmark { revision, initial_events_end } => {
-            form.push_bookmark(rope, *revision, *initial_events_end)
-        }
+        FeedItem::Bookmark { revision, initial_events_end } => form.push_bookmark(rope, *revision, *initial_events_end),
     }
 }
 
-fn push_change(form: &Form, rope: &mut Rope, change: &Change) -> Result<(), Status> {
+fn push_change(form: &mut Form, rope: &mut Rope, change: &Change) -> Result<(), Status> {
     let event = &change.event;
     let kind = match change.kind {
         ChangeKind::Added => "ADDED",
@@ -77,32 +74,24 @@ fn push_change(form: &Form, rope: &mut Rope, change: &Change) -> Result<(), Stat
         ChangeKind::Deleted => event.departed(),
         ChangeKind::Added | ChangeKind::Modified => event.object.clone(),
     };
-    if form.is_stored() {
+    if form.is_stored() || form.next_event_is_own() {
         return form.push_event(rope, kind, &shown(event));
     }
     let mut failed = None;
     let frame = event.encoded(form.number(change.kind as u8), |event| {
         let mut frame = Rope::new();
-        if let Err(status) = form.push_event(&mut frame, kind, &shown(event)) {
+        if let Err(status) = form.push_shared_event(&mut frame, kind, &shown(event)) {
             failed = Some(status);
         }
-        gather(&frame)
+        frame.gather().into()
     });
     match failed {
         Some(status) => Err(status),
         // Empty is what an earlier watcher's failure left behind: encode again to report it.
-        None if frame.is_empty() => form.push_event(rope, kind, &shown(event)),
+        None if frame.is_empty() => form.push_shared_event(rope, kind, &shown(event)),
         None => {
             rope.push(frame);
             Ok(())
         }
     }
-}
-
-fn gather(rope: &Rope) -> Bytes {
-    let mut whole = Vec::with_capacity(rope.len());
-    for piece in rope.pieces() {
-        whole.extend_from_slice(piece);
-    }
-    whole.into()
 }
