@@ -8,7 +8,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use gantry_store_cache::object::StoredObject;
 use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
-use serde::{Deserializer, Serialize};
+use serde::{Deserializer, Serialize, Serializer};
 
 use crate::value::{Object, Value};
 
@@ -85,6 +85,28 @@ pub fn parse(json: &[u8]) -> Result<Value, serde_json::Error> {
     Ok(value)
 }
 
+/// A [`Value`] as JSON text, for patches that loops write.
+#[must_use]
+pub fn to_json(value: &Value) -> Vec<u8> {
+    serde_json::to_vec(&Json(value)).expect("a tree with texts as keys always becomes JSON")
+}
+
+struct Json<'a>(&'a Value);
+
+impl Serialize for Json<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Null => serializer.serialize_unit(),
+            Value::Bool(truth) => serializer.serialize_bool(*truth),
+            Value::Int(number) => serializer.serialize_i64(*number),
+            Value::Float(number) => serializer.serialize_f64(*number),
+            Value::String(text) => serializer.serialize_str(text),
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Json)),
+            Value::Object(fields) => serializer.collect_map(fields.iter().map(|(key, value)| (key, Json(value)))),
+        }
+    }
+}
+
 struct Tree;
 
 impl<'de> DeserializeSeed<'de> for Tree {
@@ -153,6 +175,7 @@ mod tests {
     fn json_becomes_the_same_tree() {
         let tree = parse(br#"{"a":[1,-2,1.5,"x",null,true],"b":{"c":"d"}}"#).unwrap();
         assert_eq!(tree, value!({"a": [1, (-2), 1.5, "x", null, true], "b": {"c": "d"}}));
+        assert_eq!(parse(&to_json(&tree)).unwrap(), tree);
         assert!(parse(br#"{"a":1,"a":2}"#).is_err(), "a duplicate field is an error");
         assert!(parse(b"{} x").is_err(), "trailing text is an error");
     }

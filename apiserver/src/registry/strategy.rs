@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use compact_str::CompactString;
+pub use gantry_machinery::codec::table::Column;
 use gantry_machinery::resource::Resource;
 use gantry_machinery::schema::Message;
 use gantry_machinery::status::FieldError;
@@ -128,45 +129,6 @@ pub trait Strategy: Send + Sync + 'static {
     /// How long an object lives without another write (Events).
     fn ttl(&self) -> Option<Duration> {
         None
-    }
-}
-
-/// A column of a Table (API concepts, "Receiving resources as Tables").
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Column {
-    /// The heading (`Ready`).
-    pub name: &'static str,
-    /// `name` for the name column, else empty.
-    pub format: &'static str,
-    /// `string`, `integer`, `date`.
-    pub kind: &'static str,
-    /// Shown only by `-o wide` (priority 1).
-    pub wide: bool,
-}
-
-impl Column {
-    /// The column that names the object.
-    #[must_use]
-    pub const fn name() -> Self {
-        Self { name: "Name", format: "name", kind: "string", wide: false }
-    }
-
-    /// A column of texts.
-    #[must_use]
-    pub const fn string(name: &'static str) -> Self {
-        Self { name, format: "", kind: "string", wide: false }
-    }
-
-    /// A column of integers.
-    #[must_use]
-    pub const fn integer(name: &'static str) -> Self {
-        Self { name, format: "", kind: "integer", wide: false }
-    }
-
-    /// The same column, shown by `-o wide` only.
-    #[must_use]
-    pub const fn wide(self) -> Self {
-        Self { wide: true, ..self }
     }
 }
 

@@ -185,6 +185,11 @@ impl Errors {
         Self(Vec::new())
     }
 
+    /// Something found elsewhere.
+    pub fn add(&mut self, error: FieldError) {
+        self.0.push(error);
+    }
+
     /// What was found.
     #[must_use]
     pub fn into_vec(self) -> Vec<FieldError> {

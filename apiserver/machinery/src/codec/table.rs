@@ -1,0 +1,398 @@
+//! Documents that wrap stored objects without decoding them: `Table`, `PartialObjectMetadata` and their lists
+//! (API concepts, "Receiving resources as Tables"). Written by the HTTP layer for `as=Table` and
+//! `as=PartialObjectMetadata(List)`; cells come from the kind's strategy, everything else is copied bytes.
+
+use crate::value::Value;
+
+/// A column of a Table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// The heading (`Ready`).
+    pub name: &'static str,
+    /// `name` for the name column, else empty.
+    pub format: &'static str,
+    /// `string`, `integer`, `date`.
+    pub kind: &'static str,
+    /// Shown only by `-o wide` (priority 1).
+    pub wide: bool,
+}
+
+impl Column {
+    /// The column that names the object.
+    #[must_use]
+    pub const fn name() -> Self {
+        Self { name: "Name", format: "name", kind: "string", wide: false }
+    }
+
+    /// A column of texts.
+    #[must_use]
+    pub const fn string(name: &'static str) -> Self {
+        Self { name, format: "", kind: "string", wide: false }
+    }
+
+    /// A column of integers.
+    #[must_use]
+    pub const fn integer(name: &'static str) -> Self {
+        Self { name, format: "", kind: "integer", wide: false }
+    }
+
+    /// The same column, shown by `-o wide` only.
+    #[must_use]
+    pub const fn wide(self) -> Self {
+        Self { wide: true, ..self }
+    }
+}
+
+/// How much of each object a Table carries (`includeObject`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IncludeObject {
+    /// Only the cells.
+    None,
+    /// Its metadata: the default.
+    #[default]
+    Metadata,
+    /// All of it.
+    Object,
+}
+
+impl IncludeObject {
+    /// Reads the query parameter; `None` for a value that is none of the three.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "" | "Metadata" => Some(Self::Metadata),
+            "None" => Some(Self::None),
+            "Object" => Some(Self::Object),
+            _ => None,
+        }
+    }
+}
+
+/// The metadata of a list.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ListMeta<'a> {
+    /// The state the list shows; 0 leaves it out.
+    pub revision: u64,
+    /// The token for the next chunk; empty at the end.
+    pub continue_token: &'a str,
+    /// How many follow, where it is known.
+    pub remaining: Option<u64>,
+}
+
+impl ListMeta<'_> {
+    /// Appends the JSON object.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        let mut separator = "";
+        if self.revision != 0 {
+            put(out, &["\"resourceVersion\":\"", itoa::Buffer::new().format(self.revision), "\""]);
+            separator = ",";
+        }
+        if !self.continue_token.is_empty() {
+            put(out, &[separator, "\"continue\":"]);
+            put_text(out, self.continue_token);
+            separator = ",";
+        }
+        if let Some(remaining) = self.remaining {
+            put(out, &[separator, "\"remainingItemCount\":", itoa::Buffer::new().format(remaining)]);
+        }
+        out.push(b'}');
+    }
+}
+
+/// A Table being written, row by row, into a buffer that the caller may send piece by piece.
+pub struct TableWriter<'a> {
+    version: &'a str,
+    include: IncludeObject,
+    rows: usize,
+}
+
+impl<'a> TableWriter<'a> {
+    /// Begins a Table of `meta.k8s.io/<version>`. Later Tables of one watch go without columns.
+    pub fn begin(
+        out: &mut Vec<u8>,
+        version: &'a str,
+        meta: &ListMeta<'_>,
+        columns: Option<&[Column]>,
+        include: IncludeObject,
+    ) -> Self {
+        put(out, &["{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/", version, "\",\"metadata\":"]);
+        meta.write(out);
+        put(out, &[",\"columnDefinitions\":"]);
+        match columns {
+            None => put(out, &["null"]),
+            Some(columns) => {
+                out.push(b'[');
+                for (at, column) in columns.iter().enumerate() {
+                    let separator = if at > 0 { "," } else { "" };
+                    put(out, &[separator, "{\"name\":"]);
+                    put_text(out, column.name);
+                    put(out, &[",\"type\":\"", column.kind, "\",\"format\":\"", column.format, "\",\"description\":"]);
+                    put_text(out, describe(column));
+                    put(out, &[",\"priority\":", if column.wide { "1" } else { "0" }, "}"]);
+                }
+                out.push(b']');
+            }
+        }
+        put(out, &[",\"rows\":["]);
+        Self { version, include, rows: 0 }
+    }
+
+    /// Appends a row: the cells, and of the stored `body` what was asked for.
+    pub fn row(&mut self, out: &mut Vec<u8>, cells: &[Value], body: &[u8]) {
+        put(out, &[if self.rows > 0 { "," } else { "" }, "{\"cells\":["]);
+        self.rows += 1;
+        for (at, cell) in cells.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            put_cell(out, cell);
+        }
+        out.push(b']');
+        match self.include {
+            IncludeObject::None => put(out, &[",\"object\":null"]),
+            IncludeObject::Metadata => {
+                put(out, &[",\"object\":"]);
+                write_partial_metadata(out, self.version, body);
+            }
+            IncludeObject::Object => {
+                put(out, &[",\"object\":"]);
+                out.extend_from_slice(body);
+            }
+        }
+        out.push(b'}');
+    }
+
+    /// Ends the Table.
+    pub fn end(self, out: &mut Vec<u8>) {
+        put(out, &["]}"]);
+    }
+}
+
+/// Appends the `PartialObjectMetadata` of a stored object.
+pub fn write_partial_metadata(out: &mut Vec<u8>, version: &str, body: &[u8]) {
+    put(out, &["{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/", version, "\",\"metadata\":"]);
+    out.extend_from_slice(raw_field(body, "metadata").unwrap_or(b"{}"));
+    out.push(b'}');
+}
+
+/// Appends a `PartialObjectMetadataList` of stored objects.
+pub fn write_partial_metadata_list<'b>(
+    out: &mut Vec<u8>,
+    version: &str,
+    meta: &ListMeta<'_>,
+    bodies: impl IntoIterator<Item = &'b [u8]>,
+) {
+    put(out, &["{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/", version, "\",\"metadata\":"]);
+    meta.write(out);
+    put(out, &[",\"items\":["]);
+    for (at, body) in bodies.into_iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write_partial_metadata(out, version, body);
+    }
+    put(out, &["]}"]);
+}
+
+/// The bytes of a top-level field of a JSON object, found without decoding it: strings and brackets are skipped, nothing
+/// is checked. `None` if the field is not there or the text is no object.
+#[must_use]
+pub fn raw_field<'b>(json: &'b [u8], name: &str) -> Option<&'b [u8]> {
+    let mut at = space(json, 0);
+    if json.get(at) != Some(&b'{') {
+        return None;
+    }
+    at += 1;
+    loop {
+        at = space(json, at);
+        if json.get(at) != Some(&b'"') {
+            return None;
+        }
+        let end = string_end(json, at)?;
+        let found = json[at + 1..end - 1] == *name.as_bytes();
+        at = space(json, end);
+        if json.get(at) != Some(&b':') {
+            return None;
+        }
+        let start = space(json, at + 1);
+        let end = value_end(json, start)?;
+        if found {
+            return Some(&json[start..end]);
+        }
+        at = space(json, end);
+        if json.get(at) != Some(&b',') {
+            return None;
+        }
+        at += 1;
+    }
+}
+
+fn space(json: &[u8], mut at: usize) -> usize {
+    while json.get(at).is_some_and(u8::is_ascii_whitespace) {
+        at += 1;
+    }
+    at
+}
+
+/// The place after the string that begins at `at`.
+fn string_end(json: &[u8], at: usize) -> Option<usize> {
+    let mut from = at + 1;
+    loop {
+        let found = from + memchr::memchr2(b'"', b'\\', json.get(from..)?)?;
+        if json[found] == b'"' {
+            return Some(found + 1);
+        }
+        from = found + 2;
+    }
+}
+
+/// The place after the value that begins at `at`.
+fn value_end(json: &[u8], at: usize) -> Option<usize> {
+    match json.get(at)? {
+        b'"' => string_end(json, at),
+        b'{' | b'[' => {
+            let (mut depth, mut at) = (0usize, at);
+            loop {
+                match json.get(at)? {
+                    b'"' => {
+                        at = string_end(json, at)?;
+                        continue;
+                    }
+                    b'{' | b'[' => depth += 1,
+                    b'}' | b']' => depth -= 1,
+                    _ => {}
+                }
+                at += 1;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+        }
+        _ => {
+            let rest = &json[at..];
+            let length = rest.iter().position(|b| matches!(b, b',' | b'}' | b']') || b.is_ascii_whitespace());
+            Some(at + length.unwrap_or(rest.len()))
+        }
+    }
+}
+
+/// What the columns that every kind has mean.
+fn describe(column: &Column) -> &'static str {
+    match (column.name, column.kind) {
+        ("Name", _) => "Name must be unique within a namespace.",
+        ("Age" | "Created At", _) => "When the object was created on the server.",
+        _ => "",
+    }
+}
+
+fn put(out: &mut Vec<u8>, pieces: &[&str]) {
+    for piece in pieces {
+        out.extend_from_slice(piece.as_bytes());
+    }
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    // Writing to a Vec cannot fail.
+    let _ = serde_json::to_writer(out, text);
+}
+
+fn put_cell(out: &mut Vec<u8>, cell: &Value) {
+    match cell {
+        Value::Null => put(out, &["null"]),
+        Value::Bool(truth) => put(out, &[if *truth { "true" } else { "false" }]),
+        Value::Int(number) => put(out, &[itoa::Buffer::new().format(*number)]),
+        Value::Float(number) => {
+            let _ = serde_json::to_writer(out, number);
+        }
+        Value::String(text) => put_text(out, text),
+        Value::Array(items) => {
+            out.push(b'[');
+            for (at, item) in items.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                put_cell(out, item);
+            }
+            out.push(b']');
+        }
+        // Cells are scalars or lists of them; upstream allows no objects.
+        Value::Object(_) => put(out, &["null"]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+
+    const POD: &[u8] = br#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","labels":{"x":"\"}{"}},"spec":{}}"#;
+
+    fn parsed(out: &[u8]) -> Json {
+        serde_json::from_slice(out).unwrap()
+    }
+
+    #[test]
+    fn a_table_holds_columns_rows_and_what_was_asked_for() {
+        let columns = [
+            Column { name: "Name", format: "name", kind: "string", wide: false },
+            Column { name: "IP", format: "", kind: "string", wide: true },
+        ];
+        let object = |include| {
+            let mut out = Vec::new();
+            let meta = ListMeta { revision: 7, continue_token: "t", remaining: Some(3) };
+            let mut table = TableWriter::begin(&mut out, "v1", &meta, Some(&columns), include);
+            table.row(&mut out, &[Value::from("a"), Value::Null], POD);
+            table.row(&mut out, &[Value::from("b"), Value::from(1)], POD);
+            table.end(&mut out);
+            let table = parsed(&out);
+            assert_eq!(table["metadata"], json!({"resourceVersion": "7", "continue": "t", "remainingItemCount": 3}));
+            assert_eq!(table["columnDefinitions"][1]["priority"], 1);
+            assert_eq!(table["columnDefinitions"][0]["format"], "name");
+            assert_eq!(table["rows"][1]["cells"], json!(["b", 1]));
+            table["rows"][0]["object"].clone()
+        };
+        assert_eq!(object(IncludeObject::None), Json::Null);
+        assert_eq!(object(IncludeObject::Object), parsed(POD));
+        assert_eq!(
+            object(IncludeObject::Metadata),
+            json!({
+                "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+                "metadata": {"name": "a", "labels": {"x": "\"}{"}}
+            })
+        );
+    }
+
+    #[test]
+    fn later_tables_of_a_watch_have_no_columns() {
+        let mut out = Vec::new();
+        TableWriter::begin(&mut out, "v1", &ListMeta::default(), None, IncludeObject::None).end(&mut out);
+        assert_eq!(
+            parsed(&out),
+            json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "columnDefinitions": null, "rows": []})
+        );
+    }
+
+    #[test]
+    fn metadata_lists_are_copied_from_bodies() {
+        let mut out = Vec::new();
+        write_partial_metadata_list(&mut out, "v1", &ListMeta::default(), [POD, POD]);
+        let list = parsed(&out);
+        assert_eq!(list["kind"], "PartialObjectMetadataList");
+        assert_eq!(list["items"].as_array().unwrap().len(), 2);
+        assert_eq!(list["items"][1]["metadata"]["name"], "a");
+    }
+
+    #[test]
+    fn raw_fields_are_found_in_any_layout() {
+        let json = b" { \"a\\\"\" : [1, {\"b\": 2}] , \"n\" : -1.5e3 , \"t\":true,\"b\": \"x\" } ";
+        assert_eq!(raw_field(json, "n"), Some(&b"-1.5e3"[..]));
+        assert_eq!(raw_field(json, "t"), Some(&b"true"[..]));
+        assert_eq!(raw_field(json, "b"), Some(&b"\"x\""[..]));
+        assert_eq!(raw_field(json, "c"), None);
+        for broken in [&b""[..], b"[]", b"{", b"{\"a", b"{\"a\":", b"{\"a\":{", b"{\"a\" 1}", b"{\"a\":\"\\"] {
+            assert_eq!(raw_field(broken, "b"), None);
+        }
+    }
+}

@@ -1,0 +1,482 @@
+//! Equal pods are scanned once. A class is all pods with equal [`Demand`]s; its board holds, for every node, the verdict
+//! and the score, and a tournament over the scores. A placement changes one node; before the next decision the class
+//! repairs just the nodes named in the columns' journal: O(log nodes), whatever the size of the cluster.
+//!
+//! Boards are memory that can be given up: [`Classes`] keeps the recently used ones within a budget, and a class
+//! without one scans again. Written and read by `cycle` alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ahash::RandomState;
+use hashbrown::HashMap;
+
+use crate::columns::{Change, Columns, Load, Slot};
+use crate::filter::{self, NodeRules, Verdict, resources_fit};
+use crate::intern::fixed_hasher;
+use crate::rows::Demand;
+use crate::score::image_locality::ImageWorth;
+use crate::score::node_affinity::Preferred;
+use crate::score::{self, weight};
+use crate::tournament::{self, OUT, Tournament};
+
+/// The number of a class.
+pub type ClassId = u32;
+
+/// Pods with equal demands.
+#[derive(Debug)]
+pub struct Class {
+    /// What its pods want.
+    pub demand: Arc<Demand>,
+    /// What each takes from its node.
+    pub load: Load,
+    rules: NodeRules,
+    preferred: Preferred,
+    /// Whether pods, CPU and memory are all it asks of a node, so that the vector scan decides alone.
+    plain: bool,
+    pods: u32,
+    used_at: u64,
+    board: Option<Box<Board>>,
+}
+
+/// What is known of one node apart from its usage.
+#[derive(Clone, Copy, Debug)]
+struct NodeView {
+    verdict: Verdict,
+    preferred: i32,
+    unwelcome: u16,
+    images: u16,
+}
+
+const UNSEEN: NodeView = NodeView { verdict: Verdict::ABSENT, preferred: 0, unwelcome: 0, images: 0 };
+
+/// One class's view of all nodes, as of a place in the journal.
+#[derive(Debug)]
+pub struct Board {
+    cursor: u64,
+    views: Vec<NodeView>,
+    verdicts: Vec<Verdict>,
+    tree: Tournament,
+    unwelcome: Most<u16>,
+    preferred: Most<i32>,
+    images: ImageWorth,
+    image_stamp: (u64, u32),
+    version: u64,
+}
+
+/// How many feasible nodes have each raw score: tells the greatest, which scores are scaled by.
+#[derive(Debug, Default)]
+struct Most<T: Ord> {
+    counts: BTreeMap<T, u32>,
+    /// What the keys in the tree are scaled by.
+    applied: T,
+}
+
+impl<T: Ord + Copy + Default> Most<T> {
+    fn add(&mut self, raw: T) {
+        // Most classes have raw scores of 0 throughout; 0 is what an empty map stands for.
+        if raw != T::default() {
+            *self.counts.entry(raw).or_default() += 1;
+        }
+    }
+
+    fn remove(&mut self, raw: T) {
+        if raw == T::default() {
+            return;
+        }
+        let count = self.counts.get_mut(&raw).expect("what is removed was added");
+        *count -= 1;
+        if *count == 0 {
+            self.counts.remove(&raw);
+        }
+    }
+
+    fn greatest(&self) -> T {
+        self.counts.last_key_value().map_or(T::default(), |(raw, _)| *raw)
+    }
+}
+
+impl Class {
+    fn new(columns: &mut Columns, demand: Arc<Demand>) -> Self {
+        let load = Load {
+            cpu: demand.requests.cpu,
+            memory: demand.requests.memory,
+            ephemeral: demand.requests.ephemeral,
+            scored_cpu: demand.scored_cpu,
+            scored_memory: demand.scored_memory,
+            extended: demand.requests.extended.iter().map(|(n, a)| (columns.extended_id(n), *a)).collect(),
+            ports: demand.host_ports.clone().into(),
+        };
+        Self {
+            rules: NodeRules::new(columns, &demand),
+            preferred: Preferred::new(columns, &demand),
+            plain: load.ephemeral <= 0 && load.extended.is_empty() && load.ports.is_empty(),
+            load,
+            demand,
+            pods: 0,
+            used_at: 0,
+            board: None,
+        }
+    }
+
+    /// The verdict on one node, straight from the columns.
+    #[must_use]
+    pub fn verdict(&self, columns: &Columns, slot: Slot) -> Verdict {
+        let verdict = self.rules.verdict(columns, slot);
+        if verdict.fits() { filter::usage_verdict(columns, slot, &self.load) } else { verdict }
+    }
+
+    /// Answers taint lists that are new. Must precede [`verdict`](Self::verdict) after node changes.
+    pub fn learn(&mut self, columns: &Columns) {
+        self.rules.taints.learn(columns.taint_sets());
+    }
+
+    /// Whether its node terms contradict each other, so that no node can ever match.
+    #[must_use]
+    pub fn conflicts(&self) -> bool {
+        self.rules.affinity.conflicts()
+    }
+
+    /// Its board, brought up to date: scanned anew, or repaired where the journal says so.
+    pub fn board(&mut self, columns: &Columns) -> &Board {
+        self.learn(columns);
+        let mut board = self.board.take();
+        let repaired = board.as_deref_mut().is_some_and(|board| self.repair(board, columns));
+        let board = if repaired { board.take() } else { None };
+        self.board.insert(board.unwrap_or_else(|| Box::new(self.scan(columns))))
+    }
+
+    /// A board from scratch.
+    fn scan(&self, columns: &Columns) -> Board {
+        let slots = columns.slots();
+        let mut board = Board {
+            cursor: columns.journal.head(),
+            views: Vec::with_capacity(slots),
+            verdicts: Vec::with_capacity(slots),
+            tree: Tournament::default(),
+            unwelcome: Most::default(),
+            preferred: Most::default(),
+            images: ImageWorth::new(columns, &self.demand.images),
+            image_stamp: (columns.image_epoch(), columns.count()),
+            version: 0,
+        };
+        let mut roomy = Vec::new();
+        if self.plain {
+            resources_fit::scan(columns, &self.load, &mut roomy);
+        }
+        for at in 0..slots {
+            let slot = at as Slot;
+            let view = self.view(columns, slot, &board.images);
+            let verdict = if !view.verdict.fits() {
+                view.verdict
+            } else if self.plain && roomy[at] != 0 {
+                Verdict::FITS
+            } else {
+                filter::usage_verdict(columns, slot, &self.load)
+            };
+            if verdict.fits() {
+                board.unwelcome.add(view.unwelcome);
+                board.preferred.add(view.preferred);
+            }
+            board.views.push(view);
+            board.verdicts.push(verdict);
+        }
+        self.rekey(&mut board, columns);
+        board
+    }
+
+    /// Brings a board up to date; `false` when it must be scanned anew.
+    fn repair(&self, board: &mut Board, columns: &Columns) -> bool {
+        let stamp = (columns.image_epoch(), columns.count());
+        if board.image_stamp != stamp {
+            if !self.demand.images.is_empty() {
+                let worth = ImageWorth::new(columns, &self.demand.images);
+                if worth != board.images {
+                    return false;
+                }
+            }
+            board.image_stamp = stamp;
+        }
+        let Some(changes) = columns.journal.since(board.cursor) else { return false };
+        if columns.slots() > board.views.len() {
+            board.views.resize(columns.slots(), UNSEEN);
+            board.verdicts.resize(columns.slots(), Verdict::ABSENT);
+        }
+        let mut touched = false;
+        for (slot, change) in changes {
+            self.resettle(board, columns, slot, change);
+            touched = true;
+        }
+        board.cursor = columns.journal.head();
+        board.version += u64::from(touched);
+        if board.unwelcome.greatest() != board.unwelcome.applied
+            || board.preferred.greatest() != board.preferred.applied
+        {
+            self.rekey(board, columns);
+        }
+        true
+    }
+
+    /// One node anew.
+    fn resettle(&self, board: &mut Board, columns: &Columns, slot: Slot, change: Change) {
+        let at = slot as usize;
+        let before = board.views[at];
+        if board.verdicts[at].fits() {
+            board.unwelcome.remove(before.unwelcome);
+            board.preferred.remove(before.preferred);
+        }
+        let view = match change {
+            Change::Usage => before,
+            Change::Node => self.view(columns, slot, &board.images),
+        };
+        let verdict = if view.verdict.fits() { filter::usage_verdict(columns, slot, &self.load) } else { view.verdict };
+        if verdict.fits() {
+            board.unwelcome.add(view.unwelcome);
+            board.preferred.add(view.preferred);
+        }
+        board.views[at] = view;
+        board.verdicts[at] = verdict;
+        let key = self.key(board, columns, at);
+        board.tree.set(at, key);
+    }
+
+    fn view(&self, columns: &Columns, slot: Slot, images: &ImageWorth) -> NodeView {
+        let verdict = self.rules.verdict(columns, slot);
+        if !verdict.fits() {
+            return NodeView { verdict, ..UNSEEN };
+        }
+        let images = match columns.row(slot) {
+            Some(row) if !images.is_nothing() => images.score(row),
+            _ => 0,
+        };
+        NodeView {
+            verdict,
+            preferred: if self.preferred.is_empty() { 0 } else { self.preferred.raw(columns, slot) },
+            unwelcome: self.rules.taints.unwelcome(columns.taint_set[slot as usize]),
+            images: images as u16,
+        }
+    }
+
+    /// All keys anew: after a scan, or when what raw scores are scaled by has changed.
+    fn rekey(&self, board: &mut Board, columns: &Columns) {
+        board.unwelcome.applied = board.unwelcome.greatest();
+        board.preferred.applied = board.preferred.greatest();
+        let keys = (0..board.views.len()).map(|at| self.key(board, columns, at)).collect();
+        board.tree = Tournament::new(keys);
+    }
+
+    #[inline]
+    fn key(&self, board: &Board, columns: &Columns, at: usize) -> u64 {
+        if board.verdicts[at].fits() { tournament::key(self.score(board, columns, at), columns.tie[at]) } else { OUT }
+    }
+
+    /// The score of a feasible node: the rules that do not look at other pods.
+    #[inline]
+    fn score(&self, board: &Board, columns: &Columns, at: usize) -> u32 {
+        let view = &board.views[at];
+        let (cpu, memory) = (columns.cpu.allocatable[at], columns.memory.allocatable[at]);
+        let load = &self.load;
+        let mut sum = weight::TAINTS * score::taint_toleration::score(view.unwelcome, board.unwelcome.applied)
+            + weight::NODE_AFFINITY * score::node_affinity::score(view.preferred, board.preferred.applied)
+            + weight::IMAGES * u32::from(view.images)
+            + weight::FIT
+                * score::resources_fit::score(
+                    cpu,
+                    columns.scored_cpu[at] + load.scored_cpu,
+                    memory,
+                    columns.scored_memory[at] + load.scored_memory,
+                );
+        // A pod that requests nothing keeps every balance; upstream skips the rule.
+        if load.cpu != 0 || load.memory != 0 {
+            let (cpu_used, memory_used) = (columns.cpu.used[at], columns.memory.used[at]);
+            sum += weight::BALANCED
+                * score::balanced_allocation::score(
+                    cpu,
+                    (cpu_used, cpu_used + load.cpu),
+                    memory,
+                    (memory_used, memory_used + load.memory),
+                );
+        }
+        sum
+    }
+
+    /// How many more of its pods a node could take, by the amounts alone; at least 1 for a feasible node.
+    #[must_use]
+    pub fn room(&self, columns: &Columns, slot: Slot) -> u32 {
+        let at = slot as usize;
+        let mut room = columns.pods.allocatable[at] - columns.pods.used[at];
+        for (column, amount) in [(&columns.cpu, self.load.cpu), (&columns.memory, self.load.memory)] {
+            if amount > 0 {
+                room = room.min((column.allocatable[at] - column.used[at]) / amount);
+            }
+        }
+        u32::try_from(room.max(1)).unwrap_or(u32::MAX)
+    }
+}
+
+impl Board {
+    /// The best feasible node and its score.
+    #[must_use]
+    pub fn winner(&self) -> Option<(Slot, u32)> {
+        let (slot, key) = self.tree.winner()?;
+        Some((slot as Slot, tournament::score_of(key)))
+    }
+
+    /// The verdict on every slot.
+    #[must_use]
+    pub fn verdicts(&self) -> &[Verdict] {
+        &self.verdicts
+    }
+
+    /// The score of a feasible slot.
+    #[must_use]
+    pub fn score(&self, slot: Slot) -> u32 {
+        tournament::score_of(self.tree.leaf(slot as usize))
+    }
+
+    /// Counts the repairs that found something to do: equal versions, equal verdicts.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn bytes(&self) -> usize {
+        self.tree.bytes() + self.views.len() * size_of::<NodeView>() + self.verdicts.len() * size_of::<Verdict>()
+    }
+}
+
+/// All classes that pods belong to, and some that pods belonged to lately.
+#[derive(Debug)]
+pub struct Classes {
+    ids: HashMap<Arc<Demand>, ClassId, RandomState>,
+    classes: Vec<Option<Class>>,
+    free: Vec<ClassId>,
+    idle: usize,
+    clock: u64,
+    board_bytes_max: usize,
+}
+
+/// How many classes without pods are kept for the next pod of their kind.
+const IDLE_MAX: usize = 1024;
+
+impl Classes {
+    /// None yet. Boards are kept within `board_bytes_max`, but for the one in use.
+    #[must_use]
+    pub fn new(board_bytes_max: usize) -> Self {
+        Self {
+            ids: HashMap::with_hasher(fixed_hasher()),
+            classes: Vec::new(),
+            free: Vec::new(),
+            idle: 0,
+            clock: 0,
+            board_bytes_max,
+        }
+    }
+
+    /// The class of a demand, joined by one more pod.
+    pub fn join(&mut self, columns: &mut Columns, demand: Demand) -> ClassId {
+        if let Some(id) = self.ids.get(&demand) {
+            let class = self.classes[*id as usize].as_mut().expect("an id in the table has its class");
+            self.idle -= usize::from(class.pods == 0);
+            class.pods += 1;
+            return *id;
+        }
+        let demand = Arc::new(demand);
+        let mut class = Class::new(columns, Arc::clone(&demand));
+        class.pods = 1;
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.classes[id as usize] = Some(class);
+                id
+            }
+            None => {
+                self.classes.push(Some(class));
+                ClassId::try_from(self.classes.len() - 1).expect("fewer than 2^32 classes")
+            }
+        };
+        self.ids.insert(demand, id);
+        id
+    }
+
+    /// Takes one pod out of a class.
+    pub fn leave(&mut self, id: ClassId) {
+        let class = self.get_mut(id);
+        class.pods -= 1;
+        if class.pods == 0 {
+            self.idle += 1;
+            if self.idle > IDLE_MAX {
+                self.drop_idle();
+            }
+        }
+    }
+
+    /// Forgets the idle classes that were not used for longest: half of them, so that this is rare.
+    fn drop_idle(&mut self) {
+        let mut idle: Vec<(u64, ClassId)> = (0..)
+            .zip(&self.classes)
+            .filter_map(|(id, class)| class.as_ref().filter(|c| c.pods == 0).map(|c| (c.used_at, id)))
+            .collect();
+        idle.sort_unstable();
+        for (_, id) in idle.into_iter().take(IDLE_MAX / 2) {
+            if let Some(class) = self.classes[id as usize].take() {
+                self.ids.remove(&class.demand);
+                self.free.push(id);
+                self.idle -= 1;
+            }
+        }
+    }
+
+    /// A class.
+    ///
+    /// # Panics
+    /// For an id that no pod belongs to.
+    #[must_use]
+    pub fn get(&self, id: ClassId) -> &Class {
+        self.classes[id as usize].as_ref().expect("a class with pods is kept")
+    }
+
+    /// A class, to use.
+    ///
+    /// # Panics
+    /// For an id that no pod belongs to.
+    pub fn get_mut(&mut self, id: ClassId) -> &mut Class {
+        self.classes[id as usize].as_mut().expect("a class with pods is kept")
+    }
+
+    /// A class's board, up to date. Others' boards may be given up to stay within the budget.
+    pub fn board(&mut self, id: ClassId, columns: &Columns) -> &Board {
+        self.clock += 1;
+        let clock = self.clock;
+        let class = self.get_mut(id);
+        class.used_at = clock;
+        if class.board.is_none() {
+            self.make_room(id, columns.slots());
+        }
+        self.get_mut(id).board(columns)
+    }
+
+    fn make_room(&mut self, keep: ClassId, slots: usize) {
+        let one = slots * (size_of::<NodeView>() + size_of::<Verdict>() + 9);
+        let mut held: Vec<(u64, ClassId, usize)> = (0..)
+            .zip(&self.classes)
+            .filter_map(|(id, class)| {
+                let class = class.as_ref()?;
+                Some((class.used_at, id, class.board.as_ref()?.bytes()))
+            })
+            .filter(|(_, id, _)| *id != keep)
+            .collect();
+        let mut bytes = one + held.iter().map(|(_, _, b)| b).sum::<usize>();
+        if bytes <= self.board_bytes_max {
+            return;
+        }
+        held.sort_unstable();
+        // Down to three quarters, so that the next new class does not come here again.
+        for (_, id, freed) in held {
+            if bytes <= self.board_bytes_max / 4 * 3 {
+                break;
+            }
+            self.get_mut(id).board = None;
+            bytes -= freed;
+        }
+    }
+}

@@ -1,0 +1,492 @@
+//! The whole cycle on one screen: fold events in, wake whom they help, then one pod after another: best node, assume.
+//!
+//! [`Scheduler::step`] is called by the scheduling loop's own thread, with everything that happened since the last
+//! call. It never blocks and does no I/O. What it decided is in force at once (assumed), whatever becomes of the bind;
+//! the loop reports failures back as [`Event::BindFailed`].
+
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::class::{ClassId, Classes};
+use crate::columns::{Change, Columns, Slot};
+use crate::filter::{Rule, Verdict};
+use crate::intern::fixed_hasher;
+use crate::plan::{self, Decision, Millis, Placement, Plan, PodId, Reasons, Refusal};
+use crate::pods::{Pod, PodIndex, Pods, State};
+use crate::queue::{Queue, Turn};
+use crate::rows::{NodeRow, PodRow};
+
+/// Something the scheduler must know.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A node as it is now.
+    Node(Box<NodeRow>),
+    /// A node of this name is gone.
+    NodeGone(Box<str>),
+    /// A pod as it is now.
+    Pod(Box<PodRow>),
+    /// The pod of this uid is gone.
+    PodGone(Box<str>),
+    /// The binding of the pod of this uid did not happen, for certain: it may be tried again after a pause. Who is not
+    /// certain reads the pod again and reports what he saw.
+    BindFailed(Box<str>),
+}
+
+/// What is fixed for the life of a scheduler.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The names in `spec.schedulerName` that it answers to.
+    pub names: Vec<Box<str>>,
+    /// Decides between equally good nodes. Schedulers that share a cluster should differ in it.
+    pub seed: u64,
+    /// The memory that class boards may take, in bytes.
+    pub board_bytes_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { names: vec!["default-scheduler".into()], seed: 0, board_bytes_max: 256 << 20 }
+    }
+}
+
+/// How many pods are in each queue (`scheduler_pending_pods`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// To be tried.
+    pub active: usize,
+    /// Pausing.
+    pub backoff: usize,
+    /// Waiting for a change that helps.
+    pub unschedulable: usize,
+    /// Held back by gates.
+    pub gated: usize,
+}
+
+/// The scheduler.
+#[derive(Debug)]
+pub struct Scheduler {
+    config: Config,
+    columns: Columns,
+    classes: Classes,
+    pods: Pods,
+    queue: Queue,
+    pending: Pending,
+    /// Why classes fit nowhere, as of this place in the journal.
+    reasons: HashMap<(ClassId, bool), Reasons, ahash::RandomState>,
+    reasons_at: u64,
+}
+
+impl Scheduler {
+    /// A scheduler that knows nothing yet.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self {
+            columns: Columns::new(config.seed),
+            classes: Classes::new(config.board_bytes_max),
+            config,
+            pods: Pods::default(),
+            queue: Queue::default(),
+            pending: Pending::default(),
+            reasons: HashMap::with_hasher(fixed_hasher()),
+            reasons_at: 0,
+        }
+    }
+
+    /// Takes in `events` and decides on at most `limit` pods. `now` must not go back.
+    pub fn step(&mut self, now: Millis, events: impl IntoIterator<Item = Event>, limit: usize) -> Plan {
+        for event in events {
+            self.apply(now, event);
+        }
+        self.release_rested(now);
+        self.wake();
+        let mut plan = Plan::default();
+        loop {
+            while plan.decisions.len() < limit {
+                let Some(turn) = self.queue.pop() else { break };
+                if let Some(index) = self.current(turn.pod(), turn.ticket(), State::Active) {
+                    let decision = self.decide(now, index);
+                    plan.decisions.push(decision);
+                }
+            }
+            if !self.queue.is_idle() {
+                plan.more = true;
+                break;
+            }
+            // What was just placed may have gone elsewhere than those woken for it; nobody may be left behind.
+            if !self.wake() {
+                break;
+            }
+        }
+        plan.next_wake = self.queue.next_wake();
+        plan
+    }
+
+    fn apply(&mut self, now: Millis, event: Event) {
+        match event {
+            Event::Node(row) => {
+                self.columns.set_node(*row);
+            }
+            Event::NodeGone(name) => {
+                self.columns.remove_node(&name);
+            }
+            Event::Pod(row) => self.set_pod(now, *row),
+            Event::PodGone(uid) => {
+                if let Some(index) = self.pods.find(&uid) {
+                    self.forget(index);
+                }
+            }
+            Event::BindFailed(uid) => self.take_back(now, &uid),
+        }
+    }
+
+    /// A pod came or changed.
+    fn set_pod(&mut self, now: Millis, row: PodRow) {
+        let known = self.pods.find(&row.uid);
+        if row.terminal {
+            known.into_iter().for_each(|index| self.forget(index));
+            return;
+        }
+        let PodRow { namespace, name, uid, labels, node, scheduler, priority, never_preempts, .. } = row;
+        let index = match known {
+            Some(index) => {
+                self.change_class(index, row.demand);
+                let pod = self.pods.at(index);
+                pod.never_preempts = never_preempts;
+                pod.started = row.started;
+                let relabelled = *pod.labels != *labels;
+                if relabelled {
+                    pod.labels = labels.into();
+                }
+                if pod.priority != priority {
+                    let state = pod.state;
+                    // Its place in the queue is made of the priority: leave, change, come back.
+                    self.move_to(index, State::Aside);
+                    self.pods.at(index).priority = priority;
+                    if state.is_pending() {
+                        self.activate(index);
+                    } else {
+                        self.move_to(index, state);
+                    }
+                }
+                index
+            }
+            None => {
+                let told = row.refused_because.map_or(0, |message| hash(&*message));
+                let class = self.classes.join(&mut self.columns, row.demand);
+                self.pods.add(Pod {
+                    id: PodId { namespace, name, uid },
+                    class,
+                    state: State::Aside,
+                    priority,
+                    never_preempts,
+                    labels: labels.into(),
+                    started: row.started,
+                    ticket: 0,
+                    since: now,
+                    attempts: 0,
+                    failures: 0,
+                    told,
+                })
+            }
+        };
+        if !node.is_empty() {
+            let slot = self.columns.slot(&node);
+            self.settle(index, State::Bound(slot));
+            return;
+        }
+        let state = self.pods.at(index).state;
+        if matches!(state, State::Assumed(_) | State::Bound(_)) {
+            // An older sight of a pod whose binding is under way, or went through: the evidence will come.
+            return;
+        }
+        let ours = self.config.names.iter().any(|n| *n == scheduler);
+        if !ours || row.deleting {
+            self.move_to(index, State::Aside);
+        } else if row.gated {
+            self.move_to(index, State::Gated);
+        } else if !state.is_pending() {
+            self.pods.at(index).since = now;
+            self.activate(index);
+        }
+    }
+
+    /// Gives a pod another class when its demand has changed; a waiting pod is then worth another try.
+    fn change_class(&mut self, index: PodIndex, demand: crate::rows::Demand) {
+        let old = self.pods.at(index).class;
+        if *self.classes.get(old).demand == demand {
+            return;
+        }
+        let new = self.classes.join(&mut self.columns, demand);
+        let state = self.pods.at(index).state;
+        // Leaves the waiting room, which is the old class's.
+        self.move_to(index, State::Aside);
+        self.pods.at(index).class = new;
+        if let Some(slot) = state.slot() {
+            // The new load first: a slot whose node is gone lives only as long as a pod is on it.
+            self.columns.occupy(slot, &self.classes.get(new).load);
+            self.columns.vacate(slot, &self.classes.get(old).load);
+        }
+        self.classes.leave(old);
+        if state.is_pending() {
+            self.activate(index);
+        } else {
+            self.move_to(index, state);
+        }
+    }
+
+    fn forget(&mut self, index: PodIndex) {
+        self.settle(index, State::Aside);
+        if let Some(pod) = self.pods.remove(index) {
+            self.classes.leave(pod.class);
+        }
+    }
+
+    /// A binding failed: the pod leaves its node and pauses.
+    fn take_back(&mut self, now: Millis, uid: &str) {
+        let Some(index) = self.pods.find(uid) else { return };
+        if !matches!(self.pods.at(index).state, State::Assumed(_)) {
+            return;
+        }
+        self.settle(index, State::Aside);
+        let ticket = self.queue.ticket();
+        self.move_to(index, State::Backoff);
+        let pod = self.pods.at(index);
+        pod.failures += 1;
+        pod.ticket = ticket;
+        self.queue.back_off(now, pod.failures, ticket, index);
+    }
+
+    /// Moves a pod between nodes and none, with what it holds there.
+    fn settle(&mut self, index: PodIndex, state: State) {
+        let pod = self.pods.at(index);
+        let (class, before) = (pod.class, pod.state.slot());
+        if before != state.slot() {
+            let load = &self.classes.get(class).load;
+            if let Some(slot) = before {
+                self.columns.vacate(slot, load);
+            }
+            if let Some(slot) = state.slot() {
+                self.columns.occupy(slot, load);
+            }
+        }
+        self.move_to(index, state);
+    }
+
+    /// Changes a pod's state and the counts; takes it out of the waiting room if it was there.
+    fn move_to(&mut self, index: PodIndex, state: State) {
+        let pod = self.pods.at(index);
+        let before = std::mem::replace(&mut pod.state, state);
+        if before == State::Waiting && state != State::Waiting {
+            let turn = Turn::new(pod.priority, pod.ticket, index);
+            self.queue.stop_waiting(pod.class, turn);
+        }
+        for (state, by) in [(before, -1), (state, 1)] {
+            let count = match state {
+                State::Active => &mut self.pending.active,
+                State::Backoff => &mut self.pending.backoff,
+                State::Waiting => &mut self.pending.unschedulable,
+                State::Gated => &mut self.pending.gated,
+                State::Aside | State::Assumed(_) | State::Bound(_) => continue,
+            };
+            *count = count.wrapping_add_signed(by);
+        }
+    }
+
+    fn activate(&mut self, index: PodIndex) {
+        self.move_to(index, State::Active);
+        let ticket = self.queue.ticket();
+        let pod = self.pods.at(index);
+        pod.ticket = ticket;
+        self.queue.activate(Turn::new(pod.priority, ticket, index));
+    }
+
+    /// The pod that an entry of a queue is about, if the entry is not stale.
+    fn current(&self, index: PodIndex, ticket: u64, state: State) -> Option<PodIndex> {
+        self.pods.get(index).is_some_and(|pod| pod.ticket == ticket && pod.state == state).then_some(index)
+    }
+
+    fn release_rested(&mut self, now: Millis) {
+        while let Some((ticket, index)) = self.queue.rested(now) {
+            if let Some(index) = self.current(index, ticket, State::Backoff) {
+                self.activate(index);
+            }
+        }
+        while let Some((ticket, index)) = self.queue.overdue(now) {
+            if let Some(index) = self.current(index, ticket, State::Waiting) {
+                self.activate(index);
+            }
+        }
+    }
+
+    /// Tries the changes since they last looked against the classes that pods wait with; says whether anybody woke.
+    fn wake(&mut self) -> bool {
+        let head = self.columns.journal.head();
+        let waiting: Vec<ClassId> = self.queue.waiting_classes().collect();
+        let mut woke = false;
+        for class in waiting {
+            let most = self.help(class, head);
+            for turn in if most == 0 { Vec::new() } else { self.queue.take_waiting(class, most) } {
+                // Taken out above already; `move_to` finds nothing left to take out.
+                self.activate(turn.pod());
+                woke = true;
+            }
+        }
+        woke
+    }
+
+    /// How many pods of a waiting class the changes since its cursor may help.
+    fn help(&mut self, id: ClassId, head: u64) -> usize {
+        let Some(waiting) = self.queue.waiting_class(id) else { return 0 };
+        let (cursor, in_doubt) = (waiting.cursor, waiting.in_doubt);
+        if cursor == head && !in_doubt {
+            return 0;
+        }
+        waiting.cursor = head;
+        waiting.in_doubt = false;
+        if self.classes.get(id).demand.unsupported.is_some() {
+            return 0;
+        }
+        let class = self.classes.get_mut(id);
+        class.learn(&self.columns);
+        let changes = if in_doubt { None } else { self.columns.journal.since(cursor) };
+        let Some(changes) = changes else {
+            let winner = self.classes.board(id, &self.columns).winner();
+            return winner.map_or(0, |(slot, _)| self.classes.get(id).room(&self.columns, slot) as usize);
+        };
+        let mut helped: Vec<Slot> = Vec::new();
+        let mut room = 0usize;
+        for (slot, _) in changes.filter(|(_, change)| matches!(change, Change::Usage | Change::Node)) {
+            if class.verdict(&self.columns, slot).fits() && !helped.contains(&slot) {
+                helped.push(slot);
+                room += class.room(&self.columns, slot) as usize;
+            }
+        }
+        room
+    }
+
+    /// One pod's decision.
+    fn decide(&mut self, now: Millis, index: PodIndex) -> Decision {
+        let pod = self.pods.at(index);
+        pod.attempts += 1;
+        let class = pod.class;
+        if self.classes.get(class).demand.unsupported.is_some() {
+            return self.refuse(now, index);
+        }
+        let Some((slot, score)) = self.classes.board(class, &self.columns).winner() else {
+            return self.refuse(now, index);
+        };
+        self.settle(index, State::Assumed(slot));
+        let node = self.columns.name(slot).into();
+        let pod = self.pods.at(index);
+        Decision::Bind(Placement { pod: pod.id.clone(), node, score, attempts: pod.attempts, since: pod.since })
+    }
+
+    fn refuse(&mut self, now: Millis, index: PodIndex) -> Decision {
+        let pod = self.pods.at(index);
+        let (class, never_preempts) = (pod.class, pod.never_preempts);
+        let reasons = self.reasons(class, never_preempts);
+        self.move_to(index, State::Waiting);
+        let ticket = self.queue.ticket();
+        let told = hash(&*reasons.message);
+        let pod = self.pods.at(index);
+        pod.ticket = ticket;
+        let news = pod.told != told;
+        pod.told = told;
+        let turn = Turn::new(pod.priority, ticket, index);
+        self.queue.wait(now, class, self.columns.journal.head(), turn);
+        Decision::Refuse(Refusal {
+            pod: pod.id.clone(),
+            message: reasons.message,
+            plugins: reasons.plugins,
+            news,
+            attempts: pod.attempts,
+        })
+    }
+
+    /// Why a class fits nowhere, worked out once for all its pods while nothing changes.
+    fn reasons(&mut self, id: ClassId, never_preempts: bool) -> Reasons {
+        let head = self.columns.journal.head();
+        if self.reasons_at != head {
+            self.reasons.clear();
+            self.reasons_at = head;
+        }
+        if let Some(known) = self.reasons.get(&(id, never_preempts)) {
+            return known.clone();
+        }
+        let nodes = self.columns.count();
+        let demand = Arc::clone(&self.classes.get(id).demand);
+        let reasons = if let Some(need) = demand.unsupported {
+            Reasons { class: id, message: plan::unsupported_message(nodes, need).into(), plugins: Arc::new([]) }
+        } else {
+            let conflicts = self.classes.get(id).conflicts();
+            let verdicts = self.classes.board(id, &self.columns).verdicts();
+            let preemption = preemption_message(nodes, verdicts, never_preempts);
+            Reasons {
+                class: id,
+                message: plan::message(nodes, verdicts, &demand, conflicts, &preemption).into(),
+                plugins: plan::plugins(verdicts),
+            }
+        };
+        debug_assert_eq!(reasons.class, id);
+        self.reasons.insert((id, never_preempts), reasons.clone());
+        reasons
+    }
+
+    /// How many pods are in each queue.
+    #[must_use]
+    pub fn pending(&self) -> Pending {
+        self.pending
+    }
+
+    /// The nodes, to look at.
+    #[must_use]
+    pub fn columns(&self) -> &Columns {
+        &self.columns
+    }
+
+    /// The pods, to look at.
+    #[must_use]
+    pub fn pods(&self) -> &Pods {
+        &self.pods
+    }
+
+    /// The verdict on each slot for a known pod, as of now: what `explain` shows.
+    #[must_use]
+    pub fn explain(&mut self, uid: &str) -> Option<Vec<(Box<str>, Verdict, u32)>> {
+        let index = self.pods.find(uid)?;
+        let class = self.pods.at(index).class;
+        let board = self.classes.board(class, &self.columns);
+        let slots = (0..).zip(board.verdicts());
+        let present = slots.filter(|(_, verdict)| verdict.rule() != Rule::Absent);
+        Some(present.map(|(slot, v)| (self.columns.name(slot).into(), *v, board.score(slot))).collect())
+    }
+}
+
+/// What upstream's PostFilter plugins say of a pod that fits nowhere.
+fn preemption_message(nodes: u32, verdicts: &[Verdict], never_preempts: bool) -> String {
+    // Dynamic resource allocation answers first, also for pods without claims.
+    const CLAIMS: &str = "no new claims to deallocate";
+    if nodes == 0 {
+        return String::new();
+    }
+    if never_preempts {
+        return format!("{CLAIMS}, preemption: not eligible due to preemptionPolicy=Never.");
+    }
+    let unresolvable: u32 =
+        plan::count(verdicts).iter().filter(|(v, _)| v.is_unresolvable()).map(|(_, nodes)| nodes).sum();
+    let mut text = format!("{CLAIMS}, preemption: 0/{nodes} nodes are available:");
+    let reasons = [
+        ("Preemption is not helpful for scheduling", unresolvable),
+        ("No preemption victims found for incoming pod", nodes - unresolvable),
+    ];
+    plan::list(&mut text, reasons.into_iter().filter(|(_, n)| *n > 0).map(|(r, n)| (r.to_owned(), n)).collect());
+    text
+}
+
+fn hash(message: &str) -> u64 {
+    let mut hasher = fixed_hasher().build_hasher();
+    message.hash(&mut hasher);
+    std::hash::Hasher::finish(&hasher).max(1)
+}

@@ -1,0 +1,233 @@
+//! May a pod of this class run on this node? One file per rule, asked in upstream's order; the first that says no is
+//! the reason that is counted.
+//!
+//! Rules of two kinds: those about the node itself ([`NodeRules`], asked once per class and node change) and those
+//! about what is on it ([`UsageRules`], asked again whenever a pod comes or goes). `class` keeps both answers.
+//! NodeName needs no rule: a pod that names its node is bound already and never comes here.
+
+pub mod node_affinity;
+pub mod node_ports;
+pub mod node_unschedulable;
+pub mod resources_fit;
+pub mod taint_toleration;
+
+use crate::columns::{Columns, Load, Slot};
+use crate::rows::Demand;
+
+pub use node_affinity::NodeAffinity;
+pub use taint_toleration::TaintToleration;
+
+/// The rule that a node failed, in upstream's order of asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Rule {
+    /// None: the node is feasible.
+    Fits = 0,
+    /// There is no node in this slot; it is not counted.
+    Absent,
+    /// The required affinity names other nodes (`metadata.name`).
+    NotNamed,
+    /// The node is cordoned.
+    Unschedulable,
+    /// A taint is not tolerated.
+    Taints,
+    /// The node selector or required affinity does not match.
+    NodeAffinity,
+    /// A host port is taken.
+    Ports,
+    /// A resource does not suffice; the verdict says which.
+    Resources,
+    /// A topology spread constraint would be broken.
+    Spread,
+    /// The node lacks the label of a topology spread constraint.
+    SpreadLabel,
+    /// No pod that the pod must be near to.
+    PodAffinity,
+    /// A pod that the pod must not be near to.
+    PodAntiAffinity,
+    /// A pod that must not be near to this pod.
+    ExistingAntiAffinity,
+}
+
+impl Rule {
+    /// Upstream's name of the plugin that asks it, for metrics and `explain`.
+    #[must_use]
+    pub fn plugin(self) -> &'static str {
+        match self {
+            Self::Fits | Self::Absent => "",
+            Self::Unschedulable => "NodeUnschedulable",
+            Self::Taints => "TaintToleration",
+            Self::NotNamed | Self::NodeAffinity => "NodeAffinity",
+            Self::Ports => "NodePorts",
+            Self::Resources => "NodeResourcesFit",
+            Self::Spread | Self::SpreadLabel => "PodTopologySpread",
+            Self::PodAffinity | Self::PodAntiAffinity | Self::ExistingAntiAffinity => "InterPodAffinity",
+        }
+    }
+
+    /// Upstream's text. Resources have one text per resource, made by [`resources_fit::texts`].
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Fits | Self::Absent | Self::Resources => "",
+            Self::NotNamed => "node(s) didn't satisfy plugin(s) [NodeAffinity]",
+            Self::Unschedulable => "node(s) were unschedulable",
+            Self::Taints => "node(s) had untolerated taint(s)",
+            Self::NodeAffinity => "node(s) didn't match Pod's node affinity/selector",
+            Self::Ports => "node(s) didn't have free ports for the requested pod ports",
+            Self::Spread => "node(s) didn't match pod topology spread constraints",
+            Self::SpreadLabel => "node(s) didn't match pod topology spread constraints (missing required label)",
+            Self::PodAffinity => "node(s) didn't match pod affinity rules",
+            Self::PodAntiAffinity => "node(s) didn't match pod anti-affinity rules",
+            Self::ExistingAntiAffinity => "node(s) didn't satisfy existing pods anti-affinity rules",
+        }
+    }
+
+    fn of(code: u8) -> Self {
+        const ALL: [Rule; 13] = [
+            Rule::Fits,
+            Rule::Absent,
+            Rule::NotNamed,
+            Rule::Unschedulable,
+            Rule::Taints,
+            Rule::NodeAffinity,
+            Rule::Ports,
+            Rule::Resources,
+            Rule::Spread,
+            Rule::SpreadLabel,
+            Rule::PodAffinity,
+            Rule::PodAntiAffinity,
+            Rule::ExistingAntiAffinity,
+        ];
+        ALL[usize::from(code)]
+    }
+
+    /// Whether removing pods from the node cannot change the answer (`UnschedulableAndUnresolvable`). Resources say so
+    /// case by case.
+    #[must_use]
+    pub fn is_unresolvable(self) -> bool {
+        !matches!(
+            self,
+            Self::Fits
+                | Self::Ports
+                | Self::Resources
+                | Self::Spread
+                | Self::PodAntiAffinity
+                | Self::ExistingAntiAffinity
+        )
+    }
+}
+
+/// What the filters say of one node: feasible, or the first rule that failed and its details, in 32 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Verdict(u32);
+
+impl Verdict {
+    /// The pod may run there.
+    pub const FITS: Self = Self(0);
+    /// No node in the slot.
+    pub const ABSENT: Self = Self::new(Rule::Absent);
+    const UNRESOLVABLE: u32 = 1 << 8;
+    const MASK_AT: u32 = 9;
+
+    /// Failed by a rule.
+    #[must_use]
+    pub const fn new(rule: Rule) -> Self {
+        Self(rule as u32)
+    }
+
+    /// Failed for want of the resources in `mask` (see [`resources_fit`]).
+    #[must_use]
+    pub const fn resources(mask: u32, unresolvable: bool) -> Self {
+        let flag = if unresolvable { Self::UNRESOLVABLE } else { 0 };
+        Self(Rule::Resources as u32 | flag | (mask << Self::MASK_AT))
+    }
+
+    /// Whether the pod may run there.
+    #[inline]
+    #[must_use]
+    pub const fn fits(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The rule that failed.
+    #[must_use]
+    pub fn rule(self) -> Rule {
+        Rule::of(self.0 as u8)
+    }
+
+    /// The resources that do not suffice.
+    #[must_use]
+    pub fn mask(self) -> u32 {
+        self.0 >> Self::MASK_AT
+    }
+
+    /// Whether removing pods from the node cannot help.
+    #[must_use]
+    pub fn is_unresolvable(self) -> bool {
+        self.0 & Self::UNRESOLVABLE != 0 || self.rule().is_unresolvable()
+    }
+}
+
+/// The rules about the node itself, compiled for one class.
+#[derive(Debug)]
+pub struct NodeRules {
+    /// NodeAffinity and nodeSelector.
+    pub affinity: NodeAffinity,
+    /// TaintToleration and NodeUnschedulable.
+    pub taints: TaintToleration,
+}
+
+impl NodeRules {
+    /// Compiles the rules of a demand.
+    pub fn new(columns: &mut Columns, demand: &Demand) -> Self {
+        Self { affinity: NodeAffinity::new(columns, demand), taints: TaintToleration::new(demand) }
+    }
+
+    /// The verdict on the node itself.
+    #[must_use]
+    pub fn verdict(&self, columns: &Columns, slot: Slot) -> Verdict {
+        if !columns.is_present(slot) {
+            return Verdict::ABSENT;
+        }
+        if !self.affinity.is_named(columns, slot) {
+            return Verdict::new(Rule::NotNamed);
+        }
+        if node_unschedulable::is_kept_out(columns, slot, &self.taints) {
+            return Verdict::new(Rule::Unschedulable);
+        }
+        if self.taints.keeps_out(columns.taint_set[slot as usize]) {
+            return Verdict::new(Rule::Taints);
+        }
+        if !self.affinity.matches(columns, slot) {
+            return Verdict::new(Rule::NodeAffinity);
+        }
+        Verdict::FITS
+    }
+}
+
+/// The rules about what is on the node: ports and resources. Asked of nodes that passed the [`NodeRules`].
+#[inline]
+#[must_use]
+pub fn usage_verdict(columns: &Columns, slot: Slot, load: &Load) -> Verdict {
+    if !load.ports.is_empty() && node_ports::is_taken(columns.ports(slot), &load.ports) {
+        return Verdict::new(Rule::Ports);
+    }
+    resources_fit::verdict(columns, slot, load)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_keeps_rule_mask_and_resolvability() {
+        assert!(Verdict::FITS.fits());
+        let verdict = Verdict::resources(0b101, true);
+        assert_eq!((verdict.rule(), verdict.mask(), verdict.is_unresolvable()), (Rule::Resources, 0b101, true));
+        assert!(!Verdict::resources(1, false).is_unresolvable());
+        assert_eq!(Verdict::new(Rule::ExistingAntiAffinity).rule(), Rule::ExistingAntiAffinity);
+        assert!(Verdict::new(Rule::Taints).is_unresolvable());
+        assert!(!Verdict::new(Rule::Ports).is_unresolvable());
+    }
+}

@@ -1,0 +1,136 @@
+//! NodeResourcesFit: the node has what the pod requests, of every resource.
+//!
+//! A verdict says in a mask which resources do not suffice: bit 0 pods, 1 CPU, 2 memory, 3 ephemeral storage, from 4 on
+//! the extended resources in the order of the demand.
+
+use multiversion::multiversion;
+
+use super::Verdict;
+use crate::columns::{Columns, Load, ResourceColumn, Slot};
+use crate::rows::Demand;
+
+const PODS: u32 = 1;
+const CPU: u32 = 1 << 1;
+const MEMORY: u32 = 1 << 2;
+const EPHEMERAL: u32 = 1 << 3;
+const EXTENDED_AT: u32 = 4;
+/// A verdict has room for this many bits; extended resources beyond share the last.
+const BITS: u32 = 23;
+
+/// The verdict on one node.
+#[inline]
+#[must_use]
+pub fn verdict(columns: &Columns, slot: Slot, load: &Load) -> Verdict {
+    let at = slot as usize;
+    let mut mask = 0;
+    if columns.pods.used[at] + 1 > columns.pods.allocatable[at] {
+        mask |= PODS;
+    }
+    let mut beyond = false;
+    let mut ask = |column: &ResourceColumn, amount: i64, bit: u32| {
+        if amount > 0 && amount > column.allocatable[at] - column.used[at] {
+            mask |= bit;
+            beyond |= amount > column.allocatable[at];
+        }
+    };
+    ask(&columns.cpu, load.cpu, CPU);
+    ask(&columns.memory, load.memory, MEMORY);
+    ask(&columns.ephemeral, load.ephemeral, EPHEMERAL);
+    for (at, (id, amount)) in load.extended.iter().enumerate() {
+        ask(&columns.extended[*id as usize], *amount, extended_bit(at));
+    }
+    if mask == 0 { Verdict::FITS } else { Verdict::resources(mask, beyond) }
+}
+
+fn extended_bit(at: usize) -> u32 {
+    1 << (EXTENDED_AT + u32::try_from(at).unwrap_or(u32::MAX)).min(BITS - 1)
+}
+
+/// Upstream's texts of a mask's bits.
+pub fn texts(mask: u32, demand: &Demand) -> impl Iterator<Item = String> + '_ {
+    let plain = [(PODS, "Too many pods"), (CPU, "Insufficient cpu"), (MEMORY, "Insufficient memory")];
+    let plain = plain.into_iter().chain([(EPHEMERAL, "Insufficient ephemeral-storage")]);
+    let plain = plain.filter(move |(bit, _)| mask & bit != 0).map(|(_, text)| text.to_owned());
+    let extended = demand.requests.extended.iter().enumerate();
+    let extended = extended.filter(move |(at, _)| mask & extended_bit(*at) != 0);
+    plain.chain(extended.map(|(_, (name, _))| format!("Insufficient {name}")))
+}
+
+/// Which nodes have room for a pod, its CPU and its memory: 1 or 0 per slot into `fits`. What [`verdict`] says, without
+/// the details, for a class without other resources; a loop the compiler turns into vector code.
+pub fn scan(columns: &Columns, load: &Load, fits: &mut Vec<u8>) {
+    fits.clear();
+    fits.resize(columns.slots(), 0);
+    scan_plain(
+        [&columns.pods.allocatable, &columns.pods.used],
+        [&columns.cpu.allocatable, &columns.cpu.used],
+        [&columns.memory.allocatable, &columns.memory.used],
+        // A request of nothing is not asked: let it fit even where more is used than there is.
+        if load.cpu > 0 { load.cpu } else { i64::MIN / 4 },
+        if load.memory > 0 { load.memory } else { i64::MIN / 4 },
+        fits,
+    );
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2"))]
+fn scan_plain(
+    pods: [&[i64]; 2],
+    cpu: [&[i64]; 2],
+    memory: [&[i64]; 2],
+    want_cpu: i64,
+    want_memory: i64,
+    fits: &mut [u8],
+) {
+    let n = fits.len();
+    let [pods_all, pods_used] = pods.map(|c| &c[..n]);
+    let [cpu_all, cpu_used] = cpu.map(|c| &c[..n]);
+    let [memory_all, memory_used] = memory.map(|c| &c[..n]);
+    for at in 0..n {
+        let room = (pods_all[at] > pods_used[at])
+            & (cpu_all[at] - cpu_used[at] >= want_cpu)
+            & (memory_all[at] - memory_used[at] >= want_memory);
+        fits[at] = u8::from(room);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::{Amounts, NodeRow};
+
+    fn columns(cpu: i64, memory: i64, pods: i64) -> Columns {
+        let mut columns = Columns::new(0);
+        let allocatable = Amounts { cpu, memory, pods, ..Amounts::default() };
+        columns.set_node(NodeRow { name: "n".into(), allocatable, ..NodeRow::default() });
+        columns
+    }
+
+    #[test]
+    fn every_resource_that_does_not_suffice_is_named() {
+        let mut columns = columns(1000, 100, 1);
+        let gpu = columns.extended_id("x.y/gpu");
+        let load = Load { cpu: 2000, memory: 50, extended: [(gpu, 1)].into_iter().collect(), ..Load::default() };
+        columns.occupy(0, &Load { memory: 60, ..Load::default() });
+        let verdict = verdict(&columns, 0, &load);
+        let demand = Demand {
+            requests: Amounts { extended: vec![("x.y/gpu".into(), 1)], ..Amounts::default() },
+            ..Demand::default()
+        };
+        let texts: Vec<String> = texts(verdict.mask(), &demand).collect();
+        assert_eq!(texts, ["Too many pods", "Insufficient cpu", "Insufficient memory", "Insufficient x.y/gpu"]);
+        assert!(verdict.is_unresolvable());
+    }
+
+    #[test]
+    fn nothing_requested_fits_where_too_much_is_used() {
+        let mut columns = columns(1000, 100, 5);
+        columns.occupy(0, &Load { cpu: 3000, ..Load::default() });
+        assert!(verdict(&columns, 0, &Load::default()).fits());
+        assert!(!verdict(&columns, 0, &Load { cpu: 1, ..Load::default() }).is_unresolvable());
+        let mut fits = Vec::new();
+        scan(&columns, &Load::default(), &mut fits);
+        assert_eq!(fits, [1]);
+        scan(&columns, &Load { cpu: 1, ..Load::default() }, &mut fits);
+        assert_eq!(fits, [0]);
+    }
+}

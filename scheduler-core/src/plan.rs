@@ -1,0 +1,188 @@
+//! What one step decided: placements to bind and pods that fit nowhere, in the order of the decisions.
+//!
+//! Made by `cycle`; the scheduling loop binds, reports and feeds the outcome back as events.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use crate::class::ClassId;
+use crate::filter::{Rule, Verdict, resources_fit};
+use crate::rows::{Demand, Unsupported};
+
+/// Milliseconds on the caller's steady clock.
+pub type Millis = u64;
+
+/// The decisions of one step.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// In order: each was made with those before it in force.
+    pub decisions: Vec<Decision>,
+    /// Whether the step stopped at its limit with pods left to try: step again at once.
+    pub more: bool,
+    /// When the next pod leaves its backoff or has waited long enough to be tried again without a reason.
+    pub next_wake: Option<Millis>,
+}
+
+/// One pod's fate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is assumed to run on a node: bind it.
+    Bind(Placement),
+    /// It fits nowhere for now.
+    Refuse(Refusal),
+}
+
+/// Who a pod is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PodId {
+    /// Its namespace.
+    pub namespace: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+    /// Its uid: a pod of the same name may come later.
+    pub uid: Box<str>,
+}
+
+/// A pod and its node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// The pod.
+    pub pod: PodId,
+    /// The node.
+    pub node: Box<str>,
+    /// Its score: the sum of all rules.
+    pub score: u32,
+    /// How often it was tried, this time included.
+    pub attempts: u32,
+    /// When it first came into the queue.
+    pub since: Millis,
+}
+
+/// A pod that fits nowhere, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The pod.
+    pub pod: PodId,
+    /// Upstream's text: condition and event.
+    pub message: Arc<str>,
+    /// The plugins that turned nodes down, for metrics and `explain`.
+    pub plugins: Arc<[&'static str]>,
+    /// Whether the message differs from what the pod was told before (or its condition says): if not, nobody needs to
+    /// hear it again.
+    pub news: bool,
+    /// How often it was tried, this time included.
+    pub attempts: u32,
+}
+
+/// Why the pods of a class fit nowhere, as of one version of its board: shared by all of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Reasons {
+    pub(crate) class: ClassId,
+    pub(crate) message: Arc<str>,
+    pub(crate) plugins: Arc<[&'static str]>,
+}
+
+/// Upstream's message for a pod that needs what this scheduler cannot decide.
+pub(crate) fn unsupported_message(nodes: u32, need: Unsupported) -> String {
+    let need = match need {
+        Unsupported::VolumeClaim => "persistent volume claims",
+        Unsupported::ExclusiveVolume => "volumes that attach to one node at a time",
+        Unsupported::ResourceClaim => "resource claims",
+    };
+    format!("0/{nodes} nodes are available: this scheduler does not place pods with {need}.")
+}
+
+/// Upstream's message for verdicts on all nodes (`FitError`), with what preemption found: per node, whether removing
+/// pods could help.
+pub(crate) fn message(nodes: u32, verdicts: &[Verdict], demand: &Demand, conflicts: bool, preemption: &str) -> String {
+    if nodes == 0 {
+        return "no nodes available to schedule pods".to_owned();
+    }
+    let mut text = format!("0/{nodes} nodes are available:");
+    if conflicts {
+        text.push_str(" pod affinity terms conflict.");
+    } else {
+        let mut counted: Vec<(Verdict, u32)> = count(verdicts);
+        let mut reasons: Vec<(String, u32)> = Vec::new();
+        for (verdict, nodes) in counted.drain(..) {
+            let mut add = |reason: String| match reasons.iter_mut().find(|(r, _)| *r == reason) {
+                Some((_, sum)) => *sum += nodes,
+                None => reasons.push((reason, nodes)),
+            };
+            match verdict.rule() {
+                Rule::Resources => resources_fit::texts(verdict.mask(), demand).for_each(&mut add),
+                rule => add(rule.text().to_owned()),
+            }
+        }
+        list(&mut text, reasons);
+    }
+    if !preemption.is_empty() {
+        text.push(' ');
+        text.push_str(preemption);
+    }
+    text
+}
+
+/// Appends ` 2 this, 1 that.`, sorted as texts with their numbers, as upstream sorts them.
+pub(crate) fn list(text: &mut String, reasons: Vec<(String, u32)>) {
+    let mut lines: Vec<String> = reasons.into_iter().map(|(reason, nodes)| format!("{nodes} {reason}")).collect();
+    lines.sort_unstable();
+    if !lines.is_empty() {
+        let _ = write!(text, " {}.", lines.join(", "));
+    }
+}
+
+/// How often each verdict occurs; slots without node and feasible nodes are left out.
+pub(crate) fn count(verdicts: &[Verdict]) -> Vec<(Verdict, u32)> {
+    let mut counts: Vec<(Verdict, u32)> = Vec::new();
+    let mut last = 0;
+    for verdict in verdicts.iter().filter(|v| !v.fits() && **v != Verdict::ABSENT) {
+        // Neighbours tend to agree.
+        if counts.get(last).is_some_and(|(v, _)| v == verdict) {
+            counts[last].1 += 1;
+            continue;
+        }
+        last = counts.iter().position(|(v, _)| v == verdict).unwrap_or_else(|| {
+            counts.push((*verdict, 0));
+            counts.len() - 1
+        });
+        counts[last].1 += 1;
+    }
+    counts
+}
+
+/// The plugins behind verdicts, each once, in upstream's order.
+pub(crate) fn plugins(verdicts: &[Verdict]) -> Arc<[&'static str]> {
+    let mut rules: Vec<Rule> = count(verdicts).into_iter().map(|(v, _)| v.rule()).collect();
+    rules.sort_unstable();
+    let mut names: Vec<&'static str> = rules.into_iter().map(Rule::plugin).collect();
+    names.dedup();
+    names.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_is_upstreams() {
+        let verdicts = [
+            Verdict::resources(0b010, false),
+            Verdict::resources(0b110, true),
+            Verdict::new(Rule::Taints),
+            Verdict::ABSENT,
+        ];
+        let preemption = "no new claims to deallocate, preemption: 0/3 nodes are available: 3 X.";
+        assert_eq!(
+            message(3, &verdicts, &Demand::default(), false, preemption),
+            "0/3 nodes are available: 1 Insufficient memory, 1 node(s) had untolerated taint(s), 2 Insufficient cpu. \
+             no new claims to deallocate, preemption: 0/3 nodes are available: 3 X."
+        );
+        assert_eq!(message(0, &[], &Demand::default(), false, ""), "no nodes available to schedule pods");
+        assert_eq!(
+            message(2, &[], &Demand::default(), true, ""),
+            "0/2 nodes are available: pod affinity terms conflict."
+        );
+        assert_eq!(*plugins(&verdicts), ["TaintToleration", "NodeResourcesFit"]);
+    }
+}

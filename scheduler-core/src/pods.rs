@@ -1,0 +1,152 @@
+//! Every pod the scheduler knows, and what has become of it.
+//!
+//! ```text
+//!          ┌────────→ Gated                 ┌─ refused ─→ Waiting ─┐ something changed that helps
+//! seen ────┼────────→ Active ── decided ────┤                      └──→ Active
+//!          └→ Aside (not ours, leaving)     └─ Assumed ── seen bound ─→ Bound ── gone
+//!                     Active ← Backoff ← binding failed ─┘
+//! ```
+//! A pod is `Assumed` from the decision until there is evidence: it is seen bound, or its binding failed, or it is gone.
+//! Time alone never takes an assumption back, because a bind that went through would then be over-committed.
+
+use ahash::RandomState;
+use hashbrown::HashMap;
+
+use crate::class::ClassId;
+use crate::columns::Slot;
+use crate::intern::fixed_hasher;
+use crate::plan::{Millis, PodId};
+
+/// The index of a pod.
+pub type PodIndex = u32;
+
+/// Where a pod stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Unbound, and not to be scheduled by us: another scheduler's, or leaving.
+    Aside,
+    /// Held back by scheduling gates.
+    Gated,
+    /// To be tried.
+    Active,
+    /// To be tried after a pause.
+    Backoff,
+    /// Fits nowhere; waits for a change that helps.
+    Waiting,
+    /// Placed, binding under way.
+    Assumed(Slot),
+    /// Seen bound.
+    Bound(Slot),
+}
+
+impl State {
+    /// The node whose resources it holds.
+    #[must_use]
+    pub fn slot(self) -> Option<Slot> {
+        match self {
+            Self::Assumed(slot) | Self::Bound(slot) => Some(slot),
+            _ => None,
+        }
+    }
+
+    /// Whether it is in one of the queues.
+    #[must_use]
+    pub fn is_pending(self) -> bool {
+        matches!(self, Self::Active | Self::Backoff | Self::Waiting)
+    }
+}
+
+/// A pod.
+#[derive(Debug)]
+pub struct Pod {
+    /// Who it is.
+    pub id: PodId,
+    /// Its scheduling class.
+    pub class: ClassId,
+    /// Where it stands.
+    pub state: State,
+    /// Greater goes first.
+    pub priority: i32,
+    /// Whether it may not displace others.
+    pub never_preempts: bool,
+    /// Labels, sorted by key.
+    pub labels: Box<[(Box<str>, Box<str>)]>,
+    /// `status.startTime`.
+    pub started: Box<str>,
+    /// Its place in the queue it is in; entries with another number are stale.
+    pub ticket: u64,
+    /// When it first came into the queue.
+    pub since: Millis,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Failed bindings in a row.
+    pub failures: u32,
+    /// The hash of the last refusal it was told.
+    pub told: u64,
+}
+
+/// All pods.
+#[derive(Debug)]
+pub struct Pods {
+    pods: Vec<Option<Pod>>,
+    free: Vec<PodIndex>,
+    by_uid: HashMap<Box<str>, PodIndex, RandomState>,
+}
+
+impl Default for Pods {
+    fn default() -> Self {
+        Self { pods: Vec::new(), free: Vec::new(), by_uid: HashMap::with_hasher(fixed_hasher()) }
+    }
+}
+
+impl Pods {
+    /// The index of a pod.
+    #[must_use]
+    pub fn find(&self, uid: &str) -> Option<PodIndex> {
+        self.by_uid.get(uid).copied()
+    }
+
+    /// Adds a pod that is not there yet.
+    pub fn add(&mut self, pod: Pod) -> PodIndex {
+        let uid = pod.id.uid.clone();
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.pods[index as usize] = Some(pod);
+                index
+            }
+            None => {
+                self.pods.push(Some(pod));
+                PodIndex::try_from(self.pods.len() - 1).expect("fewer than 2^32 pods")
+            }
+        };
+        self.by_uid.insert(uid, index);
+        index
+    }
+
+    /// Takes a pod out.
+    pub fn remove(&mut self, index: PodIndex) -> Option<Pod> {
+        let pod = self.pods[index as usize].take()?;
+        self.by_uid.remove(&pod.id.uid);
+        self.free.push(index);
+        Some(pod)
+    }
+
+    /// The pod of an index, if it is still there.
+    #[must_use]
+    pub fn get(&self, index: PodIndex) -> Option<&Pod> {
+        self.pods.get(index as usize)?.as_ref()
+    }
+
+    /// The pod of an index.
+    ///
+    /// # Panics
+    /// When it is gone.
+    pub fn at(&mut self, index: PodIndex) -> &mut Pod {
+        self.pods[index as usize].as_mut().expect("the caller just found it")
+    }
+
+    /// All pods.
+    pub fn iter(&self) -> impl Iterator<Item = (PodIndex, &Pod)> {
+        (0..).zip(&self.pods).filter_map(|(index, pod)| Some((index, pod.as_ref()?)))
+    }
+}

@@ -1,0 +1,218 @@
+//! Who is next, and who waits for what.
+//!
+//! Active pods go by priority, then by when they came. A pod whose binding failed pauses, 1 s to 10 s, doubling. A pod
+//! that fits nowhere waits with its class: every change in the columns' journal is tried against the waiting classes,
+//! and wakes as many pods of a class as the changed node has room for, best first. That is the inverted form of
+//! upstream's queueing hints (KEP-4247), with the exact answer in place of a hint, so nobody is woken in vain; and as
+//! upstream pops pods from backoff when it has nothing else to do (KEP-5142), a woken pod is tried at once. After five
+//! minutes a pod is tried again without a reason, as upstream does.
+//!
+//! Entries are never searched for: one that no longer carries its pod's ticket is stale and skipped.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+
+use crate::class::ClassId;
+use crate::plan::Millis;
+use crate::pods::PodIndex;
+
+/// The pause after the first failed binding.
+pub const BACKOFF_FIRST: Millis = 1_000;
+/// The longest pause.
+pub const BACKOFF_MAX: Millis = 10_000;
+/// After so long a waiting pod is tried again without a reason.
+pub const WAIT_MAX: Millis = 5 * 60 * 1_000;
+
+/// A pod's place in the order of trying: priority first, then the ticket, which counts up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Turn {
+    priority: i32,
+    ticket: Reverse<u64>,
+    pod: PodIndex,
+}
+
+impl Turn {
+    /// A pod's turn.
+    #[must_use]
+    pub fn new(priority: i32, ticket: u64, pod: PodIndex) -> Self {
+        Self { priority, ticket: Reverse(ticket), pod }
+    }
+
+    /// The pod.
+    #[must_use]
+    pub fn pod(&self) -> PodIndex {
+        self.pod
+    }
+
+    /// Its ticket.
+    #[must_use]
+    pub fn ticket(&self) -> u64 {
+        self.ticket.0
+    }
+}
+
+/// The pods of one class that fit nowhere.
+#[derive(Debug, Default)]
+pub struct WaitingClass {
+    pods: BTreeSet<Turn>,
+    /// Changes before this one are known not to help.
+    pub cursor: u64,
+    /// Some of its pods were woken and may have gone elsewhere: look at all nodes before resting again.
+    pub in_doubt: bool,
+}
+
+/// All queues.
+#[derive(Debug, Default)]
+pub struct Queue {
+    active: BinaryHeap<Turn>,
+    backoff: BinaryHeap<Reverse<(Millis, u64, PodIndex)>>,
+    waiting: BTreeMap<ClassId, WaitingClass>,
+    waits: VecDeque<(Millis, u64, PodIndex)>,
+    tickets: u64,
+}
+
+impl Queue {
+    /// A new ticket: the next place in time.
+    pub fn ticket(&mut self) -> u64 {
+        self.tickets += 1;
+        self.tickets
+    }
+
+    /// Puts a pod among those to be tried.
+    pub fn activate(&mut self, turn: Turn) {
+        self.active.push(turn);
+    }
+
+    /// The next to be tried; may be stale.
+    pub fn pop(&mut self) -> Option<Turn> {
+        self.active.pop()
+    }
+
+    /// Whether nobody is to be tried.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.active.is_empty()
+    }
+
+    /// Lets a pod pause after its `failures`-th failure in a row.
+    pub fn back_off(&mut self, now: Millis, failures: u32, ticket: u64, pod: PodIndex) {
+        let pause = BACKOFF_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(BACKOFF_MAX);
+        self.backoff.push(Reverse((now + pause, ticket, pod)));
+    }
+
+    /// The pods whose pause is over; may be stale.
+    pub fn rested(&mut self, now: Millis) -> Option<(u64, PodIndex)> {
+        let Reverse((until, ticket, pod)) = *self.backoff.peek()?;
+        if until > now {
+            return None;
+        }
+        self.backoff.pop();
+        Some((ticket, pod))
+    }
+
+    /// Lets a pod wait with its class, which looked at everything before `cursor`.
+    pub fn wait(&mut self, now: Millis, class: ClassId, cursor: u64, turn: Turn) {
+        let waiting = self.waiting.entry(class).or_insert_with(|| WaitingClass { cursor, ..WaitingClass::default() });
+        waiting.pods.insert(turn);
+        self.waits.push_back((now, turn.ticket(), turn.pod));
+    }
+
+    /// Takes a waiting pod out.
+    pub fn stop_waiting(&mut self, class: ClassId, turn: Turn) {
+        if let Some(waiting) = self.waiting.get_mut(&class) {
+            waiting.pods.remove(&turn);
+            if waiting.pods.is_empty() {
+                self.waiting.remove(&class);
+            }
+        }
+    }
+
+    /// Takes out the best `most` waiting pods of a class.
+    pub fn take_waiting(&mut self, class: ClassId, most: usize) -> Vec<Turn> {
+        let Some(waiting) = self.waiting.get_mut(&class) else { return Vec::new() };
+        let mut taken = Vec::new();
+        while taken.len() < most
+            && let Some(turn) = waiting.pods.pop_last()
+        {
+            taken.push(turn);
+        }
+        waiting.in_doubt = true;
+        if waiting.pods.is_empty() {
+            self.waiting.remove(&class);
+        }
+        taken
+    }
+
+    /// The classes that pods wait with.
+    pub fn waiting_classes(&self) -> impl Iterator<Item = ClassId> + '_ {
+        self.waiting.keys().copied()
+    }
+
+    /// A class that pods wait with.
+    pub fn waiting_class(&mut self, class: ClassId) -> Option<&mut WaitingClass> {
+        self.waiting.get_mut(&class)
+    }
+
+    /// A pod that has waited for so long that it is tried without a reason; may be stale.
+    pub fn overdue(&mut self, now: Millis) -> Option<(u64, PodIndex)> {
+        let (since, ticket, pod) = *self.waits.front()?;
+        if since + WAIT_MAX > now {
+            return None;
+        }
+        self.waits.pop_front();
+        Some((ticket, pod))
+    }
+
+    /// When [`rested`](Self::rested) or [`overdue`](Self::overdue) may next have something.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Millis> {
+        let rested = self.backoff.peek().map(|Reverse((until, ..))| *until);
+        let overdue = self.waits.front().map(|(since, ..)| since + WAIT_MAX);
+        rested.into_iter().chain(overdue).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn priority_goes_first_then_time() {
+        let mut queue = Queue::default();
+        for (priority, pod) in [(0, 1), (5, 2), (0, 3), (5, 4)] {
+            let ticket = queue.ticket();
+            queue.activate(Turn::new(priority, ticket, pod));
+        }
+        let order: Vec<PodIndex> = std::iter::from_fn(|| queue.pop()).map(|t| t.pod()).collect();
+        assert_eq!(order, [2, 4, 1, 3]);
+    }
+
+    #[test]
+    fn pauses_double_from_one_second_to_ten() {
+        let mut queue = Queue::default();
+        let until: Vec<Millis> = (1..=6)
+            .map(|failures| {
+                queue.back_off(0, failures, 0, 0);
+                let until = queue.next_wake().expect("one is pausing");
+                assert_eq!(queue.rested(until - 1), None);
+                assert!(queue.rested(until).is_some());
+                until
+            })
+            .collect();
+        assert_eq!(until, [1000, 2000, 4000, 8000, 10_000, 10_000]);
+    }
+
+    #[test]
+    fn the_best_waiting_pods_are_taken_first() {
+        let mut queue = Queue::default();
+        for (priority, ticket) in [(0, 1), (9, 2), (0, 3)] {
+            queue.wait(7, 4, 100, Turn::new(priority, ticket, ticket as PodIndex));
+        }
+        let taken: Vec<PodIndex> = queue.take_waiting(4, 2).iter().map(Turn::pod).collect();
+        assert_eq!(taken, [2, 1]);
+        assert!(queue.waiting_class(4).expect("one is left").in_doubt);
+        queue.stop_waiting(4, Turn::new(0, 3, 3));
+        assert!(queue.waiting_class(4).is_none());
+        assert_eq!(queue.overdue(7 + WAIT_MAX), Some((1, 1)));
+    }
+}

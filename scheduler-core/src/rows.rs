@@ -1,0 +1,279 @@
+//! What the scheduler knows of a node and of a pod: rows of the hot fields, taken from stored JSON once per change.
+//!
+//! A row is made by [`NodeRow::from_json`] or [`PodRow::from_json`] (in the loop's feed), or by the owning shard through
+//! the [projections](projection), archived with rkyv, read by schedulers in place or in another process. Rows are
+//! plain data: amounts are exact integers, lists are sorted where order has no meaning, everything the scheduling
+//! result can depend on is in [`Demand`], so pods with equal demands are one class.
+
+pub mod amounts;
+pub mod json;
+pub mod projection;
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+pub use amounts::Amounts;
+
+/// What scheduling reads of a Node.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeRow {
+    /// `metadata.name`.
+    pub name: Box<str>,
+    /// `metadata.uid`.
+    pub uid: Box<str>,
+    /// Labels, sorted by key.
+    pub labels: Vec<(Box<str>, Box<str>)>,
+    /// `spec.taints`, in order: the message names the first that is not tolerated.
+    pub taints: Vec<Taint>,
+    /// `spec.unschedulable`: cordoned.
+    pub unschedulable: bool,
+    /// `status.allocatable`.
+    pub allocatable: Amounts,
+    /// `status.images`.
+    pub images: Vec<NodeImage>,
+}
+
+/// A taint of a node.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Taint {
+    /// Its key.
+    pub key: Box<str>,
+    /// Its value, often empty.
+    pub value: Box<str>,
+    /// What it does to pods that do not tolerate it.
+    pub effect: Effect,
+}
+
+/// What a taint does.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// Keeps pods away.
+    #[default]
+    NoSchedule,
+    /// Keeps pods away if there is another place.
+    PreferNoSchedule,
+    /// Keeps pods away and drives running ones out.
+    NoExecute,
+}
+
+/// An image that a node holds.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeImage {
+    /// All names it goes by.
+    pub names: Vec<Box<str>>,
+    /// Bytes.
+    pub size: i64,
+}
+
+/// What scheduling reads of a Pod.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodRow {
+    /// `metadata.namespace`.
+    pub namespace: Box<str>,
+    /// `metadata.name`.
+    pub name: Box<str>,
+    /// `metadata.uid`.
+    pub uid: Box<str>,
+    /// Labels, sorted by key: what other pods' selectors look at.
+    pub labels: Vec<(Box<str>, Box<str>)>,
+    /// `spec.nodeName`; empty while unbound.
+    pub node: Box<str>,
+    /// `spec.schedulerName`.
+    pub scheduler: Box<str>,
+    /// `spec.priority`.
+    pub priority: i32,
+    /// `spec.preemptionPolicy` is `Never`.
+    pub never_preempts: bool,
+    /// Whether `spec.schedulingGates` holds anything.
+    pub gated: bool,
+    /// Whether `metadata.deletionTimestamp` is set.
+    pub deleting: bool,
+    /// Whether the phase is `Succeeded` or `Failed`: it holds no resources any more.
+    pub terminal: bool,
+    /// `status.startTime`, as written (RFC 3339 sorts by time); empty before the kubelet has seen it.
+    pub started: Box<str>,
+    /// What the `PodScheduled` condition says now when it is `False` with reason `Unschedulable`.
+    pub refused_because: Option<Box<str>>,
+    /// All that decides where it may run.
+    pub demand: Demand,
+}
+
+/// The scheduling fingerprint: all of a pod that decides where it may run and how well, but its identity, priority and
+/// labels. Equal demands share one class, one scan, one tournament.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Demand {
+    /// What it requests of each resource (`pods` is not used).
+    pub requests: Amounts,
+    /// CPU in milli for scoring: containers without a request count as 100m.
+    pub scored_cpu: i64,
+    /// Memory in bytes for scoring: containers without a request count as 200Mi.
+    pub scored_memory: i64,
+    /// `spec.nodeSelector`, sorted by key.
+    pub node_selector: Vec<(Box<str>, Box<str>)>,
+    /// Required node affinity: any of these terms. `None` when not set; an empty list matches no node.
+    pub node_terms: Option<Vec<NodeTerm>>,
+    /// Preferred node affinity.
+    pub preferred_node_terms: Vec<PreferredNodeTerm>,
+    /// `spec.tolerations`.
+    pub tolerations: Vec<Toleration>,
+    /// Host ports of all containers.
+    pub host_ports: Vec<HostPort>,
+    /// Images of containers, init containers and image volumes, normalised (`:latest` added), in order.
+    pub images: Vec<Box<str>>,
+    /// `spec.topologySpreadConstraints`.
+    pub spread: Vec<SpreadConstraint>,
+    /// Affinity to and against other pods; `None` when there is neither.
+    pub pods: Option<Box<PodAffinity>>,
+    /// The pod's namespace and labels, kept only where its own spread or affinity terms make them matter.
+    pub own: Option<Box<Own>>,
+    /// What it needs that this scheduler cannot decide: such a pod waits, with this as the reason.
+    pub unsupported: Option<Unsupported>,
+}
+
+/// The part of a pod's identity that its own terms refer to.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Own {
+    /// Its namespace.
+    pub namespace: Box<str>,
+    /// Its labels, sorted by key.
+    pub labels: Vec<(Box<str>, Box<str>)>,
+}
+
+/// A need that no rule here decides yet.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unsupported {
+    /// A PersistentVolumeClaim, or an ephemeral volume that becomes one.
+    VolumeClaim,
+    /// A volume whose attachment is exclusive (gcePersistentDisk, awsElasticBlockStore, iscsi, rbd, azureDisk, ...).
+    ExclusiveVolume,
+    /// A ResourceClaim (dynamic resource allocation).
+    ResourceClaim,
+}
+
+/// A term of node affinity: all its requirements. A term without any matches nothing.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct NodeTerm {
+    /// On labels.
+    pub labels: Vec<Requirement>,
+    /// On fields; `metadata.name` is the only one there is.
+    pub fields: Vec<Requirement>,
+}
+
+/// A preferred term of node affinity.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PreferredNodeTerm {
+    /// 1 to 100.
+    pub weight: i32,
+    /// What is preferred.
+    pub term: NodeTerm,
+}
+
+/// A requirement of a selector.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Requirement {
+    /// The label's key.
+    pub key: Box<str>,
+    /// How it is compared.
+    pub operator: Operator,
+    /// With what; sorted.
+    pub values: Vec<Box<str>>,
+}
+
+/// How a selector compares.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Operator {
+    /// The label is there and its value among these.
+    #[default]
+    In,
+    /// The label is not there or its value not among these.
+    NotIn,
+    /// The label is there.
+    Exists,
+    /// The label is not there.
+    DoesNotExist,
+    /// The label is an integer greater than this one.
+    Gt,
+    /// The label is an integer less than this one.
+    Lt,
+}
+
+/// A label selector: all requirements. Without any it selects everything.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Selector {
+    /// What must hold, `matchLabels` and `matchExpressions` alike.
+    pub requirements: Vec<Requirement>,
+}
+
+/// A toleration of a pod.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Toleration {
+    /// The taint key; empty for any, with `exists`.
+    pub key: Box<str>,
+    /// Whether the value does not matter (`operator: Exists`).
+    pub exists: bool,
+    /// The value.
+    pub value: Box<str>,
+    /// The effect; `None` for any.
+    pub effect: Option<Effect>,
+}
+
+/// A port of the node that a container asks for.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// The address; `0.0.0.0` for all.
+    pub ip: Box<str>,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: Box<str>,
+    /// The port.
+    pub port: u16,
+}
+
+/// A topology spread constraint.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SpreadConstraint {
+    /// How uneven it may be.
+    pub max_skew: i32,
+    /// The node label that makes domains.
+    pub topology_key: Box<str>,
+    /// `DoNotSchedule`; otherwise a preference.
+    pub hard: bool,
+    /// Which pods are counted (`matchLabelKeys` merged in); `None` counts none.
+    pub selector: Option<Selector>,
+    /// With fewer domains than this, the least count is taken as 0; 0 when not set.
+    pub min_domains: i32,
+    /// `nodeAffinityPolicy: Ignore`.
+    pub ignores_affinity: bool,
+    /// `nodeTaintsPolicy: Honor`.
+    pub honors_taints: bool,
+}
+
+/// Affinity to and against other pods.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PodAffinity {
+    /// `podAffinity.required...`: all of them.
+    pub required: Vec<PodTerm>,
+    /// `podAntiAffinity.required...`: none of them.
+    pub forbidden: Vec<PodTerm>,
+    /// Preferred terms with their weights; those of anti-affinity are negative.
+    pub preferred: Vec<(i32, PodTerm)>,
+}
+
+/// A term of pod affinity.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PodTerm {
+    /// Which pods (`matchLabelKeys` and `mismatchLabelKeys` merged in); `None` matches none.
+    pub selector: Option<Selector>,
+    /// In these namespaces, sorted; the pod's own where the term names none.
+    pub namespaces: Vec<Box<str>>,
+    /// And in the namespaces whose labels match.
+    pub namespace_selector: Option<Selector>,
+    /// The node label that makes domains.
+    pub topology_key: Box<str>,
+}
+
+impl PodRow {
+    /// Whether it holds resources of its node.
+    #[must_use]
+    pub fn occupies(&self) -> bool {
+        !self.node.is_empty() && !self.terminal
+    }
+}

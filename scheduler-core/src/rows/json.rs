@@ -1,0 +1,755 @@
+//! From the stored JSON to rows, in one pass over the bytes: fields that scheduling does not read are skipped without
+//! being built.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::{
+    Amounts, Demand, Effect, HostPort, NodeImage, NodeRow, NodeTerm, Operator, Own, PodAffinity, PodRow, PodTerm,
+    PreferredNodeTerm, Requirement, Selector, SpreadConstraint, Taint, Toleration, Unsupported,
+};
+
+/// Bytes that are no such object.
+#[derive(Debug, thiserror::Error)]
+#[error("not a stored object: {0}")]
+pub struct NotAnObject(#[from] serde_json::Error);
+
+/// CPU that a container without a request counts as when scoring (upstream's `DefaultMilliCPURequest`).
+const UNSAID_CPU: i64 = 100;
+/// Memory that a container without a request counts as when scoring (upstream's `DefaultMemoryRequest`).
+const UNSAID_MEMORY: i64 = 200 << 20;
+
+type Text<'a> = Cow<'a, str>;
+type Map<'a> = BTreeMap<Text<'a>, Text<'a>>;
+type Quantities<'a> = BTreeMap<Text<'a>, Quantity<'a>>;
+
+/// A quantity is written as a text, and by some as a number.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Quantity<'a> {
+    Text(#[serde(borrow)] Text<'a>),
+    Int(i64),
+    Float(f64),
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct Meta<'a> {
+    name: Option<Text<'a>>,
+    namespace: Option<Text<'a>>,
+    uid: Option<Text<'a>>,
+    labels: Option<Map<'a>>,
+    #[serde(rename = "deletionTimestamp")]
+    deleted: Option<Text<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct NodeJson<'a> {
+    metadata: Option<Meta<'a>>,
+    spec: Option<NodeSpec<'a>>,
+    status: Option<NodeStatus<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct NodeSpec<'a> {
+    unschedulable: Option<bool>,
+    taints: Option<Vec<TaintJson<'a>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct TaintJson<'a> {
+    key: Option<Text<'a>>,
+    value: Option<Text<'a>>,
+    effect: Option<Text<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct NodeStatus<'a> {
+    allocatable: Option<Quantities<'a>>,
+    images: Option<Vec<ImageJson<'a>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+struct ImageJson<'a> {
+    names: Option<Vec<Text<'a>>>,
+    size_bytes: Option<i64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct PodJson<'a> {
+    metadata: Option<Meta<'a>>,
+    spec: Option<PodSpec<'a>>,
+    status: Option<PodStatus<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+struct PodSpec<'a> {
+    node_name: Option<Text<'a>>,
+    scheduler_name: Option<Text<'a>>,
+    priority: Option<i32>,
+    preemption_policy: Option<Text<'a>>,
+    scheduling_gates: Option<Vec<serde::de::IgnoredAny>>,
+    containers: Option<Vec<Container<'a>>>,
+    init_containers: Option<Vec<Container<'a>>>,
+    overhead: Option<Quantities<'a>>,
+    resources: Option<Resources<'a>>,
+    node_selector: Option<Map<'a>>,
+    affinity: Option<Affinity<'a>>,
+    tolerations: Option<Vec<TolerationJson<'a>>>,
+    topology_spread_constraints: Option<Vec<SpreadJson<'a>>>,
+    volumes: Option<Vec<Volume<'a>>>,
+    resource_claims: Option<Vec<serde::de::IgnoredAny>>,
+    host_network: Option<bool>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+struct PodStatus<'a> {
+    phase: Option<Text<'a>>,
+    start_time: Option<Text<'a>>,
+    conditions: Option<Vec<Condition<'a>>>,
+    container_statuses: Option<Vec<ContainerStatus<'a>>>,
+    init_container_statuses: Option<Vec<ContainerStatus<'a>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct Condition<'a> {
+    #[serde(rename = "type")]
+    kind: Option<Text<'a>>,
+    status: Option<Text<'a>>,
+    reason: Option<Text<'a>>,
+    message: Option<Text<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+struct ContainerStatus<'a> {
+    name: Option<Text<'a>>,
+    resources: Option<Resources<'a>>,
+    allocated_resources: Option<Quantities<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+struct Container<'a> {
+    name: Option<Text<'a>>,
+    image: Option<Text<'a>>,
+    restart_policy: Option<Text<'a>>,
+    resources: Option<Resources<'a>>,
+    ports: Option<Vec<PortJson<'a>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct Resources<'a> {
+    requests: Option<Quantities<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+struct PortJson<'a> {
+    container_port: Option<i64>,
+    host_port: Option<i64>,
+    #[serde(rename = "hostIP")]
+    host_ip: Option<Text<'a>>,
+    protocol: Option<Text<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+struct Affinity<'a> {
+    node_affinity: Option<NodeAffinityJson<'a>>,
+    pod_affinity: Option<PodAffinityJson<'a>>,
+    pod_anti_affinity: Option<PodAffinityJson<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct NodeAffinityJson<'a> {
+    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
+    required: Option<NodeSelectorJson<'a>>,
+    #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution")]
+    preferred: Option<Vec<PreferredNodeJson<'a>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+struct NodeSelectorJson<'a> {
+    node_selector_terms: Option<Vec<NodeTermJson<'a>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct PreferredNodeJson<'a> {
+    weight: Option<i32>,
+    preference: Option<NodeTermJson<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+struct NodeTermJson<'a> {
+    match_expressions: Option<Vec<RequirementJson<'a>>>,
+    match_fields: Option<Vec<RequirementJson<'a>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct RequirementJson<'a> {
+    key: Option<Text<'a>>,
+    operator: Option<Text<'a>>,
+    values: Option<Vec<Text<'a>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct PodAffinityJson<'a> {
+    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
+    required: Option<Vec<PodTermJson<'a>>>,
+    #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution")]
+    preferred: Option<Vec<PreferredPodJson<'a>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+struct PreferredPodJson<'a> {
+    weight: Option<i32>,
+    pod_affinity_term: Option<PodTermJson<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+struct PodTermJson<'a> {
+    label_selector: Option<SelectorJson<'a>>,
+    namespaces: Option<Vec<Text<'a>>>,
+    namespace_selector: Option<SelectorJson<'a>>,
+    topology_key: Option<Text<'a>>,
+    match_label_keys: Option<Vec<Text<'a>>>,
+    mismatch_label_keys: Option<Vec<Text<'a>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+struct SelectorJson<'a> {
+    match_labels: Option<Map<'a>>,
+    match_expressions: Option<Vec<RequirementJson<'a>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct TolerationJson<'a> {
+    key: Option<Text<'a>>,
+    operator: Option<Text<'a>>,
+    value: Option<Text<'a>>,
+    effect: Option<Text<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+struct SpreadJson<'a> {
+    max_skew: Option<i32>,
+    topology_key: Option<Text<'a>>,
+    when_unsatisfiable: Option<Text<'a>>,
+    label_selector: Option<SelectorJson<'a>>,
+    min_domains: Option<i32>,
+    node_affinity_policy: Option<Text<'a>>,
+    node_taints_policy: Option<Text<'a>>,
+    match_label_keys: Option<Vec<Text<'a>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+struct Volume<'a> {
+    persistent_volume_claim: Option<serde::de::IgnoredAny>,
+    ephemeral: Option<serde::de::IgnoredAny>,
+    gce_persistent_disk: Option<serde::de::IgnoredAny>,
+    aws_elastic_block_store: Option<serde::de::IgnoredAny>,
+    azure_disk: Option<serde::de::IgnoredAny>,
+    cinder: Option<serde::de::IgnoredAny>,
+    iscsi: Option<serde::de::IgnoredAny>,
+    rbd: Option<serde::de::IgnoredAny>,
+    image: Option<ImageVolume<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct ImageVolume<'a> {
+    reference: Option<Text<'a>>,
+}
+
+impl NodeRow {
+    /// The row of a Node's stored JSON.
+    ///
+    /// # Errors
+    /// When the bytes are no JSON of a Node.
+    pub fn from_json(body: &[u8]) -> Result<Self, NotAnObject> {
+        let node: NodeJson<'_> = serde_json::from_slice(body)?;
+        let (meta, spec) = (node.metadata.unwrap_or_default(), node.spec.unwrap_or_default());
+        let status = node.status.unwrap_or_default();
+        let mut allocatable = amounts(status.allocatable.as_ref());
+        allocatable.tidy();
+        Ok(Self {
+            name: text(meta.name),
+            uid: text(meta.uid),
+            labels: pairs(meta.labels),
+            taints: spec
+                .taints
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|t| Some(Taint { key: text(t.key), value: text(t.value), effect: effect(&t.effect?)? }))
+                .collect(),
+            unschedulable: spec.unschedulable.unwrap_or(false),
+            allocatable,
+            images: status
+                .images
+                .unwrap_or_default()
+                .into_iter()
+                .map(|image| NodeImage {
+                    names: image.names.unwrap_or_default().into_iter().map(|n| n.into_owned().into()).collect(),
+                    size: image.size_bytes.unwrap_or(0),
+                })
+                .collect(),
+        })
+    }
+}
+
+impl PodRow {
+    /// The row of a Pod's stored JSON.
+    ///
+    /// # Errors
+    /// When the bytes are no JSON of a Pod.
+    pub fn from_json(body: &[u8]) -> Result<Self, NotAnObject> {
+        let pod: PodJson<'_> = serde_json::from_slice(body)?;
+        let (meta, spec) = (pod.metadata.unwrap_or_default(), pod.spec.unwrap_or_default());
+        let status = pod.status.unwrap_or_default();
+        let labels = pairs(meta.labels);
+        let namespace = text(meta.namespace);
+        let refused_because = status.conditions.iter().flatten().find_map(|c| {
+            (c.kind.as_deref() == Some("PodScheduled")
+                && c.status.as_deref() == Some("False")
+                && c.reason.as_deref() == Some("Unschedulable"))
+            .then(|| c.message.as_deref().unwrap_or_default().into())
+        });
+        Ok(Self {
+            demand: demand(&spec, &status, &namespace, &labels),
+            name: text(meta.name),
+            uid: text(meta.uid),
+            node: text(spec.node_name),
+            scheduler: text(spec.scheduler_name),
+            priority: spec.priority.unwrap_or(0),
+            never_preempts: spec.preemption_policy.as_deref() == Some("Never"),
+            gated: spec.scheduling_gates.is_some_and(|gates| !gates.is_empty()),
+            deleting: meta.deleted.is_some(),
+            terminal: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
+            started: text(status.start_time),
+            refused_because,
+            namespace,
+            labels,
+        })
+    }
+}
+
+fn demand(spec: &PodSpec<'_>, status: &PodStatus<'_>, namespace: &str, labels: &[(Box<str>, Box<str>)]) -> Demand {
+    let (requests, scored_cpu, scored_memory) = requests(spec, status);
+    let node_affinity = spec.affinity.as_ref().and_then(|a| a.node_affinity.as_ref());
+    let spread: Vec<SpreadConstraint> =
+        spec.topology_spread_constraints.iter().flatten().map(|c| spread(c, labels)).collect();
+    let pods = pod_affinity(spec.affinity.as_ref(), namespace, labels);
+    let own = (!spread.is_empty() || pods.is_some())
+        .then(|| Box::new(Own { namespace: namespace.into(), labels: labels.to_vec() }));
+    Demand {
+        requests,
+        scored_cpu,
+        scored_memory,
+        node_selector: spec.node_selector.iter().flatten().map(|(k, v)| (Box::from(&**k), Box::from(&**v))).collect(),
+        node_terms: node_affinity
+            .and_then(|a| a.required.as_ref())
+            .map(|r| r.node_selector_terms.iter().flatten().map(node_term).collect()),
+        preferred_node_terms: node_affinity
+            .and_then(|a| a.preferred.as_ref())
+            .into_iter()
+            .flatten()
+            .map(|p| PreferredNodeTerm {
+                weight: p.weight.unwrap_or(0),
+                term: p.preference.as_ref().map(node_term).unwrap_or_default(),
+            })
+            .collect(),
+        tolerations: spec.tolerations.iter().flatten().filter_map(toleration).collect(),
+        host_ports: host_ports(spec),
+        images: images(spec),
+        spread,
+        pods,
+        own,
+        unsupported: unsupported(spec),
+    }
+}
+
+/// What a pod asks for in all, as upstream adds it up (`PodRequests`): the larger of its containers together and its
+/// most demanding moment of initialisation, sidecars counted in both, plus overhead; pod-level requests win.
+fn requests(spec: &PodSpec<'_>, status: &PodStatus<'_>) -> (Amounts, i64, i64) {
+    let mut plain = Sum::default();
+    let mut scored = Sum::default();
+    for container in spec.containers.iter().flatten() {
+        let asked = container_requests(container, status.container_statuses.as_deref());
+        plain.total.add(&asked);
+        scored.total.add(&with_defaults(&asked, container));
+    }
+    for container in spec.init_containers.iter().flatten() {
+        let asked = container_requests(container, status.init_container_statuses.as_deref());
+        let sidecar = container.restart_policy.as_deref() == Some("Always");
+        scored.init(&with_defaults(&asked, container), sidecar);
+        plain.init(&asked, sidecar);
+    }
+    let (mut plain, mut scored) = (plain.total_with_init(), scored.total_with_init());
+    if let Some(pod_level) = spec.resources.as_ref().and_then(|r| r.requests.as_ref()) {
+        for (name, quantity) in pod_level {
+            if matches!(&**name, "cpu" | "memory") || name.starts_with("hugepages-") {
+                set(&mut plain, name, quantity);
+                set(&mut scored, name, quantity);
+            }
+        }
+    }
+    let overhead = amounts(spec.overhead.as_ref());
+    plain.add(&overhead);
+    scored.add(&overhead);
+    plain.pods = 0;
+    plain.tidy();
+    (plain, scored.cpu, scored.memory)
+}
+
+/// Adds up containers and the moments of initialisation.
+#[derive(Default)]
+struct Sum {
+    total: Amounts,
+    sidecars: Amounts,
+    peak: Amounts,
+}
+
+impl Sum {
+    fn init(&mut self, asked: &Amounts, sidecar: bool) {
+        if sidecar {
+            self.total.add(asked);
+            self.sidecars.add(asked);
+            self.peak.raise(&self.sidecars);
+        } else {
+            let mut moment = asked.clone();
+            moment.add(&self.sidecars);
+            self.peak.raise(&moment);
+        }
+    }
+
+    fn total_with_init(mut self) -> Amounts {
+        self.total.raise(&self.peak);
+        self.total
+    }
+}
+
+/// What one container asks for. While it is being resized in place, the most of what is wanted, granted and in force.
+fn container_requests(container: &Container<'_>, statuses: Option<&[ContainerStatus<'_>]>) -> Amounts {
+    let mut asked = amounts(container.resources.as_ref().and_then(|r| r.requests.as_ref()));
+    if let Some(status) = statuses.into_iter().flatten().find(|s| s.name.is_some() && s.name == container.name) {
+        asked.raise(&amounts(status.resources.as_ref().and_then(|r| r.requests.as_ref())));
+        asked.raise(&amounts(status.allocated_resources.as_ref()));
+    }
+    asked
+}
+
+fn with_defaults(asked: &Amounts, container: &Container<'_>) -> Amounts {
+    let requests = container.resources.as_ref().and_then(|r| r.requests.as_ref());
+    let mut scored = asked.clone();
+    if !requests.is_some_and(|r| r.contains_key("cpu")) {
+        scored.cpu = UNSAID_CPU;
+    }
+    if !requests.is_some_and(|r| r.contains_key("memory")) {
+        scored.memory = UNSAID_MEMORY;
+    }
+    scored
+}
+
+fn amounts(quantities: Option<&Quantities<'_>>) -> Amounts {
+    let mut amounts = Amounts::default();
+    for (name, quantity) in quantities.into_iter().flatten() {
+        set(&mut amounts, name, quantity);
+    }
+    amounts
+}
+
+fn set(amounts: &mut Amounts, name: &str, quantity: &Quantity<'_>) {
+    match quantity {
+        Quantity::Text(text) => amounts.set(name, text),
+        Quantity::Int(number) => amounts.set(name, &number.to_string()),
+        Quantity::Float(number) => amounts.set(name, &number.to_string()),
+    }
+}
+
+fn host_ports(spec: &PodSpec<'_>) -> Vec<HostPort> {
+    let host_network = spec.host_network.unwrap_or(false);
+    let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
+    let mut ports = Vec::new();
+    for port in spec.containers.iter().flatten().chain(sidecars).flat_map(|c| c.ports.iter().flatten()) {
+        // On the host's network every container port is a host port; the API server defaults it so.
+        let fallback = if host_network { port.container_port } else { None };
+        let number = port.host_port.filter(|p| *p != 0).or(fallback).unwrap_or(0);
+        if let Ok(number @ 1..) = u16::try_from(number) {
+            ports.push(HostPort {
+                ip: port.host_ip.as_deref().filter(|ip| !ip.is_empty()).unwrap_or("0.0.0.0").into(),
+                protocol: port.protocol.as_deref().filter(|p| !p.is_empty()).unwrap_or("TCP").into(),
+                port: number,
+            });
+        }
+    }
+    ports
+}
+
+fn images(spec: &PodSpec<'_>) -> Vec<Box<str>> {
+    let containers = spec.init_containers.iter().flatten().chain(spec.containers.iter().flatten());
+    let volumes = spec.volumes.iter().flatten().filter_map(|v| v.image.as_ref());
+    containers
+        .map(|c| c.image.as_deref().unwrap_or_default())
+        .chain(volumes.map(|v| v.reference.as_deref().unwrap_or_default()))
+        .map(normalised)
+        .collect()
+}
+
+/// An image name as nodes report it: with a tag.
+fn normalised(name: &str) -> Box<str> {
+    if name.rfind(':') <= name.rfind('/') { format!("{name}:latest").into() } else { name.into() }
+}
+
+fn unsupported(spec: &PodSpec<'_>) -> Option<Unsupported> {
+    if spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()) {
+        return Some(Unsupported::ResourceClaim);
+    }
+    spec.volumes.iter().flatten().find_map(|v| {
+        if v.persistent_volume_claim.is_some() || v.ephemeral.is_some() {
+            return Some(Unsupported::VolumeClaim);
+        }
+        let exclusive = v.gce_persistent_disk.is_some()
+            || v.aws_elastic_block_store.is_some()
+            || v.azure_disk.is_some()
+            || v.cinder.is_some()
+            || v.iscsi.is_some()
+            || v.rbd.is_some();
+        exclusive.then_some(Unsupported::ExclusiveVolume)
+    })
+}
+
+fn toleration(t: &TolerationJson<'_>) -> Option<Toleration> {
+    let effect = match t.effect.as_deref() {
+        None | Some("") => None,
+        // An effect nobody knows tolerates nothing.
+        Some(name) => Some(effect(name)?),
+    };
+    let exists = match t.operator.as_deref() {
+        Some("Exists") => true,
+        None | Some("" | "Equal") => false,
+        Some(_) => return None,
+    };
+    Some(Toleration {
+        key: t.key.as_deref().unwrap_or_default().into(),
+        exists,
+        value: t.value.as_deref().unwrap_or_default().into(),
+        effect,
+    })
+}
+
+fn effect(name: &str) -> Option<Effect> {
+    match name {
+        "NoSchedule" => Some(Effect::NoSchedule),
+        "PreferNoSchedule" => Some(Effect::PreferNoSchedule),
+        "NoExecute" => Some(Effect::NoExecute),
+        _ => None,
+    }
+}
+
+fn node_term(term: &NodeTermJson<'_>) -> NodeTerm {
+    NodeTerm {
+        labels: term.match_expressions.iter().flatten().map(requirement).collect(),
+        fields: term.match_fields.iter().flatten().map(requirement).collect(),
+    }
+}
+
+fn requirement(r: &RequirementJson<'_>) -> Requirement {
+    let operator = match r.operator.as_deref() {
+        Some("NotIn") => Operator::NotIn,
+        Some("Exists") => Operator::Exists,
+        Some("DoesNotExist") => Operator::DoesNotExist,
+        Some("Gt") => Operator::Gt,
+        Some("Lt") => Operator::Lt,
+        _ => Operator::In,
+    };
+    let mut values: Vec<Box<str>> = r.values.iter().flatten().map(|v| Box::from(&**v)).collect();
+    values.sort_unstable();
+    values.dedup();
+    Requirement { key: r.key.as_deref().unwrap_or_default().into(), operator, values }
+}
+
+fn selector(s: &SelectorJson<'_>) -> Selector {
+    let labels = s.match_labels.iter().flatten().map(|(k, v)| Requirement {
+        key: (**k).into(),
+        operator: Operator::In,
+        values: vec![(**v).into()],
+    });
+    Selector { requirements: labels.chain(s.match_expressions.iter().flatten().map(requirement)).collect() }
+}
+
+/// Adds what `matchLabelKeys` stands for: the pod's own value of each of these labels.
+fn narrow(
+    selector: &mut Option<Selector>,
+    keys: Option<&[Text<'_>]>,
+    labels: &[(Box<str>, Box<str>)],
+    operator: Operator,
+) {
+    let Some(selector) = selector else { return };
+    for key in keys.into_iter().flatten() {
+        let Some((_, value)) = labels.iter().find(|(k, _)| **k == **key) else { continue };
+        let added = Requirement { key: (**key).into(), operator, values: vec![value.clone()] };
+        if !selector.requirements.contains(&added) {
+            selector.requirements.push(added);
+        }
+    }
+}
+
+fn spread(c: &SpreadJson<'_>, labels: &[(Box<str>, Box<str>)]) -> SpreadConstraint {
+    let mut counted = c.label_selector.as_ref().map(selector);
+    narrow(&mut counted, c.match_label_keys.as_deref(), labels, Operator::In);
+    SpreadConstraint {
+        max_skew: c.max_skew.unwrap_or(1),
+        topology_key: c.topology_key.as_deref().unwrap_or_default().into(),
+        hard: c.when_unsatisfiable.as_deref() != Some("ScheduleAnyway"),
+        selector: counted,
+        min_domains: c.min_domains.unwrap_or(0),
+        ignores_affinity: c.node_affinity_policy.as_deref() == Some("Ignore"),
+        honors_taints: c.node_taints_policy.as_deref() == Some("Honor"),
+    }
+}
+
+fn pod_affinity(
+    affinity: Option<&Affinity<'_>>,
+    namespace: &str,
+    labels: &[(Box<str>, Box<str>)],
+) -> Option<Box<PodAffinity>> {
+    let affinity = affinity?;
+    let term = |t: &PodTermJson<'_>| pod_term(t, namespace, labels);
+    let required = |a: &Option<PodAffinityJson<'_>>| -> Vec<PodTerm> {
+        a.iter().flat_map(|a| a.required.iter().flatten()).map(term).collect()
+    };
+    let preferred = |a: &Option<PodAffinityJson<'_>>, sign: i32| -> Vec<(i32, PodTerm)> {
+        a.iter()
+            .flat_map(|a| a.preferred.iter().flatten())
+            .filter_map(|p| Some((sign * p.weight.unwrap_or(0), term(p.pod_affinity_term.as_ref()?))))
+            .collect()
+    };
+    let mut all = PodAffinity {
+        required: required(&affinity.pod_affinity),
+        forbidden: required(&affinity.pod_anti_affinity),
+        preferred: preferred(&affinity.pod_affinity, 1),
+    };
+    all.preferred.extend(preferred(&affinity.pod_anti_affinity, -1));
+    let none = all.required.is_empty() && all.forbidden.is_empty() && all.preferred.is_empty();
+    (!none).then(|| Box::new(all))
+}
+
+fn pod_term(t: &PodTermJson<'_>, namespace: &str, labels: &[(Box<str>, Box<str>)]) -> PodTerm {
+    let mut matched = t.label_selector.as_ref().map(selector);
+    narrow(&mut matched, t.match_label_keys.as_deref(), labels, Operator::In);
+    narrow(&mut matched, t.mismatch_label_keys.as_deref(), labels, Operator::NotIn);
+    let mut namespaces: Vec<Box<str>> = t.namespaces.iter().flatten().map(|n| Box::from(&**n)).collect();
+    if namespaces.is_empty() && t.namespace_selector.is_none() {
+        namespaces.push(namespace.into());
+    }
+    namespaces.sort_unstable();
+    namespaces.dedup();
+    PodTerm {
+        selector: matched,
+        namespaces,
+        namespace_selector: t.namespace_selector.as_ref().map(selector),
+        topology_key: t.topology_key.as_deref().unwrap_or_default().into(),
+    }
+}
+
+fn text(text: Option<Text<'_>>) -> Box<str> {
+    text.map(|t| t.into_owned().into()).unwrap_or_default()
+}
+
+fn pairs(map: Option<Map<'_>>) -> Vec<(Box<str>, Box<str>)> {
+    map.into_iter().flatten().map(|(k, v)| (k.into_owned().into(), v.into_owned().into())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(spec: &str) -> PodRow {
+        let body = format!(
+            r#"{{"metadata":{{"name":"p","namespace":"d","uid":"u","labels":{{"app":"web"}}}},"spec":{spec}}}"#
+        );
+        PodRow::from_json(body.as_bytes()).expect("valid")
+    }
+
+    #[test]
+    fn requests_add_up_with_sidecars_init_overhead_and_pod_level() {
+        let row = pod(r#"{
+            "containers":[{"name":"a","resources":{"requests":{"cpu":"100m","memory":"1Gi"}}},{"name":"b"}],
+            "initContainers":[
+              {"name":"s","restartPolicy":"Always","resources":{"requests":{"cpu":"50m"}}},
+              {"name":"i","resources":{"requests":{"cpu":"1","x.y/gpu":"1"}}}],
+            "overhead":{"cpu":"10m"}}"#);
+        let d = &row.demand;
+        assert_eq!(d.requests.cpu, 1060);
+        assert_eq!(d.requests.memory, 1 << 30);
+        assert_eq!(d.requests.extended("x.y/gpu"), 1);
+        // Scoring: a 1Gi, b 200Mi, s 200Mi together; the init moment is i and s.
+        assert_eq!(d.scored_memory, (1 << 30) + 2 * (200 << 20));
+        assert_eq!(d.scored_cpu, 1060);
+
+        let row = pod(r#"{"containers":[{"name":"a"}],"resources":{"requests":{"cpu":"2"}}}"#);
+        assert_eq!((row.demand.requests.cpu, row.demand.scored_cpu), (2000, 2000));
+        assert_eq!((row.demand.requests.memory, row.demand.scored_memory), (0, 200 << 20));
+    }
+
+    #[test]
+    fn labels_are_part_of_the_demand_only_where_terms_refer_to_them() {
+        assert_eq!(pod(r#"{"containers":[]}"#).demand.own, None);
+        let row = pod(
+            r#"{"topologySpreadConstraints":[{"maxSkew":1,"topologyKey":"zone","whenUnsatisfiable":"DoNotSchedule",
+               "labelSelector":{"matchLabels":{"a":"b"}},"matchLabelKeys":["app","absent"]}]}"#,
+        );
+        assert!(row.demand.own.is_some());
+        let selector = row.demand.spread[0].selector.as_ref().expect("given");
+        assert_eq!(selector.requirements.len(), 2);
+        assert_eq!(&*selector.requirements[1].values[0], "web");
+    }
+
+    #[test]
+    fn images_and_ports_are_normalised() {
+        let row = pod(r#"{"containers":[{"image":"reg:5000/nginx","ports":[{"containerPort":80,"hostPort":8080}]},
+                             {"image":"a@sha256:1"}]}"#);
+        assert_eq!(row.demand.images.iter().map(|i| &**i).collect::<Vec<_>>(), ["reg:5000/nginx:latest", "a@sha256:1"]);
+        assert_eq!(row.demand.host_ports, [HostPort { ip: "0.0.0.0".into(), protocol: "TCP".into(), port: 8080 }]);
+    }
+
+    #[test]
+    fn what_cannot_be_decided_is_named() {
+        let row = pod(r#"{"volumes":[{"name":"v","persistentVolumeClaim":{"claimName":"c"}}]}"#);
+        assert_eq!(row.demand.unsupported, Some(Unsupported::VolumeClaim));
+        let row = pod(r#"{"volumes":[{"name":"v","configMap":{"name":"c"}}],"resourceClaims":[{"name":"r"}]}"#);
+        assert_eq!(row.demand.unsupported, Some(Unsupported::ResourceClaim));
+    }
+
+    #[test]
+    fn nulls_read_as_absent() {
+        let row =
+            PodRow::from_json(br#"{"metadata":{"name":"p","labels":null},"spec":{"affinity":null},"status":null}"#);
+        assert_eq!(&*row.expect("valid").name, "p");
+    }
+}

@@ -1,0 +1,207 @@
+//! The promise of scheduler-core: every decision equals that of a plain scheduler that looks at all nodes, whatever
+//! happens to nodes and pods in between; no node is over-committed; no wake-up is lost; equal input, equal plan.
+//!
+//! `GANTRY_SEED` picks another stream of clusters, `GANTRY_CASES` how many. A disagreement is shrunk and printed.
+
+mod generate;
+mod reference;
+
+use gantry_scheduler_core::cycle::{Config, Event, Scheduler};
+use gantry_scheduler_core::plan::{Decision, Plan};
+use gantry_scheduler_core::rows::PodRow;
+use generate::Happening;
+use proptest::prelude::*;
+use proptest::test_runner::{Config as Runs, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use reference::{Placed, Reference, Verdict};
+
+const SEED: u64 = 7;
+
+struct Bench {
+    fast: Scheduler,
+    slow: Reference,
+    pending: Vec<Event>,
+    now: u64,
+    made: u32,
+    /// What the pods were last decided to be: for what must not be forgotten.
+    log: Vec<Plan>,
+}
+
+impl Bench {
+    fn new(board_bytes_max: usize) -> Self {
+        Self {
+            fast: Scheduler::new(Config { seed: SEED, board_bytes_max, ..Config::default() }),
+            slow: Reference::new(SEED),
+            pending: Vec::new(),
+            now: 0,
+            made: 0,
+            log: Vec::new(),
+        }
+    }
+
+    fn happens(&mut self, what: &Happening) -> Result<(), TestCaseError> {
+        match what {
+            Happening::Node(row) => {
+                self.slow.set_node(row.clone());
+                self.pending.push(Event::Node(Box::new(row.clone())));
+            }
+            Happening::NodeGone(n) => {
+                if let Some(name) = pick(self.slow.nodes.keys(), *n) {
+                    self.slow.remove_node(&name);
+                    self.pending.push(Event::NodeGone(name.as_str().into()));
+                }
+            }
+            Happening::Pods(row, count) => {
+                for _ in 0..*count {
+                    self.made += 1;
+                    let uid = format!("u{:05}", self.made);
+                    let row = PodRow { name: uid.as_str().into(), uid: uid.as_str().into(), ..row.clone() };
+                    self.set_pod(row, None);
+                }
+            }
+            Happening::PodGone(n) => {
+                if let Some(uid) = pick(self.slow.pods.keys(), *n) {
+                    self.slow.pods.remove(&uid);
+                    self.pending.push(Event::PodGone(uid.as_str().into()));
+                }
+            }
+            Happening::PodEnds(n) => {
+                if let Some(uid) = pick(self.slow.pods.keys(), *n) {
+                    let placed = self.slow.pods.remove(&uid).expect("picked");
+                    let row = PodRow { terminal: true, ..placed.row };
+                    self.pending.push(Event::Pod(Box::new(row)));
+                }
+            }
+            Happening::PodChanges(n, new) => {
+                if let Some(uid) = pick(self.slow.pods.keys(), *n) {
+                    let placed = self.slow.pods[&uid].clone();
+                    let row = PodRow { demand: new.demand.clone(), priority: new.priority, ..placed.row };
+                    self.set_pod(row, placed.node);
+                }
+            }
+            Happening::SeenBound(n) => {
+                let assumed = self.slow.pods.iter().filter(|(_, p)| p.node.is_some() && p.row.node.is_empty());
+                if let Some(uid) = pick(assumed.map(|(uid, _)| uid), *n) {
+                    let placed = self.slow.pods[&uid].clone();
+                    let node = placed.node.clone().expect("assumed");
+                    self.set_pod(PodRow { node: node.as_str().into(), ..placed.row }, Some(node));
+                }
+            }
+            Happening::BindFails(n) => {
+                let assumed = self.slow.pods.iter().filter(|(_, p)| p.node.is_some() && p.row.node.is_empty());
+                if let Some(uid) = pick(assumed.map(|(uid, _)| uid), *n) {
+                    self.slow.pods.get_mut(&uid).expect("picked").node = None;
+                    self.pending.push(Event::BindFailed(uid.as_str().into()));
+                }
+            }
+            Happening::Time(ms) => self.now += u64::from(*ms),
+            Happening::Step(limit) => self.step(usize::from(*limit))?,
+        }
+        Ok(())
+    }
+
+    fn set_pod(&mut self, row: PodRow, node: Option<String>) {
+        self.slow.pods.insert(row.uid.to_string(), Placed { row: row.clone(), node });
+        self.pending.push(Event::Pod(Box::new(row)));
+    }
+
+    fn step(&mut self, limit: usize) -> Result<(), TestCaseError> {
+        let plan = self.fast.step(self.now, std::mem::take(&mut self.pending), limit);
+        prop_assert!(plan.decisions.len() <= limit);
+        for decision in &plan.decisions {
+            match decision {
+                Decision::Bind(placement) => {
+                    let uid = placement.pod.uid.to_string();
+                    let expected = self.slow.decide(&self.slow.pods[&uid].row);
+                    prop_assert_eq!(
+                        expected,
+                        Verdict::Node(placement.node.to_string(), placement.score),
+                        "pod {}",
+                        uid
+                    );
+                    let placed = self.slow.pods.get_mut(&uid).expect("decided");
+                    prop_assert!(placed.node.is_none(), "{} was placed already", uid);
+                    prop_assert!(!placed.row.gated);
+                    placed.node = Some(placement.node.to_string());
+                }
+                Decision::Refuse(refusal) => {
+                    let expected = self.slow.decide(&self.slow.pods[&*refusal.pod.uid].row);
+                    prop_assert_eq!(expected, Verdict::Nowhere(refusal.message.to_string()), "{}", refusal.pod.name);
+                }
+            }
+        }
+        if !plan.more {
+            self.nobody_is_left_behind()?;
+        }
+        self.log.push(plan);
+        Ok(())
+    }
+
+    /// Whoever is not placed fits nowhere, is gated, or pauses after a failed binding.
+    fn nobody_is_left_behind(&self) -> Result<(), TestCaseError> {
+        let mut idle = 0;
+        for placed in self.slow.pods.values().filter(|p| p.node.is_none() && !p.row.gated) {
+            if let Verdict::Node(node, _) = self.slow.decide(&placed.row) {
+                idle += 1;
+                let pausing = self.fast.pending().backoff;
+                prop_assert!(idle <= pausing, "{} would fit on {}", placed.row.name, node);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), TestCaseError> {
+        loop {
+            self.step(1000)?;
+            if !self.log.last().expect("stepped").more {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn pick<'a>(from: impl Iterator<Item = &'a String>, n: u8) -> Option<String> {
+    let all: Vec<&String> = from.collect();
+    if all.is_empty() { None } else { Some(all[usize::from(n) % all.len()].clone()) }
+}
+
+fn run(happenings: &[Happening], board_bytes_max: usize) -> Result<Vec<Plan>, TestCaseError> {
+    let mut bench = Bench::new(board_bytes_max);
+    for what in happenings {
+        bench.happens(what)?;
+    }
+    bench.finish()?;
+    Ok(bench.log)
+}
+
+fn for_all(cases: u32, check: impl Fn(Vec<Happening>) -> Result<(), TestCaseError>) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seed = number("GANTRY_SEED").unwrap_or(0);
+    let cases = number("GANTRY_CASES").map_or(cases, |n| n as u32);
+    let mut bytes = [0u8; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let config = Runs { cases, failure_persistence: None, ..Runs::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    if let Err(error) = runner.run(&generate::happenings(), check) {
+        panic!("GANTRY_SEED={seed}: {error}");
+    }
+}
+
+#[test]
+fn the_fast_scheduler_decides_as_the_reference() {
+    for_all(600, |happenings| run(&happenings, usize::MAX).map(|_| ()));
+}
+
+#[test]
+fn boards_that_are_given_up_change_no_decision() {
+    for_all(100, |happenings| run(&happenings, 1).map(|_| ()));
+}
+
+#[test]
+fn equal_input_gives_equal_plans() {
+    for_all(60, |happenings| {
+        let (one, two) = (run(&happenings, usize::MAX)?, run(&happenings, 1)?);
+        let decisions = |log: &[Plan]| log.iter().flat_map(|p| p.decisions.clone()).collect::<Vec<_>>();
+        prop_assert_eq!(decisions(&one), decisions(&two));
+        Ok(())
+    });
+}

@@ -1,0 +1,310 @@
+//! The scheduler as one would write it on a blackboard: one pod at a time, every node, every rule, on the rows' texts.
+//! No columns, no classes, no journal. What it decides is right by inspection; the fast one must agree.
+
+use std::collections::BTreeMap;
+
+use gantry_scheduler_core::columns::tie;
+use gantry_scheduler_core::rows::{
+    Demand, Effect, HostPort, NodeRow, NodeTerm, Operator, PodRow, Requirement, Taint, Toleration,
+};
+
+/// A cluster as the reference sees it.
+#[derive(Default)]
+pub(crate) struct Reference {
+    pub(crate) nodes: BTreeMap<String, NodeRow>,
+    pub(crate) pods: BTreeMap<String, Placed>,
+    /// Image name → size as first reported, and who has it.
+    images: BTreeMap<String, (i64, Vec<String>)>,
+    pub(crate) seed: u64,
+}
+
+/// A pod and where it is: bound, or assumed.
+#[derive(Clone, Debug)]
+pub(crate) struct Placed {
+    pub(crate) row: PodRow,
+    pub(crate) node: Option<String>,
+}
+
+/// What the reference decides.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Node(String, u32),
+    Nowhere(String),
+}
+
+impl Reference {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
+    pub(crate) fn set_node(&mut self, row: NodeRow) {
+        let same_images = self.nodes.get(&*row.name).is_some_and(|old| old.images == row.images);
+        if !same_images {
+            self.drop_images(&row.name);
+            for image in &row.images {
+                for name in &image.names {
+                    let (_, nodes) = self.images.entry(name.to_string()).or_insert((image.size, Vec::new()));
+                    if !nodes.contains(&row.name.to_string()) {
+                        nodes.push(row.name.to_string());
+                    }
+                }
+            }
+        }
+        self.nodes.insert(row.name.to_string(), row);
+    }
+
+    pub(crate) fn remove_node(&mut self, name: &str) {
+        if self.nodes.remove(name).is_some() {
+            self.drop_images(name);
+        }
+    }
+
+    fn drop_images(&mut self, node: &str) {
+        for (_, nodes) in self.images.values_mut() {
+            nodes.retain(|n| n != node);
+        }
+        self.images.retain(|_, (_, nodes)| !nodes.is_empty());
+    }
+
+    /// The best node for a pod, or upstream's message.
+    pub(crate) fn decide(&self, pod: &PodRow) -> Verdict {
+        let demand = &pod.demand;
+        let mut reasons: BTreeMap<String, u32> = BTreeMap::new();
+        let mut unresolvable = 0;
+        let mut feasible = Vec::new();
+        for node in self.nodes.values() {
+            match self.filter(pod, node) {
+                Ok(()) => feasible.push(node),
+                Err((texts, hopeless)) => {
+                    texts.into_iter().for_each(|t| *reasons.entry(t).or_default() += 1);
+                    unresolvable += u32::from(hopeless);
+                }
+            }
+        }
+        if feasible.is_empty() {
+            return Verdict::Nowhere(self.message(pod, &reasons, unresolvable));
+        }
+        let unwelcome: Vec<i64> = feasible.iter().map(|n| unwelcome(demand, n)).collect();
+        let preferred: Vec<i64> = feasible.iter().map(|n| preferred(demand, n)).collect();
+        let (most_unwelcome, most_preferred) = (max(&unwelcome), max(&preferred));
+        let scored = feasible.iter().enumerate().map(|(at, node)| {
+            let taints = if most_unwelcome == 0 { 100 } else { 100 - 100 * unwelcome[at] / most_unwelcome };
+            let affinity = if most_preferred == 0 { 0 } else { 100 * preferred[at] / most_preferred };
+            let sum = 3 * taints
+                + 2 * affinity
+                + self.least_allocated(demand, node)
+                + self.balanced(demand, node)
+                + self.image_locality(demand, node);
+            (sum, tie(self.seed, &node.name) >> 12, node.name.to_string())
+        });
+        let (score, _, name) = scored.max().expect("there is a feasible node");
+        Verdict::Node(name, u32::try_from(score).expect("scores are not negative"))
+    }
+
+    fn message(&self, pod: &PodRow, reasons: &BTreeMap<String, u32>, unresolvable: u32) -> String {
+        let all = self.nodes.len();
+        if all == 0 {
+            return "no nodes available to schedule pods".into();
+        }
+        let mut lines: Vec<String> = reasons.iter().map(|(r, n)| format!("{n} {r}")).collect();
+        lines.sort();
+        let why = if conflicts(&pod.demand) { "pod affinity terms conflict".into() } else { lines.join(", ") };
+        let preemption = if pod.never_preempts {
+            "not eligible due to preemptionPolicy=Never.".to_owned()
+        } else {
+            let mut parts = Vec::new();
+            let rest = u32::try_from(all).expect("few") - unresolvable;
+            if unresolvable > 0 {
+                parts.push(format!("{unresolvable} Preemption is not helpful for scheduling"));
+            }
+            if rest > 0 {
+                parts.push(format!("{rest} No preemption victims found for incoming pod"));
+            }
+            parts.sort();
+            format!("0/{all} nodes are available: {}.", parts.join(", "))
+        };
+        format!("0/{all} nodes are available: {why}. no new claims to deallocate, preemption: {preemption}")
+    }
+
+    /// Whether the pod may run there; if not, the texts of the first rule that says no, and whether removing pods
+    /// from the node is of no use.
+    pub(crate) fn filter(&self, pod: &PodRow, node: &NodeRow) -> Result<(), (Vec<String>, bool)> {
+        let demand = &pod.demand;
+        let no = |text: &str, hopeless: bool| Err((vec![text.to_owned()], hopeless));
+        if let Some(names) = named(demand)
+            && !names.contains(&node.name.to_string())
+        {
+            return no("node(s) didn't satisfy plugin(s) [NodeAffinity]", true);
+        }
+        let cordon = taint("node.kubernetes.io/unschedulable", Effect::NoSchedule);
+        if node.unschedulable && !tolerated(&demand.tolerations, &cordon) {
+            return no("node(s) were unschedulable", true);
+        }
+        let hard = node.taints.iter().filter(|t| t.effect != Effect::PreferNoSchedule);
+        if hard.into_iter().any(|t| !tolerated(&demand.tolerations, t)) {
+            return no("node(s) had untolerated taint(s)", true);
+        }
+        if !selected(demand, node) {
+            return no("node(s) didn't match Pod's node affinity/selector", true);
+        }
+        let used = self.on(&node.name).flat_map(|p| p.demand.host_ports.iter());
+        if used.into_iter().any(|u| demand.host_ports.iter().any(|w| clash(u, w))) {
+            return no("node(s) didn't have free ports for the requested pod ports", false);
+        }
+        self.fits(demand, node)
+    }
+
+    fn fits(&self, demand: &Demand, node: &NodeRow) -> Result<(), (Vec<String>, bool)> {
+        let (mut texts, mut hopeless) = (Vec::new(), false);
+        if i64::try_from(self.on(&node.name).count()).expect("few") + 1 > node.allocatable.pods {
+            texts.push("Too many pods".to_owned());
+        }
+        let mut ask = |name: &str, want: i64, all: i64, used: i64| {
+            if want > 0 && want > all - used {
+                texts.push(format!("Insufficient {name}"));
+                hopeless |= want > all;
+            }
+        };
+        let (want, all) = (&demand.requests, &node.allocatable);
+        let used = |of: &dyn Fn(&PodRow) -> i64| self.on(&node.name).map(of).sum::<i64>();
+        ask("cpu", want.cpu, all.cpu, used(&|p| p.demand.requests.cpu));
+        ask("memory", want.memory, all.memory, used(&|p| p.demand.requests.memory));
+        ask("ephemeral-storage", want.ephemeral, all.ephemeral, used(&|p| p.demand.requests.ephemeral));
+        for (name, amount) in &want.extended {
+            ask(name, *amount, all.extended(name), used(&|p| p.demand.requests.extended(name)));
+        }
+        if texts.is_empty() { Ok(()) } else { Err((texts, hopeless)) }
+    }
+
+    /// The pods on a node.
+    pub(crate) fn on<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a PodRow> {
+        self.pods.values().filter(move |p| p.node.as_deref() == Some(node)).map(|p| &p.row)
+    }
+
+    fn least_allocated(&self, demand: &Demand, node: &NodeRow) -> i64 {
+        let cpu: i64 = self.on(&node.name).map(|p| p.demand.scored_cpu).sum::<i64>() + demand.scored_cpu;
+        let memory: i64 = self.on(&node.name).map(|p| p.demand.scored_memory).sum::<i64>() + demand.scored_memory;
+        let mut scores = Vec::new();
+        for (used, all) in [(cpu, node.allocatable.cpu), (memory, node.allocatable.memory)] {
+            if all != 0 {
+                scores.push(if used > all { 0 } else { (all - used) * 100 / all });
+            }
+        }
+        if scores.is_empty() { 0 } else { scores.iter().sum::<i64>() / scores.len() as i64 }
+    }
+
+    fn balanced(&self, demand: &Demand, node: &NodeRow) -> i64 {
+        if demand.requests.cpu == 0 && demand.requests.memory == 0 {
+            return 0;
+        }
+        let cpu: i64 = self.on(&node.name).map(|p| p.demand.requests.cpu).sum();
+        let memory: i64 = self.on(&node.name).map(|p| p.demand.requests.memory).sum();
+        let balance = |cpu: i64, memory: i64| {
+            let mut fractions = Vec::new();
+            for (used, all) in [(cpu, node.allocatable.cpu), (memory, node.allocatable.memory)] {
+                if all != 0 {
+                    fractions.push((used as f64 / all as f64).min(1.0));
+                }
+            }
+            let deviation = if fractions.len() == 2 { ((fractions[0] - fractions[1]) / 2.0).abs() } else { 0.0 };
+            ((1.0 - deviation) * 100.0) as i64
+        };
+        let with = balance(cpu + demand.requests.cpu, memory + demand.requests.memory);
+        50 + (50 + with - balance(cpu, memory)) / 2
+    }
+
+    fn image_locality(&self, demand: &Demand, node: &NodeRow) -> i64 {
+        const MIB: i64 = 1 << 20;
+        if demand.images.is_empty() {
+            return 0;
+        }
+        let mut sum = 0;
+        for image in &demand.images {
+            if node.images.iter().any(|i| i.names.contains(image)) {
+                let (size, nodes) = &self.images[&**image];
+                sum += (*size as f64 * (nodes.len() as f64 / self.nodes.len() as f64)) as i64;
+            }
+        }
+        let most = 1000 * MIB * demand.images.len() as i64;
+        100 * (sum.clamp(23 * MIB, most) - 23 * MIB) / (most - 23 * MIB)
+    }
+}
+
+fn max(raw: &[i64]) -> i64 {
+    raw.iter().copied().max().unwrap_or(0)
+}
+
+fn taint(key: &str, effect: Effect) -> Taint {
+    Taint { key: key.into(), value: "".into(), effect }
+}
+
+fn tolerated(tolerations: &[Toleration], taint: &Taint) -> bool {
+    tolerations.iter().any(|t| {
+        let key = t.key.is_empty() || t.key == taint.key;
+        let value = t.exists || t.value == taint.value;
+        let effect = t.effect.is_none() || t.effect == Some(taint.effect);
+        key && value && effect
+    })
+}
+
+fn unwelcome(demand: &Demand, node: &NodeRow) -> i64 {
+    let soft = node.taints.iter().filter(|t| t.effect == Effect::PreferNoSchedule);
+    soft.filter(|t| !tolerated(&demand.tolerations, t)).count() as i64
+}
+
+fn preferred(demand: &Demand, node: &NodeRow) -> i64 {
+    demand.preferred_node_terms.iter().filter(|p| term_holds(&p.term, node)).map(|p| i64::from(p.weight)).sum()
+}
+
+fn selected(demand: &Demand, node: &NodeRow) -> bool {
+    let labels = demand.node_selector.iter().all(|(k, v)| node.labels.iter().any(|(nk, nv)| nk == k && nv == v));
+    labels && demand.node_terms.as_ref().is_none_or(|terms| terms.iter().any(|t| term_holds(t, node)))
+}
+
+fn term_holds(term: &NodeTerm, node: &NodeRow) -> bool {
+    let some = !term.labels.is_empty() || !term.fields.is_empty();
+    let label = |key: &str| node.labels.iter().find(|(k, _)| **k == *key).map(|(_, v)| &**v);
+    some && term.labels.iter().all(|r| holds(r, label(&r.key)))
+        && term.fields.iter().all(|r| holds(r, Some(&node.name)))
+}
+
+fn holds(r: &Requirement, value: Option<&str>) -> bool {
+    let among = value.is_some_and(|v| r.values.iter().any(|known| &**known == v));
+    let number = |text: &str| text.parse::<i64>().ok();
+    let compared = || match (r.values.first().and_then(|v| number(v)), value.and_then(number)) {
+        (Some(bound), Some(value)) => Some(value.cmp(&bound)),
+        _ => None,
+    };
+    match r.operator {
+        Operator::In => among,
+        Operator::NotIn => !among,
+        Operator::Exists => value.is_some(),
+        Operator::DoesNotExist => value.is_none(),
+        Operator::Gt => compared() == Some(std::cmp::Ordering::Greater),
+        Operator::Lt => compared() == Some(std::cmp::Ordering::Less),
+    }
+}
+
+/// The nodes that the required terms name, if every term names some.
+fn named(demand: &Demand) -> Option<Vec<String>> {
+    let terms = demand.node_terms.as_ref().filter(|t| !t.is_empty())?;
+    let mut all = Vec::new();
+    for term in terms {
+        let mut fields = term.fields.iter().filter(|r| &*r.key == "metadata.name" && r.operator == Operator::In);
+        let mut names: Vec<String> = fields.next()?.values.iter().map(ToString::to_string).collect();
+        for r in fields {
+            names.retain(|n| r.values.iter().any(|v| **v == **n));
+        }
+        all.extend(names);
+    }
+    Some(all)
+}
+
+fn conflicts(demand: &Demand) -> bool {
+    named(demand).is_some_and(|names| names.is_empty())
+}
+
+fn clash(a: &HostPort, b: &HostPort) -> bool {
+    let any = |p: &HostPort| &*p.ip == "0.0.0.0";
+    a.port == b.port && a.protocol == b.protocol && (a.ip == b.ip || any(a) || any(b))
+}
