@@ -41,6 +41,8 @@ pub struct Details {
     pub causes: Vec<Cause>,
     /// When to try again; 0 for no hint.
     pub retry_after_seconds: u32,
+    /// For an expired list: the token that goes on in the latest state. On the wire it stands in `metadata`.
+    pub continue_token: String,
 }
 
 /// One thing wrong.
@@ -348,6 +350,14 @@ impl Status {
         Self::bare(410, reason::EXPIRED, message)
     }
 
+    /// 410 `Expired` of a list in chunks, with the token by which it goes on in the latest state instead.
+    #[must_use]
+    pub fn expired_continue(message: impl Into<String>, continue_token: String) -> Self {
+        let mut status = Self::expired(message);
+        status.details_mut().continue_token = continue_token;
+        status
+    }
+
     /// 500 `Internal error occurred: WHY`.
     #[must_use]
     pub fn internal(why: impl fmt::Display) -> Self {
@@ -427,7 +437,11 @@ impl Status {
         let mut out = Object::new();
         out.insert("kind", "Status");
         out.insert("apiVersion", "v1");
-        out.insert("metadata", Object::new());
+        let mut metadata = Object::new();
+        if let Some(details) = &self.details {
+            insert_text(&mut metadata, "continue", &details.continue_token);
+        }
+        out.insert("metadata", metadata);
         out.insert("status", if (200..300).contains(&self.code) { "Success" } else { "Failure" });
         insert_text(&mut out, "message", &self.message);
         insert_text(&mut out, "reason", self.reason);
@@ -455,7 +469,10 @@ impl Status {
             return None;
         }
         let stated = value.str_at(&["reason"]).unwrap_or_default();
-        let details = value.get("details").and_then(Value::as_object).map(|d| Box::new(Details::from_object(d)));
+        let mut details = value.get("details").and_then(Value::as_object).map(|d| Box::new(Details::from_object(d)));
+        if let Some(token) = value.str_at(&["metadata", "continue"]).filter(|t| !t.is_empty()) {
+            details.get_or_insert_default().continue_token = token.to_owned();
+        }
         Some(Self {
             code: value.i64_at(&["code"]).and_then(|c| u16::try_from(c).ok()).filter(|c| *c != 0).unwrap_or(code),
             reason: reason::ALL.iter().find(|r| **r == stated).copied().unwrap_or(""),
@@ -546,6 +563,7 @@ impl Details {
                 .and_then(Value::as_i64)
                 .and_then(|s| u32::try_from(s).ok())
                 .unwrap_or(0),
+            continue_token: String::new(),
         }
     }
 }
