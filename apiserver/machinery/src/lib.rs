@@ -6,6 +6,7 @@ pub mod clock;
 pub mod codec;
 pub mod discovery;
 pub mod names;
+pub mod openapi;
 pub mod patch;
 pub mod quantity;
 pub mod recorder;
