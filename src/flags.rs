@@ -204,7 +204,8 @@ mod tests {
         let cli = Cli::try_parse_from(["gantry", "--simulated-nodes", "7"]).unwrap();
         assert!(cli.role.is_none());
         assert_eq!(cli.up.nodes.simulated_nodes, 7);
-        let cli = Cli::try_parse_from(["gantry", "up", "--secure-port", "0", "--controllers=*,-deployment-controller"]).unwrap();
+        let cli = Cli::try_parse_from(["gantry", "up", "--secure-port", "0", "--controllers=*,-deployment-controller"])
+            .unwrap();
         let Some(Role::Up(up)) = cli.role else { panic!("up was asked for") };
         assert_eq!(up.apiserver.secure_port, 0);
         assert_eq!(up.controllers.controllers, ["*", "-deployment-controller"]);

@@ -7,13 +7,10 @@ use std::time::Duration;
 
 use gantry_controllers::manager::{Manager, ManagerConfig};
 use gantry_controllers::runtime::leader::{LeaderConfig, lead};
-use gantry_controllers::scheduling::metrics::Metrics;
-use gantry_controllers::scheduling::{self, SchedulingOptions};
 use gantry_kubelet::fleet::{Fleet, FleetConfig};
 use gantry_machinery::client::Client;
 use gantry_machinery::client::kubeconfig::Kubeconfig;
 use gantry_machinery::clock::Clock;
-use gantry_machinery::recorder::Recorder;
 use gantry_machinery::resource_api::ResourceApi;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,16 +19,6 @@ use crate::flags::{ControllerManager, Controllers, Kubelet, Loop, Nodes, Remote}
 use crate::serve::runtime;
 use crate::signals::Signals;
 use crate::{log, say};
-
-/// Starts the scheduler; gives its figures.
-pub(crate) fn start_scheduler(api: Arc<dyn ResourceApi>, tasks: &TaskTracker, stop: &CancellationToken) -> Arc<Metrics> {
-    let metrics = Arc::new(Metrics::default());
-    let (recorder, recording) = Recorder::new(api.clone(), Clock::System, "default-scheduler", stop.clone());
-    tasks.spawn(recording);
-    let (options, given) = (SchedulingOptions::default(), metrics.clone());
-    tasks.spawn(scheduling::run(api, Clock::System, recorder, given, options, stop.clone()));
-    metrics
-}
 
 /// Starts the controllers that the flags name.
 pub(crate) fn start_controllers(
@@ -57,21 +44,6 @@ pub(crate) fn start_nodes(
     config.simulated.start_delay = Duration::from_millis(flags.simulated_start_delay_ms);
     config.simulated.seed = flags.simulated_seed;
     Ok(Fleet::start(api, config, tasks, stop))
-}
-
-/// The role `scheduler`.
-pub(crate) fn scheduler(flags: Loop) -> anyhow::Result<()> {
-    run(&flags.remote, "scheduler", |api, tasks, stop| async move {
-        elected(api.clone(), "kube-scheduler", flags.election.leader_elect, stop, async move |leading| {
-            let inner = TaskTracker::new();
-            start_scheduler(api, &inner, &leading);
-            inner.close();
-            inner.wait().await;
-        })
-        .await;
-        drop(tasks);
-        Ok(())
-    })
 }
 
 /// The role `controller-manager`.
@@ -136,7 +108,8 @@ where
     F: Future<Output = ()>,
 {
     if elect {
-        let identity = format!("{}_{}", std::env::var("HOSTNAME").unwrap_or_else(|_| "gantry".into()), std::process::id());
+        let identity =
+            format!("{}_{}", std::env::var("HOSTNAME").unwrap_or_else(|_| "gantry".into()), std::process::id());
         lead(api, Clock::System, LeaderConfig::new(lease, identity), stop, work).await;
     } else {
         work(stop).await;

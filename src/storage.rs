@@ -6,9 +6,9 @@ use anyhow::Context as _;
 use gantry_apiserver::registry::describe::FacetReader;
 use gantry_apiserver::registry::kinds;
 use gantry_apiserver::registry::table::Table;
-use gantry_store_cache::backup;
 use gantry_store_cache::config::StoreConfig;
 use gantry_store_cache::store::Store;
+use gantry_store_cache::store::backup;
 
 use crate::flags::{self, Backup, Restore};
 use crate::say;

@@ -29,13 +29,10 @@ async fn cluster(flags: Up) -> anyhow::Result<()> {
     let served = Served::start(&flags.apiserver).await?;
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
-    let api = |name: &str| -> Arc<dyn ResourceApi> {
-        Arc::new(served.registry.as_user(RequestContext::in_process(name)))
-    };
-    let scheduling = remote::start_scheduler(api("system:kube-scheduler"), &tasks, &stop);
+    let api =
+        |name: &str| -> Arc<dyn ResourceApi> { Arc::new(served.registry.as_user(RequestContext::in_process(name))) };
     remote::start_controllers(api("system:kube-controller-manager"), &flags.controllers, &tasks, &stop)?;
     let _fleet = remote::start_nodes(api("system:nodes"), &flags.nodes, &tasks, &stop)?;
-    served.server.metrics().add_source(move |out| scheduling.write(out));
 
     say(&format!(
         "gantry is ready on {} ({:.2} s)\n  export KUBECONFIG={}\n  kubectl get nodes",

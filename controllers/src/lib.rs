@@ -3,5 +3,7 @@
 //! Every loop reads shared informers, is woken through a work queue of its own, and writes through `ResourceApi`; see
 //! [`runtime`]. Loops never know whether the API is this process or another.
 
+pub mod manager;
 pub mod runtime;
+pub mod services;
 pub mod workloads;

@@ -18,7 +18,7 @@ use crate::runtime::expectations::Expectations;
 use crate::runtime::informer::{Entry, Informer};
 use crate::runtime::informers::Informers;
 use crate::runtime::reconcile::{Action, Queue, Reconcile};
-use crate::runtime::rows::{MetaRow, PodRow, SelectingRow};
+use crate::runtime::rows::{HasMeta, MetaRow, PodRow, SelectingRow};
 use crate::runtime::write::{LoopError, Writer, is_namespace_terminating, is_not_found};
 
 /// Endpoints in one slice at most: upstream's default.
@@ -129,8 +129,8 @@ impl EndpointSlices {
     }
 
     async fn delete(&self, slice: &Entry<MetaRow>) -> Result<(), LoopError> {
-        let options = DeleteOptions { uid: Some(slice.row.uid().to_string()), ..DeleteOptions::default() };
-        match self.writer.delete(&gvr::ENDPOINT_SLICES, slice.namespace(), slice.name(), &options).await {
+        let options = DeleteOptions { uid: Some(slice.row.meta().uid.to_string()), ..DeleteOptions::default() };
+        match self.writer.delete(&gvr::ENDPOINT_SLICES, slice.namespace(), slice.name(), options).await {
             Ok(_) => Ok(()),
             Err(status) if is_not_found(&status) => Ok(()),
             Err(status) => Err(status.into()),

@@ -59,7 +59,7 @@ impl Endpoints {
             return Ok(());
         }
         let options = DeleteOptions::default();
-        match self.writer.delete(&gvr::ENDPOINTS, key.namespace(), key.name(), &options).await {
+        match self.writer.delete(&gvr::ENDPOINTS, key.namespace(), key.name(), options).await {
             Ok(_) => Ok(()),
             Err(status) if is_not_found(&status) => Ok(()),
             Err(status) => Err(status.into()),

@@ -68,9 +68,8 @@ pub fn groups(service: &Value, name: &str, pods: &[Arc<Entry<PodRow>>]) -> Resul
         let object = value_of(&pod.object)?;
         let ports = ports(service, &object);
         let terminating = pod.row.meta.deleting();
-        let hostname = object.str_at(&["spec", "hostname"]).filter(|_| {
-            object.str_at(&["spec", "subdomain"]) == Some(name)
-        });
+        let hostname =
+            object.str_at(&["spec", "hostname"]).filter(|_| object.str_at(&["spec", "subdomain"]) == Some(name));
         let member = Member {
             ip: pod.row.ip.clone(),
             node: pod.row.node.clone(),
@@ -140,9 +139,7 @@ fn named_port(pod: &Value, name: &str, protocol: &str) -> Option<i64> {
         .iter()
         .chain(sidecars)
         .flat_map(|container| container.array_at(&["ports"]))
-        .find(|port| {
-            port.str_at(&["name"]) == Some(name) && port.str_at(&["protocol"]).unwrap_or("TCP") == protocol
-        })?
+        .find(|port| port.str_at(&["name"]) == Some(name) && port.str_at(&["protocol"]).unwrap_or("TCP") == protocol)?
         .i64_at(&["containerPort"])
 }
 
@@ -198,7 +195,8 @@ mod tests {
             {"name": "gone", "port": 82, "targetPort": "missing"},
             {"name": "number", "port": 83, "targetPort": 8083}
         ]}});
-        let pod = value!({"spec": {"containers": [{"ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}]}]}});
+        let pod =
+            value!({"spec": {"containers": [{"ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}]}]}});
         let found: Vec<(String, i64)> =
             ports(&service, &pod).into_iter().map(|port| (port.name.to_string(), port.port)).collect();
         assert_eq!(found, [("number".to_owned(), 8083), ("plain".to_owned(), 81), ("web".to_owned(), 8080)]);
