@@ -5,42 +5,73 @@
 //! which take the request's bytes, and [`Handle::subscribe`], which gives shared events instead of objects.
 //! One verb, one file; what the verbs share of a kind is its [`strategy`].
 
+mod addresses;
+mod answer;
+mod bind;
+pub(crate) mod body;
+pub(crate) mod call;
+mod continue_token;
+mod create;
+mod decode;
+mod delete;
+mod delete_collection;
+pub mod describe;
+mod eviction;
+mod finalize;
+mod get;
 pub mod handle;
 pub mod kinds;
+mod list;
+mod managed;
+mod metadata;
+pub mod options;
+mod patch;
+pub(crate) mod random;
 pub mod request;
+mod rewrite;
+mod scale;
+mod selection;
+pub(crate) mod splice;
 pub mod strategy;
 pub mod table;
 pub mod token;
+mod unconnected;
+mod update;
 pub mod validate;
 pub mod watch;
 
 use std::sync::{Arc, OnceLock};
 
-use gantry_machinery::resource_api::{
-    Binding, Collection, DeleteOptions, Deleted, ListOptions, ObjectList, PatchBody, Target, WriteOptions,
-};
-use gantry_machinery::status::Status;
-use gantry_machinery::value::Value;
-use gantry_store_cache::object::StoredObject;
 use gantry_store_cache::store::Store;
 
-use self::handle::{Handle, RequestBody, Written};
+pub use self::addresses::ServiceRanges;
+pub use self::decode::delete_options;
+use self::handle::Handle;
 use self::request::RequestContext;
 use self::table::Table;
 use self::token::TokenIssuer;
+use crate::admission::Chain;
 
 /// Everything the verbs share. One per process; cheap to hand around as an `Arc`.
 pub struct Registry {
     store: Store,
     table: Table,
+    admission: Chain,
+    addresses: ServiceRanges,
     tokens: OnceLock<Arc<dyn TokenIssuer>>,
 }
 
 impl Registry {
-    /// The registry over a store, serving these resources.
+    /// The registry over a store, serving these resources, with the default ranges of Service addresses.
     #[must_use]
     pub fn new(store: Store, table: Table) -> Arc<Self> {
-        Arc::new(Self { store, table, tokens: OnceLock::new() })
+        Self::with_ranges(store, table, ServiceRanges::default())
+    }
+
+    /// The registry over a store, serving these resources; Services get their addresses from `ranges`.
+    #[must_use]
+    pub fn with_ranges(store: Store, table: Table, ranges: ServiceRanges) -> Arc<Self> {
+        Arc::new(Self { store, table, admission: Chain::default(), addresses: ranges, tokens: OnceLock::new() })
     }
 
     /// Says who signs ServiceAccount tokens. Until then `serviceaccounts/token` answers 503. Only the first call counts.
@@ -61,83 +92,15 @@ impl Registry {
         &self.store
     }
 
+    /// The ranges that Services get addresses from.
+    #[must_use]
+    pub fn service_ranges(&self) -> &ServiceRanges {
+        &self.addresses
+    }
+
     /// The registry as one user.
     #[must_use]
     pub fn as_user(self: &Arc<Self>, request: Arc<RequestContext>) -> Handle {
         Handle { registry: self.clone(), request }
-    }
-}
-
-pub(crate) fn not_built() -> Status {
-    Status { code: 501, message: "this verb is being built".into(), ..Status::default() }
-}
-
-impl Registry {
-    fn decode_body(
-        &self,
-        _request: &RequestContext,
-        _target: &Target<'_>,
-        _body: &RequestBody,
-        _options: &WriteOptions,
-    ) -> Result<Value, Status> {
-        Err(not_built())
-    }
-    async fn get(&self, _request: &RequestContext, _target: &Target<'_>) -> Result<Arc<StoredObject>, Status> {
-        Err(not_built())
-    }
-    async fn list(
-        &self,
-        _request: &RequestContext,
-        _of: &Collection<'_>,
-        _options: &ListOptions,
-    ) -> Result<ObjectList, Status> {
-        Err(not_built())
-    }
-    async fn create(
-        &self,
-        _request: &RequestContext,
-        _target: &Target<'_>,
-        _object: Value,
-        _options: &WriteOptions,
-    ) -> Result<Written, Status> {
-        Err(not_built())
-    }
-    async fn update(
-        &self,
-        _request: &RequestContext,
-        _target: &Target<'_>,
-        _object: Value,
-        _options: &WriteOptions,
-    ) -> Result<Written, Status> {
-        Err(not_built())
-    }
-    async fn patch(
-        &self,
-        _request: &RequestContext,
-        _target: &Target<'_>,
-        _patch: PatchBody,
-        _options: &WriteOptions,
-    ) -> Result<Written, Status> {
-        Err(not_built())
-    }
-    async fn delete(
-        &self,
-        _request: &RequestContext,
-        _target: &Target<'_>,
-        _options: &DeleteOptions,
-    ) -> Result<Deleted, Status> {
-        Err(not_built())
-    }
-    async fn delete_collection(
-        &self,
-        _request: &RequestContext,
-        _of: &Collection<'_>,
-        _list: &ListOptions,
-        _options: &DeleteOptions,
-    ) -> Result<ObjectList, Status> {
-        Err(not_built())
-    }
-    async fn bind_batch(&self, bindings: Vec<Binding>) -> Vec<Result<(), Status>> {
-        bindings.iter().map(|_| Err(not_built())).collect()
     }
 }

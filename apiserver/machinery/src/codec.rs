@@ -1,3 +1,4 @@
 //! Wire formats, one file each.
 
+pub mod json;
 pub mod table;

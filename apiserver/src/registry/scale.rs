@@ -1,0 +1,155 @@
+//! The `scale` subresource: `autoscaling/v1` Scale as a view of `spec.replicas` (`kubectl scale`, autoscalers).
+
+use std::sync::Arc;
+
+use gantry_machinery::resource_api::PatchBody;
+use gantry_machinery::selector::LabelSelector;
+use gantry_machinery::status::Status;
+use gantry_machinery::value;
+use gantry_machinery::value::Value;
+use gantry_store_cache::object::{Facets, StoredObject};
+
+use super::call::{Call, settle_name, settle_namespace, settle_type};
+use super::handle::Written;
+use super::managed::Ownership;
+use super::patch::PATCH_ATTEMPTS;
+use super::rewrite::{Part, Proposal, Rewrite};
+use super::table::Row;
+use super::validate::{Errors, Path};
+use super::{Registry, body, decode, metadata, patch};
+
+const API_VERSION: &str = "autoscaling/v1";
+
+impl Registry {
+    /// The Scale of an object.
+    pub(super) fn scale_of(&self, _row: &Row, stored: &StoredObject) -> Result<Arc<StoredObject>, Status> {
+        let scale = scale(&*body::decode(stored)?);
+        Ok(body::answer(stored.key.clone(), stored.revision, &scale, Facets::default()))
+    }
+
+    /// PUT of a Scale.
+    pub(super) async fn update_scale(&self, call: &Call<'_>, object: Value) -> Result<Written, Status> {
+        let mut scale = object;
+        settle_name(call, &mut scale)?;
+        self.rescale(call, move |_| Ok(scale.clone())).await
+    }
+
+    /// PATCH of a Scale: the patch is made on the Scale, not on the object.
+    pub(super) async fn patch_scale(&self, call: &Call<'_>, body: &PatchBody) -> Result<Written, Status> {
+        let document = decode::patch_document(body)?;
+        let message = decode::message_of("autoscaling", "v1", "Scale")?;
+        self.rescale(call, |old| {
+            let mut scale = scale(old);
+            let version = metadata::text(&scale, "resourceVersion").to_owned();
+            patch::change(&mut scale, body.kind, &document, message)?;
+            if metadata::text(&scale, "resourceVersion") == version {
+                metadata::of(&mut scale).remove("resourceVersion");
+            }
+            Ok(scale)
+        })
+        .await
+    }
+
+    async fn rescale(
+        &self,
+        call: &Call<'_>,
+        mut propose: impl FnMut(&Value) -> Result<Value, Status> + Send,
+    ) -> Result<Written, Status> {
+        let how = Rewrite { attempts: PATCH_ATTEMPTS, part: Part::Object };
+        let written = self
+            .rewrite(call, how, |current| {
+                let mut scale = propose(&current.value)?;
+                settle_type(&mut scale, API_VERSION, "Scale")?;
+                settle_namespace(call, &mut scale)?;
+                let replicas = scale.i64_at(&["spec", "replicas"]).unwrap_or_default();
+                check(&scale, replicas, call.name)?;
+                let mut object = (*current.value).clone();
+                object.set(&["spec", "replicas"], replicas);
+                // The Scale's version and uid are the caller's preconditions; without a version there is none.
+                for field in ["resourceVersion", "uid"] {
+                    match metadata::text(&scale, field) {
+                        "" if field == "uid" => {}
+                        "" => {
+                            metadata::of(&mut object).remove(field);
+                        }
+                        said => {
+                            let said = said.to_owned();
+                            metadata::of(&mut object).insert(field, said);
+                        }
+                    }
+                }
+                Ok(Proposal { object, ownership: Ownership::Update })
+            })
+            .await?
+            .ok_or_else(|| Status::not_found(call.row.gvr(), call.name))?;
+        Ok(Written { object: self.scale_of(call.row, &written.object)?, created: false })
+    }
+}
+
+fn check(scale: &Value, replicas: i64, name: &str) -> Result<(), Status> {
+    let mut errors = Errors::new();
+    let spec = Path::new("spec");
+    if replicas < 0 {
+        errors.invalid(&spec.child("replicas"), replicas, "must be greater than or equal to 0");
+    }
+    if let Some(other) = scale.at(&["spec", "replicas"]).filter(|r| !r.is_null() && r.as_i64().is_none()) {
+        errors.invalid(&spec.child("replicas"), other, "must be an integer");
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("autoscaling", "Scale", name, &errors.into_vec())) }
+}
+
+/// What an object looks like as a Scale.
+fn scale(object: &Value) -> Value {
+    let metadata = |field: &str| object.at(&["metadata", field]).cloned().unwrap_or_default();
+    let replicas = object.i64_at(&["spec", "replicas"]).unwrap_or_default();
+    let mut status = value!({"replicas": (object.i64_at(&["status", "replicas"]).unwrap_or_default())});
+    let selector = selector_text(object);
+    if !selector.is_empty() {
+        status.set(&["selector"], selector);
+    }
+    value!({
+        "kind": "Scale",
+        "apiVersion": API_VERSION,
+        "metadata": {
+            "name": (metadata("name")),
+            "namespace": (metadata("namespace")),
+            "uid": (metadata("uid")),
+            "resourceVersion": (metadata("resourceVersion")),
+            "creationTimestamp": (metadata("creationTimestamp")),
+        },
+        "spec": {"replicas": replicas},
+        "status": status,
+    })
+}
+
+/// The object's selector as a query would write it.
+fn selector_text(object: &Value) -> String {
+    let Some(selector) = object.at(&["spec", "selector"]) else { return String::new() };
+    let structured = selector.get("matchLabels").is_some() || selector.get("matchExpressions").is_some();
+    match selector.as_object() {
+        // ReplicationControllers select by a plain map.
+        Some(labels) if !structured => LabelSelector::from_map(labels).to_string(),
+        Some(_) => LabelSelector::from_object(Some(selector)).map(|s| s.to_string()).unwrap_or_default(),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gantry_machinery::codec::json;
+
+    use super::*;
+
+    #[test]
+    fn a_scale_shows_replicas_and_selector() {
+        let object = value!({
+            "metadata": {"name": "web", "namespace": "d", "uid": "u", "resourceVersion": "5"},
+            "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}},
+            "status": {"replicas": 2},
+        });
+        let scale = scale(&object);
+        assert_eq!(json::to_string(scale.get("status").unwrap()), r#"{"replicas":2,"selector":"app=web"}"#);
+        assert_eq!(scale.i64_at(&["spec", "replicas"]), Some(3));
+        assert_eq!(check(&scale, -1, "web").unwrap_err().code, 422);
+    }
+}

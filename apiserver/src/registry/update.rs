@@ -1,0 +1,54 @@
+//! PUT: a whole object, or a subresource of one.
+
+use gantry_machinery::resource_api::{Target, WriteOptions};
+use gantry_machinery::status::Status;
+use gantry_machinery::value::Value;
+
+use super::Registry;
+use super::call::settle_name;
+use super::handle::Written;
+use super::managed::Ownership;
+use super::request::RequestContext;
+use super::rewrite::{Part, Proposal, Rewrite};
+
+/// A PUT that names no version is made against the latest; how often before the caller is told to come again.
+const UNVERSIONED_ATTEMPTS: usize = 32;
+
+impl Registry {
+    /// Replaces an object or its subresource.
+    pub(super) async fn update(
+        &self,
+        request: &RequestContext,
+        target: &Target<'_>,
+        mut object: Value,
+        options: &WriteOptions,
+    ) -> Result<Written, Status> {
+        let call = self.call(request, target, options)?;
+        match (call.row.plural(), call.subresource) {
+            (_, "scale") if call.row.resource.subresource("scale").is_some() => {
+                return self.update_scale(&call, object).await;
+            }
+            ("namespaces", "finalize") => return self.finalize_namespace(&call, object).await,
+            (_, "") if call.row.serves("update") => {}
+            (_, sub) if serves_update(&call, sub) => {}
+            _ => return Err(self.no_such_verb(&call, "update")),
+        }
+        settle_name(&call, &mut object)?;
+        let how = Rewrite { attempts: UNVERSIONED_ATTEMPTS, part: Part::AsCalled };
+        let written =
+            self.rewrite(&call, how, |_| Ok(Proposal { object: object.clone(), ownership: Ownership::Update })).await?;
+        match written {
+            Some(written) => Ok(written),
+            None if call.row.strategy.create_on_update() && call.subresource.is_empty() => {
+                self.create_object(&call, object, Ownership::Update).await
+            }
+            None => Err(Status::not_found(call.row.gvr(), call.name)),
+        }
+    }
+}
+
+/// Whether a subresource is one that is written by PUT and PATCH as a part of its object.
+pub(super) fn serves_update(call: &super::call::Call<'_>, subresource: &str) -> bool {
+    call.row.resource.subresource(subresource).is_some_and(|s| s.verbs.iter().any(|v| v == "update"))
+        && matches!(subresource, "status" | "resize" | "ephemeralcontainers" | "approval")
+}
