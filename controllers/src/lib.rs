@@ -7,4 +7,5 @@ pub mod cleanup;
 pub mod manager;
 pub mod policy;
 pub mod runtime;
+pub mod scheduling;
 pub mod workloads;
