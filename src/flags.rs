@@ -144,6 +144,9 @@ pub(crate) struct ControllerManager {
     pub(crate) election: Election,
     #[command(flatten)]
     pub(crate) controllers: Controllers,
+    /// The PEM bundle published as kube-root-ca.crt in every namespace [default: none is published]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) root_ca_file: Option<PathBuf>,
 }
 
 #[derive(Args, Debug, Clone)]

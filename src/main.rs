@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     let outcome = match cli.role.unwrap_or(Role::Up(cli.up)) {
         Role::Up(up) => up::run(up),
         Role::Apiserver(apiserver) => serve::run(apiserver),
-        Role::Scheduler(_) => Err(anyhow::anyhow!("not built")),
+        Role::Scheduler(flags) => remote::scheduler(flags),
         Role::ControllerManager(flags) => remote::controller_manager(flags),
         Role::Kubelet(flags) => remote::kubelet(flags),
         Role::Backup(flags) => storage::backup(flags),

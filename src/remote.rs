@@ -5,12 +5,16 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gantry_controllers::manager::{Manager, ManagerConfig};
+use gantry_controllers::manager::{self, Manager, ManagerConfig};
 use gantry_controllers::runtime::leader::{LeaderConfig, lead};
+use gantry_controllers::scheduling::metrics::Metrics;
+use gantry_controllers::scheduling::{self, SchedulingOptions};
 use gantry_kubelet::fleet::{Fleet, FleetConfig};
 use gantry_machinery::client::Client;
 use gantry_machinery::client::kubeconfig::Kubeconfig;
 use gantry_machinery::clock::Clock;
+use gantry_machinery::recorder::Recorder;
+use gantry_machinery::resource::{self, Resource};
 use gantry_machinery::resource_api::ResourceApi;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,15 +24,32 @@ use crate::serve::runtime;
 use crate::signals::Signals;
 use crate::{log, say};
 
-/// Starts the controllers that the flags name.
+/// Starts the scheduler; gives its figures.
+pub(crate) fn start_scheduler(
+    api: Arc<dyn ResourceApi>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Arc<Metrics> {
+    let metrics = Arc::new(Metrics::default());
+    let (recorder, recording) = Recorder::new(api.clone(), Clock::System, "default-scheduler", stop.clone());
+    tasks.spawn(recording);
+    let (options, given) = (SchedulingOptions::default(), metrics.clone());
+    tasks.spawn(scheduling::run(api, Clock::System, recorder, given, options, stop.clone()));
+    metrics
+}
+
+/// Starts the controllers that the flags name. `resources`: what the API serves; `root_ca`: what `kube-root-ca.crt`
+/// publishes, empty for nothing.
 pub(crate) fn start_controllers(
     api: Arc<dyn ResourceApi>,
     flags: &Controllers,
-    tasks: &TaskTracker,
+    resources: Vec<Resource>,
+    root_ca: String,
     stop: &CancellationToken,
-) -> anyhow::Result<()> {
-    let config = ManagerConfig { controllers: flags.controllers.clone(), ..ManagerConfig::default() };
-    Manager::start(api, config, tasks, stop).map_err(|error| anyhow::anyhow!("--controllers: {error}"))
+) -> anyhow::Result<manager::Running> {
+    let config =
+        ManagerConfig { controllers: flags.controllers.join(","), resources, root_ca, ..ManagerConfig::default() };
+    Ok(Manager::start_until(api, &config, stop)?)
 }
 
 /// Starts simulated nodes.
@@ -46,21 +67,34 @@ pub(crate) fn start_nodes(
     Ok(Fleet::start(api, config, tasks, stop))
 }
 
+/// The role `scheduler`.
+pub(crate) fn scheduler(flags: Loop) -> anyhow::Result<()> {
+    run(&flags.remote, "scheduler", |api, tasks, stop| async move {
+        let work = async move |api, leading: CancellationToken| {
+            start_scheduler(api, &tasks, &leading);
+            tasks.close();
+            tasks.wait().await;
+            Ok(())
+        };
+        elected(api, "kube-scheduler", flags.election.leader_elect, stop, work).await
+    })
+}
+
 /// The role `controller-manager`.
 pub(crate) fn controller_manager(flags: ControllerManager) -> anyhow::Result<()> {
-    run(&flags.remote, "controller-manager", |api, tasks, stop| async move {
+    let root_ca = match &flags.root_ca_file {
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| anyhow::anyhow!("cannot use --root-ca-file {}: {error}", path.display()))?,
+        None => String::new(),
+    };
+    run(&flags.remote, "controller-manager", |api, _tasks, stop| async move {
         let controllers = flags.controllers;
-        elected(api.clone(), "kube-controller-manager", flags.election.leader_elect, stop, async move |leading| {
-            let inner = TaskTracker::new();
-            if let Err(error) = start_controllers(api, &controllers, &inner, &leading) {
-                tracing::error!(%error, "no controller runs");
-            }
-            inner.close();
-            inner.wait().await;
-        })
-        .await;
-        drop(tasks);
-        Ok(())
+        let resources = resource::table().iter().filter(|row| row.is_stable()).cloned().collect();
+        let work = async move |api, leading: CancellationToken| {
+            start_controllers(api, &controllers, resources, root_ca, &leading)?.stopped().await;
+            Ok(())
+        };
+        elected(api, "kube-controller-manager", flags.election.leader_elect, stop, work).await
     })
 }
 
@@ -100,18 +134,30 @@ where
     })
 }
 
-/// Runs `work` as the leader of all instances of its kind, or at once if election is off; again after leadership was
-/// lost, until `stop`.
-async fn elected<W, F>(api: Arc<dyn ResourceApi>, lease: &str, elect: bool, stop: CancellationToken, work: W)
+/// Runs `work` as the leader of all instances of its kind, or at once if election is off. Ends when leadership is lost,
+/// as upstream's components do: whoever supervises the process starts it again.
+async fn elected<W, F>(
+    api: Arc<dyn ResourceApi>,
+    lease: &str,
+    elect: bool,
+    stop: CancellationToken,
+    work: W,
+) -> anyhow::Result<()>
 where
-    W: FnOnce(CancellationToken) -> F,
-    F: Future<Output = ()>,
+    W: FnOnce(Arc<dyn ResourceApi>, CancellationToken) -> F,
+    F: Future<Output = anyhow::Result<()>>,
 {
-    if elect {
-        let identity =
-            format!("{}_{}", std::env::var("HOSTNAME").unwrap_or_else(|_| "gantry".into()), std::process::id());
-        lead(api, Clock::System, LeaderConfig::new(lease, identity), stop, work).await;
-    } else {
-        work(stop).await;
+    if !elect {
+        return work(api, stop).await;
     }
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let identity = format!("{}_{}", host.trim(), std::process::id());
+    let mut outcome = Ok(());
+    lead(api.clone(), Clock::System, LeaderConfig::new(lease, identity), stop.clone(), |leading| async {
+        outcome = work(api, leading).await;
+    })
+    .await;
+    outcome?;
+    anyhow::ensure!(stop.is_cancelled(), "the lease kube-system/{lease} was lost");
+    Ok(())
 }

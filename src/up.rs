@@ -31,8 +31,13 @@ async fn cluster(flags: Up) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let api =
         |name: &str| -> Arc<dyn ResourceApi> { Arc::new(served.registry.as_user(RequestContext::in_process(name))) };
-    remote::start_controllers(api("system:kube-controller-manager"), &flags.controllers, &tasks, &stop)?;
+    let scheduling = remote::start_scheduler(api("system:kube-scheduler"), &tasks, &stop);
+    let resources = served.registry.table().rows().iter().map(|row| row.resource.clone()).collect();
+    let root_ca = served.server.pki().ca.certificate.clone();
+    let manager = api("system:kube-controller-manager");
+    let controllers = remote::start_controllers(manager, &flags.controllers, resources, root_ca, &stop)?;
     let _fleet = remote::start_nodes(api("system:nodes"), &flags.nodes, &tasks, &stop)?;
+    served.server.metrics().add_source(Box::new(move |out| scheduling.write(out)));
 
     say(&format!(
         "gantry is ready on {} ({:.2} s)\n  export KUBECONFIG={}\n  kubectl get nodes",
@@ -45,7 +50,8 @@ async fn cluster(flags: Up) -> anyhow::Result<()> {
     // Loops first, while the API still answers them; then the server; the store last.
     stop.cancel();
     tasks.close();
-    if tokio::time::timeout(LOOPS_END_WITHIN, tasks.wait()).await.is_err() {
+    let ended = async { tokio::join!(tasks.wait(), controllers.stop()) };
+    if tokio::time::timeout(LOOPS_END_WITHIN, ended).await.is_err() {
         tracing::warn!("some loops did not end in time");
     }
     served.stop().await;
