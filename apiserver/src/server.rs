@@ -159,7 +159,7 @@ impl ApiServer {
                     }),
                 ]),
                 documents: Documents::new(
-                    &registry.table().rows().iter().map(|row| row.resource.clone()).collect::<Vec<_>>(),
+                    &discovered(&registry),
                     &SocketAddr::new(advertised, address.port()).to_string(),
                 ),
                 shutdown: shutdown.clone(),
