@@ -212,6 +212,7 @@ mod tests {
             patch: Patch::default(),
             proto_number: 0,
             proto_wire: ProtoWire::Natural,
+            presence: crate::schema::Presence::OmitZero,
         }
     }
 
