@@ -132,41 +132,40 @@ impl ApiServer {
         let shutdown = CancellationToken::new();
         let ready = Arc::new(AtomicBool::new(true));
         let metrics = Arc::new(Metrics::default());
-        let service =
-            Arc::new(Service {
-                authenticator: Authenticator {
-                    front_proxy_names: config.requestheader_allowed_names.clone(),
-                    static_tokens: match &config.token_auth_file {
-                        Some(path) => static_tokens(&read("token-auth-file", path)?)
-                            .map_err(|why| StartError::File { flag: "token-auth-file", path: path.clone(), why })?,
-                        None => std::collections::HashMap::new(),
-                    },
-                    tokens,
-                    lookup: Arc::new(registry.store().clone()),
-                    anonymous: config.anonymous_auth,
+        let service = Arc::new(Service {
+            authenticator: Authenticator {
+                front_proxy_names: config.requestheader_allowed_names.clone(),
+                static_tokens: match &config.token_auth_file {
+                    Some(path) => static_tokens(&read("token-auth-file", path)?).map_err(|why| StartError::File {
+                        flag: "token-auth-file",
+                        path: path.clone(),
+                        why,
+                    })?,
+                    None => std::collections::HashMap::new(),
                 },
-                authorizer: Authorizer::new(config.authorization_mode.clone(), rbac),
-                flow: FlowControl::new(config.max_requests_inflight, config.max_mutating_requests_inflight),
-                metrics: metrics.clone(),
-                health: Health::new(vec![
-                    Check::alive("etcd", || Ok(())),
-                    Check::ready("informer-sync", || Ok(())),
-                    Check::alive("poststarthook/rbac/bootstrap-roles", || Ok(())),
-                    Check::alive("poststarthook/scheduling/bootstrap-system-priority-classes", || Ok(())),
-                    Check::ready("shutdown", {
-                        let ready = ready.clone();
-                        move || if ready.load(Ordering::Acquire) { Ok(()) } else { Err("shutting down".to_owned()) }
-                    }),
-                ]),
-                documents: Documents::new(
-                    &discovered(&registry),
-                    &SocketAddr::new(advertised, address.port()).to_string(),
-                ),
-                shutdown: shutdown.clone(),
-                request_timeout: config.request_timeout,
-                ids: AuditIds::new(random()),
-                registry,
-            });
+                tokens,
+                lookup: Arc::new(registry.store().clone()),
+                anonymous: config.anonymous_auth,
+            },
+            authorizer: Authorizer::new(config.authorization_mode.clone(), rbac),
+            flow: FlowControl::new(config.max_requests_inflight, config.max_mutating_requests_inflight),
+            metrics: metrics.clone(),
+            health: Health::new(vec![
+                Check::alive("etcd", || Ok(())),
+                Check::ready("informer-sync", || Ok(())),
+                Check::alive("poststarthook/rbac/bootstrap-roles", || Ok(())),
+                Check::alive("poststarthook/scheduling/bootstrap-system-priority-classes", || Ok(())),
+                Check::ready("shutdown", {
+                    let ready = ready.clone();
+                    move || if ready.load(Ordering::Acquire) { Ok(()) } else { Err("shutting down".to_owned()) }
+                }),
+            ]),
+            documents: Documents::new(&discovered(&registry), &SocketAddr::new(advertised, address.port()).to_string()),
+            shutdown: shutdown.clone(),
+            request_timeout: config.request_timeout,
+            ids: AuditIds::new(random()),
+            registry,
+        });
         tracing::info!(%address, "the API server listens");
         let serving = tokio::spawn(listener.run(service, shutdown.clone(), config.shutdown_grace));
         Ok(Running { address, pki, metrics, ready, shutdown, serving, following })

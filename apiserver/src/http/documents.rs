@@ -74,7 +74,8 @@ impl Documents {
 /// JSON, or protobuf for those who ask for it first.
 fn openapi_v2<'a>(openapi: &'a OpenApi, headers: &HeaderMap) -> Result<&'a Document, Status> {
     const JSON: &str = "application/json";
-    let mut asked = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).peekable();
+    let mut asked =
+        headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).peekable();
     if asked.peek().is_none() {
         return Ok(openapi.v2());
     }
