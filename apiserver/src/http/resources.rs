@@ -82,7 +82,14 @@ pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Result<Respo
         None => row.serves(info.verb),
         Some(sub) => sub.verbs.iter().any(|v| v == info.verb),
     };
-    if !served {
+    // A collection is created in, listed and emptied; an object is everything else.
+    let named = !info.name.is_empty();
+    let fits = match info.verb {
+        "create" => named == subresource.is_some(),
+        "get" | "update" | "patch" | "delete" => named,
+        _ => true,
+    };
+    if !served || !fits {
         return Err(Status::method_not_allowed());
     }
     let request =

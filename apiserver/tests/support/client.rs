@@ -23,46 +23,46 @@ use tokio_rustls::TlsConnector;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection.
-pub enum Client {
+pub(crate) enum Client {
     Http1(http1::SendRequest<Full<Bytes>>),
     Http2(http2::SendRequest<Full<Bytes>>),
 }
 
 /// A whole answer.
 #[derive(Debug)]
-pub struct Answer {
-    pub code: u16,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 /// An answer that goes on.
-pub struct Lines {
+pub(crate) struct Lines {
     body: Incoming,
     read: Vec<u8>,
     _client: Client,
 }
 
 impl Client {
-    pub async fn connect(address: SocketAddr, ca: &str, identity: Option<&Identity>) -> Self {
+    pub(crate) async fn connect(address: SocketAddr, ca: &str, identity: Option<&Identity>) -> Self {
         let io = tls(address, ca, identity, b"http/1.1").await;
         let (send, connection) = http1::handshake(io).await.unwrap();
         tokio::spawn(connection);
         Self::Http1(send)
     }
 
-    pub async fn connect_http2(address: SocketAddr, ca: &str, identity: Option<&Identity>) -> Self {
+    pub(crate) async fn connect_http2(address: SocketAddr, ca: &str, identity: Option<&Identity>) -> Self {
         let io = tls(address, ca, identity, b"h2").await;
         let (send, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
         tokio::spawn(connection);
         Self::Http2(send)
     }
 
-    pub async fn get(&mut self, path: &str) -> Answer {
+    pub(crate) async fn get(&mut self, path: &str) -> Answer {
         self.send("GET", path, &[], "").await
     }
 
-    pub async fn send(
+    pub(crate) async fn send(
         &mut self,
         method: &str,
         path: &str,
@@ -75,11 +75,11 @@ impl Client {
         Answer { code: parts.status.as_u16(), headers: parts.headers, body }
     }
 
-    pub async fn open(self, path: &str) -> Lines {
+    pub(crate) async fn open(self, path: &str) -> Lines {
         self.open_with(path, &[]).await
     }
 
-    pub async fn open_with(mut self, path: &str, headers: &[(&str, &str)]) -> Lines {
+    pub(crate) async fn open_with(mut self, path: &str, headers: &[(&str, &str)]) -> Lines {
         let response = self.begin("GET", path, headers, Bytes::new()).await;
         Lines { body: response.into_body(), read: Vec::new(), _client: self }
     }
@@ -139,19 +139,19 @@ async fn tls(
 }
 
 impl Answer {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {} {}", self.code, self.text()))
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |v| v.to_str().unwrap())
     }
 
-    pub fn gunzipped(&self) -> Bytes {
+    pub(crate) fn gunzipped(&self) -> Bytes {
         let mut out = Vec::new();
         flate2::read::GzDecoder::new(&self.body[..]).read_to_end(&mut out).unwrap();
         out.into()
@@ -160,7 +160,7 @@ impl Answer {
 
 impl Lines {
     /// The next line; `None` at the stream's clean end.
-    pub async fn line(&mut self) -> Option<serde_json::Value> {
+    pub(crate) async fn line(&mut self) -> Option<serde_json::Value> {
         loop {
             if let Some(end) = self.read.iter().position(|b| *b == b'\n') {
                 let line: Vec<u8> = self.read.drain(..=end).collect();
