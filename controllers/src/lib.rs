@@ -4,4 +4,5 @@
 //! [`runtime`]. Loops never know whether the API is this process or another.
 
 pub mod runtime;
+pub mod scheduling;
 pub mod workloads;
