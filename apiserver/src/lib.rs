@@ -2,4 +2,10 @@
 
 pub(crate) mod admission;
 pub mod bootstrap;
+pub mod config;
+pub mod gate;
+pub mod http;
+pub mod metrics;
+pub mod pki;
 pub mod registry;
+pub mod server;

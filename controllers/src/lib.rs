@@ -4,3 +4,4 @@
 //! [`runtime`]. Loops never know whether the API is this process or another.
 
 pub mod runtime;
+pub mod workloads;

@@ -6,6 +6,7 @@ mod checksum;
 mod committer;
 mod embedded;
 mod engine;
+mod etcd;
 mod expiry;
 mod history;
 mod record;
@@ -30,6 +31,7 @@ use committer::Committer;
 use embedded::Embedded;
 pub use engine::EngineError;
 use engine::{Engine, Loaded, Nowhere};
+use etcd::Etcd;
 use history::History;
 
 /// Reads an object's facets from its body: used when the log is replayed and when another server wrote the object.
@@ -47,8 +49,16 @@ pub struct Store {
 struct Inner {
     cache: Arc<Cache>,
     history: History,
-    committer: Committer,
+    backend: Backend,
     stats: Arc<Stats>,
+}
+
+/// Who numbers commits and makes them durable.
+enum Backend {
+    /// This process.
+    Local(Committer),
+    /// etcd.
+    Etcd(Etcd),
 }
 
 /// The cache did not reach the revision in time; it has reached `reached`.
@@ -72,32 +82,33 @@ impl Store {
         projections: Vec<Arc<dyn Projection>>,
     ) -> Result<Self, EngineError> {
         let cache = Arc::new(Cache::new(&config, &projections));
-        let (engine, loaded): (Box<dyn Engine>, Loaded) = match &config.engine {
-            EngineConfig::Memory => {
-                (Box::new(Nowhere), Loaded { parts: vec![Vec::new(); cache.shard_count()], revision: Revision(0) })
-            }
+        let stats = Arc::new(Stats::new());
+        let backend = match &config.engine {
+            EngineConfig::Memory => Self::local(&config, &cache, &stats, Box::new(Nowhere), Loaded::nothing())?,
             EngineConfig::Embedded { data_dir } => {
                 let engine = Embedded::open(data_dir)?;
                 let loaded = engine.load(cache.shard_count(), &*describe)?;
-                (Box::new(engine), loaded)
+                Self::local(&config, &cache, &stats, Box::new(engine), loaded)?
             }
-            EngineConfig::Etcd(_) => return Err(EngineError("the etcd engine is not built into this store".into())),
+            EngineConfig::Etcd(etcd) => {
+                Backend::Etcd(Etcd::open(&config, etcd, cache.clone(), describe, stats.clone())?)
+            }
         };
-        Self::start(&config, cache, engine, loaded)
+        Ok(Self { inner: Arc::new(Inner { cache, history: History::default(), backend, stats }) })
     }
 
-    fn start(
+    fn local(
         config: &StoreConfig,
-        cache: Arc<Cache>,
+        cache: &Arc<Cache>,
+        stats: &Arc<Stats>,
         engine: Box<dyn Engine>,
         loaded: Loaded,
-    ) -> Result<Self, EngineError> {
-        let stats = Arc::new(Stats::new());
+    ) -> Result<Backend, EngineError> {
         let revision = loaded.revision;
         cache.load(loaded.parts, revision);
-        let committer = Committer::start(config, engine, cache.clone(), revision, stats.clone())
-            .map_err(|error| EngineError::new("no thread for the committer", error))?;
-        Ok(Self { inner: Arc::new(Inner { cache, history: History::default(), committer, stats }) })
+        Committer::start(config, engine, cache.clone(), revision, stats.clone())
+            .map(Backend::Local)
+            .map_err(|error| EngineError::new("no thread for the committer", error))
     }
 
     /// A store that forgets: for tests of what lies above. Small, and the same path as the durable one.
@@ -113,12 +124,19 @@ impl Store {
     /// # Errors
     /// See [`TxnError`].
     pub async fn commit(&self, txn: Txn) -> Result<Committed, TxnError> {
-        self.inner.committer.commit(txn).await
+        match &self.inner.backend {
+            Backend::Local(committer) => committer.commit(txn).await,
+            Backend::Etcd(etcd) => etcd.commit(txn).await,
+        }
     }
 
-    /// Commits many transactions in one group: each commits or fails by itself, in the given order, with one fsync.
+    /// Commits many transactions in one group: each commits or fails by itself, in the given order, with one fsync. On
+    /// etcd each is a request of its own, many at once.
     pub async fn commit_all(&self, txns: Vec<Txn>) -> Vec<Result<Committed, TxnError>> {
-        self.inner.committer.commit_all(txns).await
+        match &self.inner.backend {
+            Backend::Local(committer) => committer.commit_all(txns).await,
+            Backend::Etcd(etcd) => etcd.commit_all(txns).await,
+        }
     }
 
     /// The latest published view: every write acknowledged on this server is in it.
@@ -138,7 +156,10 @@ impl Store {
     ///
     /// # Errors
     /// [`Behind`] at the deadline.
-    pub async fn consistent_view(&self, _within: Duration) -> Result<Arc<View>, Behind> {
+    pub async fn consistent_view(&self, within: Duration) -> Result<Arc<View>, Behind> {
+        if let Backend::Etcd(etcd) = &self.inner.backend {
+            etcd.catch_up(within).await?;
+        }
         Ok(self.view())
     }
 
@@ -209,11 +230,18 @@ impl Store {
             });
         });
         collections.sort_by(|a, b| a.name.cmp(&b.name));
-        Levels { queued_txns: self.inner.committer.waiting(), collections }
+        let queued_txns = match &self.inner.backend {
+            Backend::Local(committer) => committer.waiting(),
+            Backend::Etcd(etcd) => etcd.waiting(),
+        };
+        Levels { queued_txns, collections }
     }
 
     /// Takes no more writes, finishes those queued, and closes the log. Reads go on. Blocks for the last commit.
     pub fn close(&self) {
-        self.inner.committer.close();
+        match &self.inner.backend {
+            Backend::Local(committer) => committer.close(),
+            Backend::Etcd(etcd) => etcd.close(),
+        }
     }
 }

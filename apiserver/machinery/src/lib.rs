@@ -1,10 +1,12 @@
 //! The object model of Kubernetes 1.36: values, schema, codecs, selectors, quantities, patches, Status errors, and
 //! [`resource_api::ResourceApi`], the one door to the API that every loop uses. No sockets but the client's.
 
+pub mod client;
 pub mod clock;
 pub mod codec;
 pub mod discovery;
 pub mod names;
+pub mod openapi;
 pub mod patch;
 pub mod quantity;
 pub mod recorder;

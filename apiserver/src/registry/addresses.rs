@@ -166,7 +166,7 @@ impl ServiceRanges {
                 }
             }
         };
-        let spec = Path::root("spec");
+        let spec = Path::new("spec");
         let address = match asked.as_str() {
             "None" => {
                 new.set(&["spec", "clusterIP"], "None");
@@ -246,7 +246,7 @@ impl ServiceRanges {
     ) {
         let old_ports = old.map(|o| o.array_at(&["spec", "ports"]).to_vec()).unwrap_or_default();
         let mut ports = new.array_at(&["spec", "ports"]).to_vec();
-        let spec = Path::root("spec");
+        let spec = Path::new("spec");
         let list = spec.child("ports");
         for (at, port) in ports.iter_mut().enumerate() {
             let item = list.index(at);

@@ -353,7 +353,7 @@ fn decoded_txn(
 /// The node of a Binding object.
 fn check_binding<'v>(object: &'v Value, name: &str) -> Result<&'v str, Status> {
     let mut errors = Errors::new();
-    let target = Path::root("target");
+    let target = Path::new("target");
     let kind = object.str_at(&["target", "kind"]).unwrap_or_default();
     if !matches!(kind, "" | "Node") {
         errors.not_supported(&target.child("kind"), kind, &["Node", "<empty>"]);

@@ -58,7 +58,7 @@ impl<'a> Call<'a> {
     /// Checks what the caller said about itself.
     pub(super) fn check_options(&self) -> Result<(), Status> {
         let mut errors = Errors::new();
-        metadata::check_manager(&self.options.field_manager, &Path::root("fieldManager"), &mut errors);
+        metadata::check_manager(&self.options.field_manager, &Path::new("fieldManager"), &mut errors);
         if errors.is_empty() {
             Ok(())
         } else {

@@ -122,7 +122,7 @@ pub(crate) fn dedup_owners(object: &mut Value) -> Vec<CompactString> {
 
 /// What is wrong with a new object's metadata.
 pub(crate) fn check(object: &Value, strategy: &dyn Strategy, errors: &mut Errors) {
-    let path = Path::root("metadata");
+    let path = Path::new("metadata");
     let base = text(object, "generateName");
     if !base.is_empty() {
         for wrong in strategy.name_errors(base, true) {
@@ -159,7 +159,7 @@ pub(crate) fn check(object: &Value, strategy: &dyn Strategy, errors: &mut Errors
 
 /// What is wrong with an update's metadata. `new` has been through [`carry_over`].
 pub(crate) fn check_update(new: &Value, old: &Value, errors: &mut Errors) {
-    let path = Path::root("metadata");
+    let path = Path::new("metadata");
     if is_deleting(old) {
         let mut added: Vec<&str> = finalizers(new).filter(|f| finalizers(old).all(|o| o != *f)).collect();
         if !added.is_empty() {
@@ -318,8 +318,8 @@ mod tests {
 
     fn wrong(object: &Value) -> Vec<(String, String)> {
         let mut errors = Errors::new();
-        check_common(object, &Path::root("metadata"), &mut errors);
-        check_finalizers(object, &Path::root("metadata"), &mut errors);
+        check_common(object, &Path::new("metadata"), &mut errors);
+        check_finalizers(object, &Path::new("metadata"), &mut errors);
         errors.into_vec().into_iter().map(|e| (e.field, e.detail)).collect()
     }
 

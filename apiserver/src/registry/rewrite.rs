@@ -194,7 +194,7 @@ fn check_preconditions(call: &Call<'_>, current: &Current, new: &Value) -> Resul
         "" if call.row.strategy.unconditional_update() => Ok(()),
         "" => {
             let mut errors = Errors::new();
-            let metadata = Path::root("metadata");
+            let metadata = Path::new("metadata");
             errors.invalid(&metadata.child("resourceVersion"), "", "must be specified for an update");
             call.refuse_invalid(new, errors)
         }
@@ -203,7 +203,7 @@ fn check_preconditions(call: &Call<'_>, current: &Current, new: &Value) -> Resul
             Ok(_) => Err(Status::modified(gvr, call.name)),
             Err(_) => {
                 let mut errors = Errors::new();
-                let metadata = Path::root("metadata");
+                let metadata = Path::new("metadata");
                 errors.invalid(&metadata.child("resourceVersion"), version, "must be a number as the server gave it");
                 call.refuse_invalid(new, errors)
             }

@@ -88,7 +88,7 @@ impl Registry {
 
 fn check(scale: &Value, replicas: i64, name: &str) -> Result<(), Status> {
     let mut errors = Errors::new();
-    let spec = Path::root("spec");
+    let spec = Path::new("spec");
     if replicas < 0 {
         errors.invalid(&spec.child("replicas"), replicas, "must be greater than or equal to 0");
     }

@@ -83,7 +83,7 @@ impl Registry {
             )));
         }
         let mut errors = Errors::new();
-        let spec = Path::root("spec");
+        let spec = Path::new("spec");
         let seconds = request.i64_at(&["spec", "expirationSeconds"]).unwrap_or(3600);
         if seconds < *EXPIRATION_SECONDS.start() {
             errors.invalid(

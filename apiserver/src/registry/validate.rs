@@ -3,176 +3,24 @@
 //! The strategies in [`super::kinds`] and the shared rules below call it; error kinds, paths and texts are those of
 //! apimachinery's `field` package, so that clients see the causes that Kubernetes gives.
 
+pub mod affinity;
+pub mod container;
+pub mod env;
+pub mod labels;
 pub mod name;
+pub mod pod_spec;
+pub mod probe;
+pub mod quantity;
+pub mod resources;
+pub mod security;
+pub mod template;
+pub mod view;
+pub mod volume;
 
-use std::fmt::{self, Write as _};
-
-use gantry_machinery::status::{FieldError, FieldErrorKind};
+use gantry_machinery::status::{FieldError, Shown};
 use gantry_machinery::value::Value;
 
-/// Where in an object a check stands: a chain of borrowed steps, written out only for an error.
-#[derive(Clone, Copy, Debug)]
-pub struct Path<'a> {
-    parent: Option<&'a Path<'a>>,
-    step: Step<'a>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Step<'a> {
-    Field(&'a str),
-    Index(usize),
-    Key(&'a str),
-}
-
-impl<'a> Path<'a> {
-    /// The path of a top-level field.
-    #[must_use]
-    pub const fn root(name: &'a str) -> Self {
-        Self { parent: None, step: Step::Field(name) }
-    }
-
-    /// A field of what is here.
-    #[must_use]
-    pub const fn child(&'a self, name: &'a str) -> Path<'a> {
-        Path { parent: Some(self), step: Step::Field(name) }
-    }
-
-    /// An item of the list that is here.
-    #[must_use]
-    pub const fn index(&'a self, at: usize) -> Path<'a> {
-        Path { parent: Some(self), step: Step::Index(at) }
-    }
-
-    /// The entry of a map, or the item of a set, that is here.
-    #[must_use]
-    pub const fn key(&'a self, key: &'a str) -> Path<'a> {
-        Path { parent: Some(self), step: Step::Key(key) }
-    }
-}
-
-impl fmt::Display for Path<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(parent) = self.parent {
-            parent.fmt(f)?;
-        }
-        match self.step {
-            Step::Field(name) if self.parent.is_some() => write!(f, ".{name}"),
-            Step::Field(name) => f.write_str(name),
-            Step::Index(at) => write!(f, "[{at}]"),
-            Step::Key(key) => write!(f, "[{key}]"),
-        }
-    }
-}
-
-/// A value as errors print it: texts quoted, objects and lists as compact JSON.
-pub trait Shown {
-    /// The printed form.
-    fn shown(&self) -> String;
-}
-
-impl Shown for &str {
-    fn shown(&self) -> String {
-        quoted(self)
-    }
-}
-
-impl Shown for String {
-    fn shown(&self) -> String {
-        quoted(self)
-    }
-}
-
-impl Shown for i64 {
-    fn shown(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl Shown for bool {
-    fn shown(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl Shown for Value {
-    fn shown(&self) -> String {
-        let mut out = String::new();
-        write_json(self, &mut out);
-        out
-    }
-}
-
-impl<T: Shown> Shown for Option<T> {
-    fn shown(&self) -> String {
-        self.as_ref().map_or_else(|| "null".to_owned(), Shown::shown)
-    }
-}
-
-impl Shown for &Value {
-    fn shown(&self) -> String {
-        (*self).shown()
-    }
-}
-
-/// `text` in double quotes, with what does not print escaped.
-pub fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    write_quoted(text, &mut out);
-    out
-}
-
-fn write_quoted(text: &str, out: &mut String) {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c.is_control() => {
-                // Writing to a String cannot fail.
-                let _ = write!(out, "\\x{:02x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-}
-
-fn write_json(value: &Value, out: &mut String) {
-    match value {
-        Value::Null => out.push_str("null"),
-        Value::Bool(truth) => out.push_str(if *truth { "true" } else { "false" }),
-        Value::Int(number) => out.push_str(itoa::Buffer::new().format(*number)),
-        Value::Float(number) => {
-            let _ = write!(out, "{number}");
-        }
-        Value::String(text) => write_quoted(text, out),
-        Value::Array(items) => {
-            out.push('[');
-            for (at, item) in items.iter().enumerate() {
-                if at > 0 {
-                    out.push(',');
-                }
-                write_json(item, out);
-            }
-            out.push(']');
-        }
-        Value::Object(object) => {
-            out.push('{');
-            for (at, (key, item)) in object.iter().enumerate() {
-                if at > 0 {
-                    out.push(',');
-                }
-                write_quoted(key, out);
-                out.push(':');
-                write_json(item, out);
-            }
-            out.push('}');
-        }
-    }
-}
+pub use gantry_machinery::status::FieldPath as Path;
 
 /// Everything found wrong so far. Costs nothing while it is empty.
 #[derive(Debug, Default)]
@@ -208,68 +56,104 @@ impl Errors {
         self.0.is_empty()
     }
 
-    #[cold]
-    fn push(&mut self, kind: FieldErrorKind, at: &Path<'_>, value: String, detail: String) {
-        self.0.push(FieldError { kind, field: at.to_string(), value, detail });
-    }
-
     /// A field that must be there is not.
     #[cold]
     pub fn required(&mut self, at: &Path<'_>, detail: impl Into<String>) {
-        self.push(FieldErrorKind::Required, at, String::new(), detail.into());
+        self.0.push(FieldError::required(at, detail));
     }
 
     /// A field's value is not allowed.
     #[cold]
     pub fn invalid(&mut self, at: &Path<'_>, value: impl Shown, detail: impl Into<String>) {
-        self.push(FieldErrorKind::Invalid, at, value.shown(), detail.into());
+        self.0.push(FieldError::invalid(at, value, detail));
     }
 
     /// A field's value is not one of the few allowed.
     #[cold]
     pub fn not_supported(&mut self, at: &Path<'_>, value: &str, allowed: &[&str]) {
-        let mut detail = String::new();
-        if !allowed.is_empty() {
-            detail.push_str("supported values: ");
-            for (n, one) in allowed.iter().enumerate() {
-                if n > 0 {
-                    detail.push_str(", ");
-                }
-                write_quoted(one, &mut detail);
-            }
-        }
-        self.push(FieldErrorKind::NotSupported, at, quoted(value), detail);
+        self.0.push(FieldError::not_supported(at, value, allowed));
+    }
+
+    /// The same, of a value that is no text.
+    #[cold]
+    pub fn not_supported_value(&mut self, at: &Path<'_>, value: impl Shown, allowed: &[&str]) {
+        self.0.push(FieldError::not_supported(at, value, allowed));
     }
 
     /// A field may not be there, or not change.
     #[cold]
     pub fn forbidden(&mut self, at: &Path<'_>, detail: impl Into<String>) {
-        self.push(FieldErrorKind::Forbidden, at, String::new(), detail.into());
+        self.0.push(FieldError::forbidden(at, detail));
     }
 
     /// Two items that must differ are equal.
     #[cold]
     pub fn duplicate(&mut self, at: &Path<'_>, value: impl Shown) {
-        self.push(FieldErrorKind::Duplicate, at, value.shown(), String::new());
+        self.0.push(FieldError::duplicate(at, value));
+    }
+
+    /// Two items that must differ in a certain way do not.
+    #[cold]
+    pub fn duplicate_because(&mut self, at: &Path<'_>, value: impl Shown, detail: &str) {
+        self.0.push(FieldError { detail: detail.to_owned(), ..FieldError::duplicate(at, value) });
     }
 
     /// What a field refers to does not exist.
     #[cold]
     pub fn not_found(&mut self, at: &Path<'_>, value: impl Shown) {
-        self.push(FieldErrorKind::NotFound, at, value.shown(), String::new());
+        self.0.push(FieldError::not_found(at, value));
+    }
+
+    /// What a field refers to does not exist, and where it should.
+    #[cold]
+    pub fn not_found_because(&mut self, at: &Path<'_>, value: impl Shown, detail: impl Into<String>) {
+        self.0.push(FieldError { detail: detail.into(), ..FieldError::not_found(at, value) });
     }
 
     /// A text is longer than `max` bytes.
     #[cold]
     pub fn too_long(&mut self, at: &Path<'_>, max: usize) {
-        self.push(FieldErrorKind::TooLong, at, String::new(), format!("may not be more than {max} bytes"));
+        self.0.push(FieldError::too_long(at, max));
     }
 
     /// A list has more than `max` items.
     #[cold]
     pub fn too_many(&mut self, at: &Path<'_>, count: usize, max: usize) {
-        let items = if max == 1 { "item" } else { "items" };
-        self.push(FieldErrorKind::TooMany, at, count.to_string(), format!("must have at most {max} {items}"));
+        self.0.push(FieldError::too_many(at, count, max));
+    }
+
+    /// Two values must be the same: an update may not change this field. Absent, `null` and empty are one.
+    pub fn immutable(&mut self, at: &Path<'_>, new: Option<&Value>, old: Option<&Value>) {
+        if !same(new, old) {
+            self.invalid(at, new, "field is immutable");
+        }
+    }
+}
+
+/// Whether two fields say the same: absent, `null`, the empty text, list and object are one, as in Go's
+/// `Semantic.DeepEqual`, at every depth.
+#[must_use]
+pub fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
+    fn is_nothing(value: &Value) -> bool {
+        match value {
+            Value::Null | Value::Bool(false) | Value::Int(0) => true,
+            Value::String(text) => text.is_empty(),
+            Value::Array(items) => items.is_empty(),
+            Value::Object(object) => object.iter().all(|(_, v)| is_nothing(v)),
+            _ => false,
+        }
+    }
+    match (a, b) {
+        (None, None) => true,
+        (Some(one), None) | (None, Some(one)) => is_nothing(one),
+        (Some(Value::Object(a)), Some(Value::Object(b))) => {
+            a.iter().all(|(key, value)| same(Some(value), b.get(key)))
+                && b.iter().all(|(key, value)| a.contains_key(key) || is_nothing(value))
+        }
+        (Some(Value::Array(a)), Some(Value::Array(b))) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(Some(a), Some(b)))
+        }
+        (Some(a), Some(b)) => a == b || (is_nothing(a) && is_nothing(b)),
     }
 }
 
@@ -279,17 +163,11 @@ mod tests {
     use gantry_machinery::value;
 
     #[test]
-    fn paths_and_values_print_as_upstream_prints_them() {
-        let spec = Path::root("spec");
-        let containers = spec.child("containers");
-        let first = containers.index(0);
-        let limits = first.child("limits");
-        let mut errors = Errors::new();
-        errors.invalid(&limits.key("cpu"), &value!({"a": [1, "x\"y"]}), "bad");
-        errors.not_supported(&first, "Z", &["A", "B"]);
-        let errors = errors.into_vec();
-        assert_eq!(errors[0].field, "spec.containers[0].limits[cpu]");
-        assert_eq!(errors[0].value, r#"{"a":[1,"x\"y"]}"#);
-        assert_eq!(errors[1].detail, r#"supported values: "A", "B""#);
+    fn what_is_absent_equals_what_is_empty() {
+        let sparse = value!({"a": {"b": 1}});
+        let full = value!({"a": {"b": 1, "c": []}, "d": {"e": ""}});
+        assert!(same(Some(&sparse), Some(&full)));
+        assert!(same(None, Some(&value!({"x": {}}))));
+        assert!(!same(Some(&sparse), Some(&value!({"a": {"b": 2}}))));
     }
 }

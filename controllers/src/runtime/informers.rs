@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use ahash::HashMap;
 use gantry_machinery::clock::Clock;
+use gantry_machinery::recorder::Recorder;
 use gantry_machinery::reflector::Reflector;
 use gantry_machinery::resource::{GroupVersionResource, gvr};
 use gantry_machinery::resource_api::ResourceApi;
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::informer::{Entry, IndexFn, Informer, Row};
-use super::rows::{HasMeta, LeaseRow, MetaRow, NodeRow, PodRow};
+use super::rows::{HasMeta, LeaseRow, MetaRow, NodeRow, PodRow, SelectingRow};
 
 /// The index of every informer here: objects by the uid of their managing controller.
 pub const BY_CONTROLLER: &str = "controller";
@@ -28,9 +29,11 @@ pub struct Informers {
     clock: Clock,
     tasks: TaskTracker,
     stop: CancellationToken,
+    recorder: Recorder,
     pods: OnceLock<Arc<Informer<PodRow>>>,
     nodes: OnceLock<Arc<Informer<NodeRow>>>,
     leases: OnceLock<Arc<Informer<LeaseRow>>>,
+    selecting: Mutex<HashMap<GroupVersionResource, Arc<Informer<SelectingRow>>>>,
     others: Mutex<HashMap<GroupVersionResource, Arc<Informer<MetaRow>>>>,
 }
 
@@ -38,14 +41,18 @@ impl Informers {
     /// None yet; informers made later run on `tasks` until `stop`.
     #[must_use]
     pub fn new(api: Arc<dyn ResourceApi>, clock: Clock, tasks: TaskTracker, stop: CancellationToken) -> Arc<Self> {
+        let (recorder, recording) = Recorder::new(api.clone(), clock, "controllermanager", stop.clone());
+        tasks.spawn(recording);
         Arc::new(Self {
             api,
             clock,
             tasks,
             stop,
+            recorder,
             pods: OnceLock::new(),
             nodes: OnceLock::new(),
             leases: OnceLock::new(),
+            selecting: Mutex::default(),
             others: Mutex::default(),
         })
     }
@@ -60,6 +67,12 @@ impl Informers {
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// Writes Events as `component`.
+    #[must_use]
+    pub fn recorder(&self, component: &'static str) -> Recorder {
+        self.recorder.speaking_for(component)
     }
 
     /// Where tasks of loops run.
@@ -105,15 +118,29 @@ impl Informers {
         self.leases.get_or_init(|| self.start(&gvr::LEASES, &[(BY_CONTROLLER, by_controller)])).clone()
     }
 
+    /// A resource whose objects select pods: workloads, services, budgets.
+    #[must_use]
+    pub fn selecting(&self, resource: &GroupVersionResource) -> Arc<Informer<SelectingRow>> {
+        self.kept(&self.selecting, resource)
+    }
+
     /// The metadata rows of any other resource.
     #[must_use]
     pub fn of(&self, resource: &GroupVersionResource) -> Arc<Informer<MetaRow>> {
-        let mut others = self.others.lock();
-        match others.get(resource) {
+        self.kept(&self.others, resource)
+    }
+
+    fn kept<R: HasMeta>(
+        &self,
+        among: &Mutex<HashMap<GroupVersionResource, Arc<Informer<R>>>>,
+        resource: &GroupVersionResource,
+    ) -> Arc<Informer<R>> {
+        let mut among = among.lock();
+        match among.get(resource) {
             Some(informer) => informer.clone(),
             None => {
-                let informer = self.start(resource, &[(BY_CONTROLLER, by_controller as IndexFn<MetaRow>)]);
-                others.insert(resource.clone(), informer.clone());
+                let informer = self.start(resource, &[(BY_CONTROLLER, by_controller as IndexFn<R>)]);
+                among.insert(resource.clone(), informer.clone());
                 informer
             }
         }

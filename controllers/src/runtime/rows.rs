@@ -1,13 +1,16 @@
 //! The rows that informers keep: what loops read of pods, nodes, leases and of any object's metadata. Decoded once per
 //! version, small enough for hundreds of thousands; loops that need more decode the whole object while they look.
 
+use std::collections::BTreeMap;
+
 use compact_str::CompactString;
 use gantry_store_cache::object::StoredObject;
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, MicroTime, Time};
 use serde::Deserialize;
 
 use super::informer::Row;
+use super::selector::Selector;
 
 /// What all objects have that loops care about.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -25,6 +28,17 @@ pub struct Meta {
     pub finalizers: Box<[CompactString]>,
     /// Whose it is.
     pub owner_references: Box<[Owner]>,
+    /// The annotations that loops look at.
+    pub annotations: Annotations,
+}
+
+/// The annotations that loops look at; there may be others.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Annotations {
+    /// Which pods of a ReplicaSet go first when it shrinks: the cheapest.
+    #[serde(rename = "controller.kubernetes.io/pod-deletion-cost")]
+    pub deletion_cost: Option<CompactString>,
 }
 
 /// One owner reference.
@@ -213,6 +227,61 @@ impl HasMeta for PodRow {
     }
 }
 
+/// What loops read of an object that selects pods: ReplicaSets, Deployments, PodDisruptionBudgets and the like.
+#[derive(Clone, Debug, Default)]
+pub struct SelectingRow {
+    /// Its metadata.
+    pub meta: Meta,
+    /// The pods it means. A Service without a selector, or a workload whose selector is missing, has none.
+    pub selector: Option<Selector>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawSelecting {
+    metadata: Meta,
+    spec: RawSelectingSpec,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawSelectingSpec {
+    selector: Option<RawSelector>,
+}
+
+/// Either form: the map of a Service, or matchLabels and matchExpressions.
+#[derive(Default)]
+struct RawSelector(Selector);
+
+impl<'de> Deserialize<'de> for RawSelector {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let fields: BTreeMap<String, serde_json::Value> = BTreeMap::deserialize(deserializer)?;
+        let structured = fields.values().any(|value| !value.is_string());
+        if structured {
+            let selector = serde_json::from_value::<LabelSelector>(fields.into_iter().collect());
+            return selector.map(|selector| Self(Selector::of(&selector))).map_err(serde::de::Error::custom);
+        }
+        let labels = fields.into_iter().filter_map(|(key, value)| match value {
+            serde_json::Value::String(value) => Some((key, value)),
+            _ => None,
+        });
+        Ok(Self(Selector::of_map(Some(&labels.collect()))))
+    }
+}
+
+impl Row for SelectingRow {
+    fn of(object: &StoredObject) -> Result<Self, serde_json::Error> {
+        let raw: RawSelecting = serde_json::from_slice(&object.body)?;
+        Ok(Self { meta: raw.metadata, selector: raw.spec.selector.map(|selector| selector.0) })
+    }
+}
+
+impl HasMeta for SelectingRow {
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+}
+
 /// A condition's status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Truth {
@@ -358,5 +427,54 @@ impl Row for LeaseRow {
 impl HasMeta for LeaseRow {
     fn meta(&self) -> &Meta {
         &self.meta
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use gantry_store_cache::key::ObjectKey;
+    use gantry_store_cache::object::Facets;
+    use gantry_store_cache::revision::Revision;
+
+    fn row<R: Row>(body: &serde_json::Value) -> R {
+        let key = ObjectKey::new("any", "default", "x");
+        let body = Bytes::from(body.to_string());
+        R::of(&StoredObject::new(key, Revision(1), Revision(1), body, Facets::default())).unwrap()
+    }
+
+    #[test]
+    fn both_forms_of_selector_are_read() {
+        let facets = Facets { labels: [("app".into(), "web".into())].into(), ..Facets::default() };
+        for selector in [
+            serde_json::json!({"app": "web"}),
+            serde_json::json!({"matchLabels": {"app": "web"}}),
+            serde_json::json!({"matchExpressions": [{"key": "app", "operator": "Exists"}]}),
+        ] {
+            let row: SelectingRow = row(&serde_json::json!({"spec": {"selector": selector}}));
+            assert!(row.selector.unwrap().matches(&facets), "{selector}");
+        }
+        let none: SelectingRow = row(&serde_json::json!({"spec": {}}));
+        assert!(none.selector.is_none());
+    }
+
+    #[test]
+    fn a_pod_is_available_when_it_was_ready_long_enough() {
+        let pod: PodRow = row(&serde_json::json!({
+            "metadata": {"uid": "u", "ownerReferences": [{"kind": "ReplicaSet", "name": "r", "uid": "o", "controller": true}]},
+            "spec": {"nodeName": "n"},
+            "status": {
+                "phase": "Running",
+                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+                "containerStatuses": [{"restartCount": 2}, {"restartCount": 5}],
+            },
+        }));
+        let at = |text: &str| text.parse().unwrap();
+        assert!(pod.active() && pod.ready && pod.restarts == 5);
+        assert_eq!(pod.meta.controller().map(|owner| owner.name.as_str()), Some("r"));
+        assert!(!pod.available(10, at("2026-01-01T00:00:09Z")));
+        assert!(pod.available(10, at("2026-01-01T00:00:10Z")));
+        assert!(pod.available(0, at("2026-01-01T00:00:00Z")));
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use gantry_machinery::resource::GroupVersionResource;
 use gantry_machinery::resource_api::{DeleteOptions, Deleted, PatchBody, PatchKind, ResourceApi, Target, WriteOptions};
 use gantry_machinery::status::Status;
-use gantry_machinery::typed::{DecodeError, to_value};
+use gantry_machinery::typed::{DecodeError, to_value, value_of};
 use gantry_machinery::value::Value;
 use gantry_store_cache::object::StoredObject;
 use serde::Serialize;
@@ -142,6 +142,46 @@ impl Writer {
         object: &T,
     ) -> Result<Arc<StoredObject>, LoopError> {
         Ok(self.api.update(&target, to_value(object)?, &self.options).await?)
+    }
+
+    /// Changes an object as we know it; somebody else's write in between is a conflict.
+    ///
+    /// # Errors
+    /// The API's.
+    pub async fn edit(
+        &self,
+        resource: &GroupVersionResource,
+        object: &StoredObject,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<Arc<StoredObject>, LoopError> {
+        self.edit_part(resource, object, "", change).await
+    }
+
+    /// Replaces an object's status; somebody else's write in between is a conflict.
+    ///
+    /// # Errors
+    /// The API's.
+    pub async fn set_status<T: Serialize>(
+        &self,
+        resource: &GroupVersionResource,
+        object: &StoredObject,
+        status: &T,
+    ) -> Result<Arc<StoredObject>, LoopError> {
+        let status = to_value(status)?;
+        self.edit_part(resource, object, "status", |object| object.set(&["status"], status)).await
+    }
+
+    async fn edit_part(
+        &self,
+        resource: &GroupVersionResource,
+        object: &StoredObject,
+        subresource: &str,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<Arc<StoredObject>, LoopError> {
+        let mut value = value_of(object)?;
+        change(&mut value);
+        let target = Target::object(resource, object.key.namespace(), object.key.name()).sub(subresource);
+        Ok(self.update(target, value).await?)
     }
 
     /// Replaces an object or its subresource.

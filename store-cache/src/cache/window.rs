@@ -60,11 +60,6 @@ impl Window {
         self.first
     }
 
-    /// One past the last sequence number held.
-    pub(crate) fn end(&self) -> u64 {
-        self.first + self.events.len() as u64
-    }
-
     pub(crate) fn at(&self, seq: u64) -> Option<&Arc<Event>> {
         let index = usize::try_from(seq.checked_sub(self.first)?).ok()?;
         self.events.get(index)

@@ -312,3 +312,86 @@ impl Request {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ExecutorKind;
+    use crate::key::ObjectKey;
+    use crate::object::{Facets, NewBody};
+    use crate::store::batch::LogOp;
+    use crate::store::engine::EngineError;
+    use crate::txn::Expect;
+
+    /// A log that waits to be told how each write ends.
+    struct Told(Receiver<bool>);
+
+    impl Engine for Told {
+        fn write(&mut self, _log: Vec<LogOp>, _revision: Revision, _sync: bool) -> Result<(), EngineError> {
+            match self.0.recv() {
+                Ok(true) => Ok(()),
+                _ => Err(EngineError("the disk is gone".into())),
+            }
+        }
+    }
+
+    fn start(queue_txns_max: usize) -> (Arc<Committer>, Sender<bool>, Arc<Cache>) {
+        let config =
+            StoreConfig { shards: 1, executors: ExecutorKind::Inline, queue_txns_max, ..StoreConfig::default() };
+        let (tell, told) = crossbeam::channel::unbounded();
+        let cache = Arc::new(Cache::new(&config, &[]));
+        let stats = Arc::new(Stats::new());
+        let committer =
+            Committer::start(&config, Box::new(Told(told)), cache.clone(), Revision(0), stats).expect("a thread");
+        (Arc::new(committer), tell, cache)
+    }
+
+    fn put(name: &str) -> Txn {
+        let body = NewBody { bytes: b"{}".to_vec(), revision_slot: None };
+        let write = Write::Put { body, facets: Facets::default(), ttl: None };
+        Txn::one(ObjectKey::new("pods", "default", name), Expect::Absent, write)
+    }
+
+    #[tokio::test]
+    async fn after_a_failed_log_write_nothing_is_taken_and_nothing_was_shown() {
+        let (committer, tell, cache) = start(100);
+        tell.send(true).expect("it listens");
+        assert!(committer.commit(put("a")).await.is_ok());
+        tell.send(false).expect("it listens");
+        assert!(matches!(committer.commit(put("b")).await, Err(TxnError::Unknown(_))));
+        tell.send(true).expect("it listens");
+        for name in ["b", "c"] {
+            assert!(matches!(committer.commit(put(name)).await, Err(TxnError::Unavailable(_))));
+        }
+        assert_eq!(cache.published(), Revision(1));
+        assert_eq!(cache.view().count("pods", None), 1);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_and_what_was_admitted_is_committed_in_one_group() {
+        let (committer, tell, cache) = start(5);
+        let send = |name: String| {
+            let committer = committer.clone();
+            tokio::spawn(async move { committer.commit(put(&name)).await })
+        };
+        // The first occupies the committer, which has taken it off the queue when nothing waits any more.
+        let mut writers = vec![send("first".to_owned())];
+        tokio::task::yield_now().await;
+        while committer.waiting() > 0 {
+            tokio::task::yield_now().await;
+        }
+        writers.extend((0..5).map(|n| send(format!("p{n}"))));
+        while committer.waiting() < 5 {
+            tokio::task::yield_now().await;
+        }
+        assert!(matches!(committer.commit(put("refused")).await, Err(TxnError::Overloaded)));
+        assert!(matches!(committer.commit_all(vec![put("refused")]).await[..], [Err(TxnError::Overloaded)]));
+        // Two log writes, for six transactions.
+        tell.send(true).expect("it listens");
+        tell.send(true).expect("it listens");
+        for writer in writers {
+            assert!(writer.await.expect("it ran").is_ok());
+        }
+        assert_eq!(cache.view().count("pods", None), 6);
+    }
+}

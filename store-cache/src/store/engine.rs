@@ -34,6 +34,12 @@ pub(crate) struct Loaded {
     pub(crate) revision: Revision,
 }
 
+impl Loaded {
+    pub(crate) fn nothing() -> Self {
+        Self { parts: Vec::new(), revision: Revision(0) }
+    }
+}
+
 /// Keeps nothing.
 pub(crate) struct Nowhere;
 

@@ -1,57 +1,26 @@
 //! ConfigMap: texts and bytes by key; may be made immutable.
 
-use std::borrow::Cow;
-use std::sync::LazyLock;
-
-use gantry_machinery::resource::{GroupVersionResource, Resource};
-use gantry_machinery::schema::Message;
 use gantry_machinery::value::Value;
 
+use super::cells::{age_cell, len_cell, name_cell};
+use super::row;
 use crate::registry::strategy::{Column, Strategy};
-use crate::registry::validate::{Errors, Path};
+use crate::registry::validate::{Errors, Path, name, same};
 
 /// ConfigMaps of the core group.
 #[derive(Debug)]
 pub struct ConfigMaps;
 
 impl Strategy for ConfigMaps {
-    fn resource(&self) -> &'static Resource {
-        static ROW: LazyLock<Resource> = LazyLock::new(|| Resource {
-            gvr: GroupVersionResource::of("", "v1", "configmaps"),
-            kind: Cow::Borrowed("ConfigMap"),
-            singular: Cow::Borrowed("configmap"),
-            namespaced: true,
-            verbs: ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
-                .into_iter()
-                .map(Cow::Borrowed)
-                .collect(),
-            short_names: Cow::Borrowed(const { &[Cow::Borrowed("cm")] }),
-            categories: Cow::Borrowed(&[]),
-            subresources: Cow::Borrowed(&[]),
-        });
-        &ROW
-    }
-
-    fn message(&self) -> &'static Message {
-        static FIELDS: LazyLock<Message> = LazyLock::new(|| Message {
-            name: Cow::Borrowed("io.k8s.api.core.v1.ConfigMap"),
-            go_name: Cow::Borrowed("v1.ConfigMap"),
-            fields: Cow::Borrowed(&[]),
-            embedded: Cow::Borrowed(&[]),
-            atomic: false,
-            preserve_unknown: false,
-            kinds: Cow::Borrowed(const { &[Cow::Borrowed("v1/ConfigMap")] }),
-        });
-        &FIELDS
-    }
+    row!("", "v1", "configmaps");
 
     fn check(&self, object: &Value, errors: &mut Errors) {
-        let data = Path::root("data");
-        let binary = Path::root("binaryData");
+        let data = Path::new("data");
+        let binary = Path::new("binaryData");
         let mut size = 0;
         if let Some(texts) = object.object_at(&["data"]) {
             for (key, text) in texts.iter() {
-                check_key(key, &data, errors);
+                name::config_key(key, &data.key(key), errors);
                 if object.at(&["binaryData", key]).is_some() {
                     errors.invalid(&data.key(key), key.as_str(), "duplicate of key present in binaryData");
                 }
@@ -60,12 +29,12 @@ impl Strategy for ConfigMaps {
         }
         if let Some(blobs) = object.object_at(&["binaryData"]) {
             for (key, blob) in blobs.iter() {
-                check_key(key, &binary, errors);
+                name::config_key(key, &binary.key(key), errors);
                 size += decoded_len(blob.as_str().unwrap_or_default());
             }
         }
         if size > DATA_BYTES_MAX {
-            errors.too_long(&Path::root(""), DATA_BYTES_MAX);
+            errors.too_long(&Path::new(""), DATA_BYTES_MAX);
         }
     }
 
@@ -79,9 +48,7 @@ impl Strategy for ConfigMaps {
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
-        let count = |field| object.object_at(&[field]).map_or(0, gantry_machinery::value::Object::len);
-        let data = count("data") + count("binaryData");
-        vec![super::name_cell(object), Value::Int(data as i64), super::age_cell(object, now)]
+        vec![name_cell(object), len_cell(object, &["data", "binaryData"]), age_cell(object, now)]
     }
 }
 
@@ -94,24 +61,6 @@ pub(super) fn decoded_len(base64: &str) -> usize {
     text.len() * 3 / 4
 }
 
-/// The rules for keys that may become file names.
-pub(super) fn check_key(key: &str, map: &Path<'_>, errors: &mut Errors) {
-    const SYNTAX: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' \
-        (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
-    let fine = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-    if key.len() > 253 {
-        errors.invalid(&map.key(key), key, "must be no more than 253 bytes");
-    }
-    if !fine {
-        errors.invalid(&map.key(key), key, SYNTAX);
-    }
-    if key == "." || key == ".." {
-        errors.invalid(&map.key(key), key, format!("must not be '{key}'"));
-    } else if key.starts_with("..") {
-        errors.invalid(&map.key(key), key, "must not start with '..'");
-    }
-}
-
 /// Once `immutable` is true it stays, and so do the `fields`.
 pub(super) fn check_immutable(new: &Value, old: &Value, fields: &[&str], errors: &mut Errors) {
     const DETAIL: &str = "field is immutable when `immutable` is set";
@@ -119,13 +68,11 @@ pub(super) fn check_immutable(new: &Value, old: &Value, fields: &[&str], errors:
         return;
     }
     if new.bool_at(&["immutable"]) != Some(true) {
-        errors.forbidden(&Path::root("immutable"), DETAIL);
+        errors.forbidden(&Path::new("immutable"), DETAIL);
     }
-    let empty = |v: Option<&Value>| v.and_then(Value::as_object).is_none_or(gantry_machinery::value::Object::is_empty);
     for field in fields {
-        let (is, was) = (new.get(field), old.get(field));
-        if is != was && !(empty(is) && empty(was)) {
-            errors.forbidden(&Path::root(field), DETAIL);
+        if !same(new.get(field), old.get(field)) {
+            errors.forbidden(&Path::new(field), DETAIL);
         }
     }
 }

@@ -1,26 +1,146 @@
-//! Names of objects, as the verbs check them for every kind.
+//! Checks of single texts and numbers, each at its place: the rules and words of `machinery::names`, as errors.
 
-/// What is wrong with `name` as a DNS subdomain; a prefix may end in a dash.
+use gantry_machinery::names;
+use gantry_machinery::value::Value;
+
+use super::view::Held;
+use super::{Errors, Path};
+
+/// What is wrong with the name of an object, for kinds whose names are DNS subdomains.
+#[must_use]
 pub fn subdomain_errors(name: &str, prefix: bool) -> Vec<String> {
-    let name = if prefix { name.strip_suffix('-').unwrap_or(name) } else { name };
-    let mut errors = Vec::new();
-    if name.len() > 253 {
-        errors.push("must be no more than 253 bytes".to_owned());
+    if prefix { names::dns_subdomain(&names::mask_trailing_dash(name)) } else { names::dns_subdomain(name) }
+}
+
+/// What is wrong with the name of an object, for kinds whose names are DNS labels.
+#[must_use]
+pub fn label_errors(name: &str, prefix: bool) -> Vec<String> {
+    if prefix { names::dns_label(&names::mask_trailing_dash(name)) } else { names::dns_label(name) }
+}
+
+/// What is wrong with the name of an object, for kinds whose names are DNS labels that begin with a letter.
+#[must_use]
+pub fn label_1035_errors(name: &str, prefix: bool) -> Vec<String> {
+    if prefix { names::dns_1035_label(&names::mask_trailing_dash(name)) } else { names::dns_1035_label(name) }
+}
+
+fn each(value: &str, wrong: Vec<String>, at: &Path<'_>, errors: &mut Errors) {
+    for detail in wrong {
+        errors.invalid(at, value, detail);
     }
-    let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    let label = |part: &str| {
-        let bytes = part.as_bytes();
-        edge(bytes.first())
-            && edge(bytes.last())
-            && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
-    };
-    if !name.split('.').all(label) {
-        errors.push(
-            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must \
-             start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
-             '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-                .to_owned(),
-        );
+}
+
+/// A DNS label (RFC 1123).
+pub fn label(value: &str, at: &Path<'_>, errors: &mut Errors) {
+    each(value, names::dns_label(value), at, errors);
+}
+
+/// A DNS subdomain (RFC 1123).
+pub fn subdomain(value: &str, at: &Path<'_>, errors: &mut Errors) {
+    each(value, names::dns_subdomain(value), at, errors);
+}
+
+/// A name with an optional DNS prefix: label keys, resource names, gates, conditions.
+pub fn qualified(value: &str, at: &Path<'_>, errors: &mut Errors) {
+    each(value, names::qualified_name(value), at, errors);
+}
+
+/// A label's value.
+pub fn label_value(value: &str, at: &Path<'_>, errors: &mut Errors) {
+    each(value, names::label_value(value), at, errors);
+}
+
+/// A key of a ConfigMap or Secret.
+pub fn config_key(value: &str, at: &Path<'_>, errors: &mut Errors) {
+    each(value, names::config_map_key(value), at, errors);
+}
+
+/// The name of an environment variable.
+pub fn env_var(value: &str, at: &Path<'_>, errors: &mut Errors) {
+    each(value, names::env_var_name(value), at, errors);
+}
+
+/// The name of an HTTP header.
+pub fn http_header(value: &str, at: &Path<'_>, errors: &mut Errors) {
+    each(value, names::http_header_name(value), at, errors);
+}
+
+/// The name of a port.
+pub fn port_name(value: &str, at: &Path<'_>, errors: &mut Errors) {
+    each(value, names::port_name(value), at, errors);
+}
+
+/// The number of a port.
+pub fn port_number(value: i64, at: &Path<'_>, errors: &mut Errors) {
+    if !(1..=65535).contains(&value) {
+        errors.invalid(at, value, names::inclusive_range_error(1, 65535));
     }
-    errors
+}
+
+/// A port by number or name; absence is port 0, which is none.
+pub fn port(value: Option<&Value>, at: &Path<'_>, errors: &mut Errors) {
+    match value.and_then(Value::as_str) {
+        Some(text) => port_name(text, at, errors),
+        None => port_number(value.number(), at, errors),
+    }
+}
+
+/// A number from 0 up.
+pub fn non_negative(value: i64, at: &Path<'_>, errors: &mut Errors) {
+    if value < 0 {
+        errors.invalid(at, value, "must be greater than or equal to 0");
+    }
+}
+
+/// A number that must lie between two others, both allowed.
+pub fn range(value: i64, low: i64, high: i64, at: &Path<'_>, errors: &mut Errors) {
+    if !(low..=high).contains(&value) {
+        errors.invalid(at, value, names::inclusive_range_error(low, high));
+    }
+}
+
+/// A text that must be one of a few; empty is [`Errors::required`].
+pub fn one_of(value: &str, allowed: &[&str], at: &Path<'_>, errors: &mut Errors) {
+    if value.is_empty() {
+        errors.required(at, "");
+    } else if !allowed.contains(&value) {
+        errors.not_supported(at, value, allowed);
+    }
+}
+
+/// An IP address of either family.
+pub fn ip(value: &str, at: &Path<'_>, errors: &mut Errors) {
+    if value.parse::<std::net::IpAddr>().is_err() {
+        errors.invalid(at, value, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+    }
+}
+
+/// An IP block of either family.
+pub fn cidr(value: &str, at: &Path<'_>, errors: &mut Errors) {
+    if cidr_family(value).is_none() {
+        errors.invalid(at, value, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+    }
+}
+
+/// Whether an IP block is of IPv6, if it is one at all.
+#[must_use]
+pub fn cidr_family(value: &str) -> Option<bool> {
+    let (address, bits) = value.split_once('/')?;
+    let address: std::net::IpAddr = address.parse().ok()?;
+    let bits: u8 = bits.parse().ok()?;
+    (bits <= if address.is_ipv6() { 128 } else { 32 }).then_some(address.is_ipv6())
+}
+
+/// A number or a percentage from 0 up (`maxUnavailable` and the like).
+pub fn int_or_percent(value: Option<&Value>, at: &Path<'_>, errors: &mut Errors) {
+    match value.and_then(Value::as_str) {
+        Some(text) => each(text, names::percent(text), at, errors),
+        None => non_negative(value.number(), at, errors),
+    }
+}
+
+/// The number of a percentage.
+#[must_use]
+pub fn percent_of(value: Option<&Value>) -> Option<i64> {
+    value.and_then(Value::as_str)?.strip_suffix('%')?.parse().ok()
 }

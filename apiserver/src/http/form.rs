@@ -1,0 +1,381 @@
+//! How one request wants its objects: format, shape, and what is fixed about their kind.
+//!
+//! Made once per request by negotiation, then asked for objects, lists and watch frames. [`Form::is_stored`] is the
+//! fast path of everything: JSON objects, which are the bytes in the cache.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gantry_machinery::codec::json::{self, pick};
+use gantry_machinery::codec::table::{IncludeObject, ListMeta, TableWriter, write_partial_metadata};
+use gantry_machinery::resource::Subresource;
+use gantry_machinery::resource_api::ObjectList;
+use gantry_machinery::status::Status;
+use gantry_machinery::time;
+use gantry_machinery::value::Value;
+use gantry_store_cache::object::StoredObject;
+use gantry_store_cache::revision::Revision;
+use http::HeaderMap;
+
+use super::negotiate::{self, Accepted, Format, Offer, Shape};
+use super::payload::Rope;
+use super::pretty::pretty;
+use super::query::Query;
+use crate::registry::handle::BodyFormat;
+use crate::registry::table::Row;
+
+/// What answers may be given in.
+pub(super) const FORMATS: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+
+/// The form of one request's answer.
+#[derive(Clone)]
+pub struct Form {
+    accepted: Accepted,
+    include: IncludeObject,
+    row: Row,
+    kind: String,
+    api_version: String,
+    /// Whether this watch's Tables have named their columns: only the first does.
+    columns_told: bool,
+}
+
+impl Form {
+    /// What the client accepts of what there is.
+    ///
+    /// # Errors
+    /// 406.
+    pub fn negotiate(
+        headers: &HeaderMap,
+        query: &Query<'_>,
+        offer: Offer,
+        row: &Row,
+        subresource: Option<&Subresource>,
+    ) -> Result<Self, Status> {
+        let mut accepted = negotiate::accept(headers, offer).map_err(|_| Status::not_acceptable(&FORMATS))?;
+        accepted.pretty |= query.truth("pretty").unwrap_or(false);
+        let include = IncludeObject::parse(query.text("includeObject")).ok_or_else(|| {
+            Status::bad_request(format!("unrecognized includeObject value: {:?}", query.text("includeObject")))
+        })?;
+        let gvr = row.gvr();
+        let (kind, api_version) = match subresource {
+            Some(sub) => {
+                let group = sub.kind_group.as_deref().unwrap_or(&gvr.group);
+                let version = sub.kind_version.as_deref().unwrap_or(&gvr.version);
+                let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+                (sub.kind.to_string(), api_version)
+            }
+            None => (row.resource.kind.to_string(), gvr.api_version().into_owned()),
+        };
+        Ok(Self { accepted, include, row: row.clone(), kind, api_version, columns_told: false })
+    }
+
+    /// Whether objects go out as they are stored.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        self.accepted == Accepted::default()
+    }
+
+    /// The answer's `Content-Type`.
+    #[must_use]
+    pub fn content_type(&self) -> &'static str {
+        self.accepted.format.media_type()
+    }
+
+    /// A watch's `Content-Type`.
+    #[must_use]
+    pub fn watch_content_type(&self) -> &'static str {
+        match self.accepted.format {
+            Format::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+            Format::Json | Format::Yaml => "application/json",
+        }
+    }
+
+    /// Numbers the form for [`gantry_store_cache::event::Event::encoded`]; `kind` is the change's.
+    #[must_use]
+    pub fn number(&self, kind: u8) -> u32 {
+        let Accepted { format, shape, pretty } = self.accepted;
+        u32::from(kind)
+            | (format as u32) << 8
+            | (shape as u32) << 12
+            | (self.include as u32) << 16
+            | u32::from(pretty) << 20
+    }
+
+    /// Appends one object.
+    ///
+    /// # Errors
+    /// 500 for a stored body that cannot be read, 406 for a shape it does not have.
+    pub fn push_object(&self, rope: &mut Rope, object: &StoredObject) -> Result<(), Status> {
+        let body = self.body(object, true)?;
+        rope.push(body);
+        if self.accepted.format == Format::Json {
+            rope.push(Bytes::from_static(b"\n"));
+        }
+        Ok(())
+    }
+
+    /// The object in the form asked for; `columns`: a Table names its columns.
+    fn body(&self, object: &StoredObject, columns: bool) -> Result<Bytes, Status> {
+        let shaped = match self.accepted.shape {
+            Shape::Object => object.body.clone(),
+            Shape::Metadata | Shape::MetadataList => {
+                let mut out = Vec::new();
+                write_partial_metadata(&mut out, "v1", &object.body);
+                out.into()
+            }
+            Shape::Table => {
+                let mut out = Vec::new();
+                let meta = ListMeta { revision: object.revision.0, ..ListMeta::default() };
+                let mut table = self.table(&mut out, &meta, columns);
+                self.push_row(&mut table, &mut out, object)?;
+                table.end(&mut out);
+                out.into()
+            }
+        };
+        self.encode(shaped)
+    }
+
+    fn table(&self, out: &mut Vec<u8>, meta: &ListMeta<'_>, columns: bool) -> TableWriter<'static> {
+        let columns = columns.then(|| self.row.strategy.columns());
+        TableWriter::begin(out, "v1", meta, columns, self.include)
+    }
+
+    fn push_row(
+        &self,
+        table: &mut TableWriter<'static>,
+        out: &mut Vec<u8>,
+        object: &StoredObject,
+    ) -> Result<(), Status> {
+        let value =
+            json::parse(&object.body).map_err(|e| Status::internal(format!("{} cannot be read: {e}", object.key)))?;
+        table.row(out, &self.row.strategy.row(&value, time::now_unix()), &object.body);
+        Ok(())
+    }
+
+    /// JSON as the format asked for.
+    fn encode(&self, shaped: Bytes) -> Result<Bytes, Status> {
+        match self.accepted.format {
+            Format::Json if self.accepted.pretty => Ok(pretty(&shaped).into()),
+            Format::Json => Ok(shaped),
+            Format::Yaml | Format::Protobuf => Err(Status::not_acceptable(&FORMATS[..1])),
+        }
+    }
+
+    /// Whether a list can be written piece by piece: it is JSON for machines.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        self.accepted.format == Format::Json && !self.accepted.pretty
+    }
+
+    /// Begins a list in JSON: its head, and what writes the rest.
+    #[must_use]
+    pub fn begin_list(&self, list: &ObjectList) -> (Rope, ListWriter) {
+        if self.accepted.shape == Shape::Table {
+            let mut out = Vec::new();
+            let meta =
+                ListMeta { revision: list.revision.0, continue_token: &list.continue_token, remaining: list.remaining };
+            let table = self.table(&mut out, &meta, true);
+            return (
+                Rope::from(Bytes::from(out)),
+                ListWriter { form: self.clone(), table: Some(table), strip: vec![], written: 0 },
+            );
+        }
+        let writer = ListWriter { form: self.clone(), table: None, strip: self.type_prefix(), written: 0 };
+        (self.list_head(list), writer)
+    }
+
+    /// A whole list in a form that is not written piece by piece.
+    ///
+    /// # Errors
+    /// As [`Self::push_object`].
+    pub fn whole_list(&self, list: &ObjectList) -> Result<Rope, Status> {
+        let (head, mut writer) = self.begin_list(list);
+        let mut whole = head.gather();
+        whole.extend_from_slice(&writer.items(&list.items)?.gather());
+        whole.extend_from_slice(&writer.end().gather());
+        while whole.last().is_some_and(u8::is_ascii_whitespace) {
+            whole.pop();
+        }
+        let mut rope = Rope::from(self.encode(whole.into())?);
+        if self.accepted.format == Format::Json {
+            rope.push(Bytes::from_static(b"\n"));
+        }
+        Ok(rope)
+    }
+
+    /// `{"kind":"PodList","apiVersion":"v1","metadata":{...},"items":[`
+    fn list_head(&self, list: &ObjectList) -> Rope {
+        let (kind, api_version) = match self.accepted.shape {
+            Shape::MetadataList => ("PartialObjectMetadata", "meta.k8s.io/v1"),
+            _ => (self.kind.as_str(), self.api_version.as_str()),
+        };
+        let mut head = format!(
+            "{{\"kind\":\"{kind}List\",\"apiVersion\":\"{api_version}\",\"metadata\":{{\"resourceVersion\":\"{}\"",
+            list.revision
+        );
+        if !list.continue_token.is_empty() {
+            head.push_str(",\"continue\":");
+            head.push_str(&json::to_string(&Value::from(list.continue_token.as_str())));
+        }
+        if let Some(remaining) = list.remaining {
+            head.push_str(&format!(",\"remainingItemCount\":{remaining}"));
+        }
+        head.push_str("},\"items\":[");
+        Rope::from(Bytes::from(head))
+    }
+
+    /// What stored bodies of this kind begin with.
+    fn type_prefix(&self) -> Vec<u8> {
+        format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", self.kind, self.api_version).into_bytes()
+    }
+
+    /// Appends a watch frame.
+    ///
+    /// # Errors
+    /// As [`Self::push_object`].
+    pub fn push_event(&mut self, rope: &mut Rope, kind: &str, object: &StoredObject) -> Result<(), Status> {
+        let first = !std::mem::replace(&mut self.columns_told, true);
+        self.push_later_event(rope, kind, object, first)
+    }
+
+    /// Whether the next event differs from what other watchers of the same form are sent.
+    #[must_use]
+    pub fn next_event_is_own(&self) -> bool {
+        self.accepted.shape == Shape::Table && !self.columns_told
+    }
+
+    /// Appends the watch frame that every watcher of this form is sent.
+    ///
+    /// # Errors
+    /// As [`Self::push_object`].
+    pub fn push_shared_event(&self, rope: &mut Rope, kind: &str, object: &StoredObject) -> Result<(), Status> {
+        self.push_later_event(rope, kind, object, false)
+    }
+
+    fn push_later_event(
+        &self,
+        rope: &mut Rope,
+        kind: &str,
+        object: &StoredObject,
+        columns: bool,
+    ) -> Result<(), Status> {
+        let body = self.body(object, columns)?;
+        rope.push(Bytes::from_static(match kind {
+            "ADDED" => br#"{"type":"ADDED","object":"#,
+            "MODIFIED" => br#"{"type":"MODIFIED","object":"#,
+            _ => br#"{"type":"DELETED","object":"#,
+        }));
+        rope.push(body);
+        rope.push(Bytes::from_static(b"}\n"));
+        Ok(())
+    }
+
+    /// Appends a bookmark: nothing but the revision reached.
+    ///
+    /// # Errors
+    /// As [`Self::push_object`].
+    pub fn push_bookmark(&self, rope: &mut Rope, revision: Revision, initial_events_end: bool) -> Result<(), Status> {
+        let (kind, api_version) = match self.accepted.shape {
+            Shape::Metadata | Shape::MetadataList => ("PartialObjectMetadata", "meta.k8s.io/v1"),
+            Shape::Table => ("Table", "meta.k8s.io/v1"),
+            Shape::Object => (self.kind.as_str(), self.api_version.as_str()),
+        };
+        let annotations =
+            if initial_events_end { r#","annotations":{"k8s.io/initial-events-end":"true"}"# } else { "" };
+        rope.push(Bytes::from(format!(
+            "{{\"type\":\"BOOKMARK\",\"object\":{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\
+             \"metadata\":{{\"resourceVersion\":\"{revision}\",\"creationTimestamp\":null{annotations}}}}}}}\n"
+        )));
+        Ok(())
+    }
+
+    /// Appends the last frame of a watch that failed.
+    pub fn push_error(&self, rope: &mut Rope, status: &Status) {
+        rope.push(Bytes::from_static(br#"{"type":"ERROR","object":"#));
+        rope.push(Bytes::from(status.to_json()));
+        rope.push(Bytes::from_static(b"}\n"));
+    }
+}
+
+/// Writes a list's items, some at a time.
+pub struct ListWriter {
+    form: Form,
+    table: Option<TableWriter<'static>>,
+    /// What stored bodies begin with and items of a list go without.
+    strip: Vec<u8>,
+    written: usize,
+}
+
+impl ListWriter {
+    /// The next items.
+    ///
+    /// # Errors
+    /// As [`Form::push_object`].
+    pub fn items(&mut self, items: &[Arc<StoredObject>]) -> Result<Rope, Status> {
+        if let Some(table) = &mut self.table {
+            let mut out = Vec::new();
+            for object in items {
+                self.form.push_row(table, &mut out, object)?;
+            }
+            return Ok(Rope::from(Bytes::from(out)));
+        }
+        let mut rope = Rope::with_capacity(2 * items.len());
+        for object in items {
+            let first = self.written == 0;
+            self.written += 1;
+            if self.form.accepted.shape == Shape::MetadataList {
+                let mut out = if first { Vec::new() } else { vec![b','] };
+                write_partial_metadata(&mut out, "v1", &object.body);
+                rope.push(Bytes::from(out));
+            } else if object.body.starts_with(&self.strip) {
+                rope.push(Bytes::from_static(if first { b"{" } else { b",{" }));
+                rope.push(object.body.slice(self.strip.len()..));
+            } else {
+                rope.push(Bytes::from_static(if first { b"" } else { b"," }));
+                rope.push(object.body.clone());
+            }
+        }
+        Ok(rope)
+    }
+
+    /// The end.
+    #[must_use]
+    pub fn end(self) -> Rope {
+        let mut out = Vec::new();
+        match self.table {
+            Some(table) => table.end(&mut out),
+            None => out.extend_from_slice(b"]}"),
+        }
+        out.push(b'\n');
+        Rope::from(Bytes::from(out))
+    }
+}
+
+/// The uid in a stored body.
+#[must_use]
+pub fn uid(object: &StoredObject) -> String {
+    let [uid] = pick(&object.body, [&["metadata", "uid"]]);
+    uid.and_then(|u| u.as_str()).map(std::borrow::Cow::into_owned).unwrap_or_default()
+}
+
+/// A body that is not the registry's to decode, as the kind it should be.
+///
+/// # Errors
+/// 400 for what cannot be read.
+pub fn decode(format: BodyFormat, bytes: &[u8], _api_version: &str, _kind: &str) -> Result<Value, Status> {
+    match format {
+        BodyFormat::Json => json::parse(bytes).map_err(|e| Status::bad_request(e.to_string())),
+        BodyFormat::Yaml | BodyFormat::Protobuf => Err(Status::unsupported_media_type(&FORMATS[..1])),
+    }
+}
+
+/// An object made by us, in the form asked for.
+///
+/// # Errors
+/// 406.
+pub fn encode(accepted: &Accepted, object: &Value, _api_version: &str, _kind: &str) -> Result<Bytes, Status> {
+    match accepted.format {
+        Format::Json => Ok(json::encode(object).into()),
+        Format::Yaml | Format::Protobuf => Err(Status::not_acceptable(&FORMATS[..1])),
+    }
+}

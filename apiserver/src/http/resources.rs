@@ -1,0 +1,281 @@
+//! A request for a resource, handed to the registry's verb and answered in the form the client asked for.
+//!
+//! By now the user is known and allowed. What is checked here is what upstream's installed routes check: that the path
+//! and the method exist (404, 405), that body and answer have a format we speak (415, 406), that options make sense.
+
+use std::sync::Arc;
+
+use gantry_machinery::resource::Subresource;
+use gantry_machinery::resource_api::{Collection, Deleted, PatchBody, PatchKind, ResourceApi, Target};
+use gantry_machinery::selector::FieldSelector;
+use gantry_machinery::status::Status;
+use gantry_store_cache::key::ObjectKey;
+use http::{HeaderMap, Response};
+
+use super::compress::accepts_gzip;
+use super::form::Form;
+use super::negotiate::{Format, Offer, body_format, content_type};
+use super::payload::Payload;
+use super::query::{Query, WriteVerb};
+use super::service::{Asked, Service};
+use super::{answer, body, watch_stream};
+use crate::gate::authz::Attributes;
+use crate::gate::reviews;
+use crate::registry::handle::{BodyFormat, Handle, RequestBody, Written};
+use crate::registry::table::Row;
+
+/// What bodies may come in.
+const BODIES: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+/// What patches may come in.
+const PATCHES: [&str; 4] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+];
+/// Kinds whose delete answers with the object instead of a Status, as upstream's registries are set.
+const RETURN_DELETED: [&str; 15] = [
+    "pods",
+    "services",
+    "serviceaccounts",
+    "persistentvolumes",
+    "persistentvolumeclaims",
+    "podtemplates",
+    "resourcequotas",
+    "csidrivers.storage.k8s.io",
+    "csinodes.storage.k8s.io",
+    "csistoragecapacities.storage.k8s.io",
+    "storageclasses.storage.k8s.io",
+    "volumeattachments.storage.k8s.io",
+    "volumeattributesclasses.storage.k8s.io",
+    "deviceclasses.resource.k8s.io",
+    "resourceslices.resource.k8s.io",
+];
+
+/// The answer to a resource's request.
+pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Result<Response<Payload>, Status> {
+    if let Some(review) = reviews::Review::of(&asked.info) {
+        return super::review::answer(service, review, asked).await;
+    }
+    let info = &asked.info;
+    let row = service.registry.table().find(&info.group, &info.version, &info.resource).cloned();
+    let row = row.ok_or_else(Status::no_such_resource)?;
+    if row.resource.namespaced {
+        // Collections may be asked for across namespaces; single objects and creations may not.
+        let across = info.namespace.is_empty();
+        if across && !matches!(info.verb, "list" | "watch") {
+            let named = !info.subresource.is_empty() || path_name(&asked).is_some();
+            return Err(if named { Status::no_such_resource() } else { Status::method_not_allowed() });
+        }
+    } else if !info.namespace.is_empty() && info.resource != "namespaces" {
+        return Err(Status::no_such_resource());
+    }
+    let subresource = match info.subresource.as_str() {
+        "" => None,
+        name => Some(row.resource.subresource(name).ok_or_else(Status::no_such_resource)?.clone()),
+    };
+    let served = match &subresource {
+        None => row.serves(info.verb),
+        Some(sub) => sub.verbs.iter().any(|v| v == info.verb),
+    };
+    if !served {
+        return Err(Status::method_not_allowed());
+    }
+    let request =
+        ResourceRequest { service, row, subresource, handle: service.registry.as_user(asked.context.clone()), asked };
+    request.answer().await
+}
+
+/// The name in the path; `info.name` may also come from a field selector.
+fn path_name(asked: &Asked) -> Option<&str> {
+    let info = &asked.info;
+    let collection = matches!(info.verb, "list" | "deletecollection") || info.name.is_empty();
+    // A watch is of one object only if the path, not the selector, names it.
+    let named = !collection && info.path.trim_end_matches('/').rsplit('/').next() != Some(info.resource.as_str());
+    named.then_some(info.name.as_str())
+}
+
+struct ResourceRequest<'a> {
+    service: &'a Arc<Service>,
+    row: Row,
+    subresource: Option<Subresource>,
+    handle: Handle,
+    asked: Asked,
+}
+
+impl ResourceRequest<'_> {
+    async fn answer(self) -> Result<Response<Payload>, Status> {
+        if matches!(self.asked.info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {
+            return Err(Status {
+                code: 501,
+                message: format!(
+                    "{} of {} is not served by this version",
+                    self.asked.info.subresource, self.row.collection
+                ),
+                ..Status::default()
+            });
+        }
+        match self.asked.info.verb {
+            "get" => self.get().await,
+            "list" => self.list().await,
+            "watch" => self.watch().await,
+            "create" => self.write(WriteVerb::Create).await,
+            "update" => self.write(WriteVerb::Update).await,
+            "patch" => self.patch().await,
+            "delete" => self.delete().await,
+            "deletecollection" => self.delete_collection().await,
+            _ => Err(Status::method_not_allowed()),
+        }
+    }
+
+    fn form(&self, offer: Offer) -> Result<Form, Status> {
+        let query = Query::new(&self.asked.query);
+        Form::negotiate(&self.asked.headers, &query, offer, &self.row, self.subresource.as_ref())
+    }
+
+    fn compress(&self) -> bool {
+        accepts_gzip(&self.asked.headers)
+    }
+
+    fn target(&self) -> Target<'_> {
+        let info = &self.asked.info;
+        Target {
+            resource: self.row.gvr(),
+            namespace: self.namespace(),
+            name: &info.name,
+            subresource: &info.subresource,
+        }
+    }
+
+    /// The namespace of the objects; a Namespace itself lies in none.
+    fn namespace(&self) -> &str {
+        if self.row.resource.namespaced { &self.asked.info.namespace } else { "" }
+    }
+
+    fn collection(&self) -> Collection<'_> {
+        Collection { resource: self.row.gvr(), namespace: self.namespace() }
+    }
+
+    async fn get(self) -> Result<Response<Payload>, Status> {
+        let form = self.form(Offer::Object)?;
+        let object = self.handle.get(&self.target()).await?;
+        answer::object(200, &object, &form, self.compress())
+    }
+
+    async fn list(self) -> Result<Response<Payload>, Status> {
+        let form = self.form(Offer::List)?;
+        let options = Query::new(&self.asked.query).list_options()?;
+        let list = self.handle.list(&self.collection(), &options).await?;
+        answer::list(200, list, &form, self.compress())
+    }
+
+    async fn watch(self) -> Result<Response<Payload>, Status> {
+        let form = self.form(Offer::Watch)?;
+        let mut wanted = Query::new(&self.asked.query).watch_options()?;
+        if let Some(name) = path_name(&self.asked) {
+            wanted.options.fields = FieldSelector::equals("metadata.name", name);
+        }
+        if wanted.from_now {
+            wanted.options.after = Some(self.service.registry.store().view().revision());
+        }
+        let feed = self.handle.subscribe(&self.collection(), &wanted.options).await?;
+        let content_type = form.watch_content_type();
+        let frames = watch_stream::frames(feed, form, self.service.shutdown.clone(), self.asked.counted);
+        Ok(answer::response(200, content_type, Payload::stream(frames)))
+    }
+
+    async fn write(mut self, verb: WriteVerb) -> Result<Response<Payload>, Status> {
+        let form = self.form(Offer::Object)?;
+        let options = Query::new(&self.asked.query).write_options(verb)?;
+        let format = request_format(&self.asked.headers)?;
+        let bytes = body::read(&self.asked.headers, &mut self.asked.body).await?;
+        let sent = RequestBody { format, bytes };
+        let written = match verb {
+            WriteVerb::Create => self.handle.create_body(&self.target(), sent, &options).await?,
+            _ => {
+                self.may_create_by_writing(self.row.strategy.create_on_update())?;
+                self.handle.update_body(&self.target(), sent, &options).await?
+            }
+        };
+        self.written(&written, &form, verb)
+    }
+
+    async fn patch(mut self) -> Result<Response<Payload>, Status> {
+        let form = self.form(Offer::Object)?;
+        let kind = match content_type(&self.asked.headers) {
+            "application/json-patch+json" => PatchKind::Json,
+            "application/merge-patch+json" => PatchKind::Merge,
+            "application/strategic-merge-patch+json" => PatchKind::Strategic,
+            "application/apply-patch+yaml" => PatchKind::Apply,
+            _ => return Err(Status::unsupported_media_type(&PATCHES)),
+        };
+        let verb = if kind == PatchKind::Apply { WriteVerb::Apply } else { WriteVerb::Patch };
+        let options = Query::new(&self.asked.query).write_options(verb)?;
+        self.may_create_by_writing(kind == PatchKind::Apply)?;
+        let body = body::read(&self.asked.headers, &mut self.asked.body).await?;
+        let written = self.handle.patch_body(&self.target(), PatchBody { kind, body }, &options).await?;
+        self.written(&written, &form, verb)
+    }
+
+    /// Apply, and PUT of some kinds, create what is not there: that needs the right to create.
+    fn may_create_by_writing(&self, creates: bool) -> Result<(), Status> {
+        let info = &self.asked.info;
+        if !creates || !info.subresource.is_empty() {
+            return Ok(());
+        }
+        let attributes = Attributes { verb: "create", ..Attributes::of(&self.asked.context.user, info) };
+        let key = ObjectKey::new(&self.row.collection, self.namespace(), &info.name);
+        if self.service.registry.store().get(&key).is_some() {
+            return Ok(());
+        }
+        self.service.authorizer.check(&attributes)
+    }
+
+    fn written(&self, written: &Written, form: &Form, verb: WriteVerb) -> Result<Response<Payload>, Status> {
+        let code = if written.created || verb == WriteVerb::Create { 201 } else { 200 };
+        answer::object(code, &written.object, form, self.compress())
+    }
+
+    async fn delete(mut self) -> Result<Response<Payload>, Status> {
+        let form = self.form(Offer::Object)?;
+        let options = self.delete_options().await?;
+        match self.handle.delete(&self.target(), &options).await? {
+            Deleted::Gone(object) if RETURN_DELETED.contains(&self.row.collection.as_str()) => {
+                answer::object(200, &object, &form, self.compress())
+            }
+            Deleted::Gone(object) => {
+                let uid = super::form::uid(&object);
+                Ok(answer::status(&Status::success(self.row.gvr(), object.key.name(), &uid)))
+            }
+            Deleted::Marked(object) => answer::object(200, &object, &form, self.compress()),
+        }
+    }
+
+    async fn delete_collection(mut self) -> Result<Response<Payload>, Status> {
+        let form = self.form(Offer::List)?;
+        let list = Query::new(&self.asked.query).list_options()?;
+        let options = self.delete_options().await?;
+        let gone = self.handle.delete_collection(&self.collection(), &list, &options).await?;
+        answer::list(200, gone, &form, self.compress())
+    }
+
+    async fn delete_options(&mut self) -> Result<gantry_machinery::resource_api::DeleteOptions, Status> {
+        let bytes = body::read(&self.asked.headers, &mut self.asked.body).await?;
+        let query = Query::new(&self.asked.query);
+        if bytes.is_empty() {
+            return query.delete_options(None);
+        }
+        let format = request_format(&self.asked.headers)?;
+        query.delete_options(Some(&super::form::decode(format, &bytes, "v1", "DeleteOptions")?))
+    }
+}
+
+/// The body's format for the registry.
+pub(super) fn request_format(headers: &HeaderMap) -> Result<BodyFormat, Status> {
+    match body_format(headers) {
+        Some(Format::Json) => Ok(BodyFormat::Json),
+        Some(Format::Yaml) => Ok(BodyFormat::Yaml),
+        Some(Format::Protobuf) => Ok(BodyFormat::Protobuf),
+        None => Err(Status::unsupported_media_type(&BODIES)),
+    }
+}

@@ -1,0 +1,243 @@
+//! One request, top to bottom: route, authenticate, impersonate, flow control, authorize, then the resource's verb or one
+//! of the server's own paths. The order is the design's ("One write, from request to bound pod") and upstream's.
+//!
+//! Whatever happens, the answer carries an `Audit-Id`, the request is counted, and an error is a Status.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use compact_str::{CompactString, format_compact};
+use gantry_machinery::status::Status;
+use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use tokio_util::sync::CancellationToken;
+
+use super::documents::Documents;
+use super::health::Health;
+use super::payload::Payload;
+use super::route::{RequestInfo, route};
+use super::serve::{Handle, Peer};
+use super::{answer, paths, resources};
+use crate::gate::authn::Authenticator;
+use crate::gate::authz::{Attributes, Authorizer};
+use crate::gate::flow::{FlowControl, Lane};
+use crate::gate::impersonate::impersonated;
+use crate::gate::token::unix_now;
+use crate::metrics::{Metrics, Running};
+use crate::registry::Registry;
+use crate::registry::request::{RequestContext, UserInfo};
+
+/// Everything that answering needs.
+pub struct Service {
+    /// The resources.
+    pub registry: Arc<Registry>,
+    /// Who asks.
+    pub authenticator: Authenticator,
+    /// May they.
+    pub authorizer: Authorizer,
+    /// Is there room.
+    pub flow: FlowControl,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// How the server is.
+    pub health: Health,
+    /// Discovery and OpenAPI.
+    pub documents: Documents,
+    /// Ends watches.
+    pub shutdown: CancellationToken,
+    /// The time limit of requests that are not long-running.
+    pub request_timeout: Duration,
+    /// Makes audit ids.
+    pub ids: AuditIds,
+}
+
+/// Ids that no other request of this or another server has: random bits of the process and a count.
+#[derive(Debug)]
+pub struct AuditIds {
+    process: u64,
+    next: AtomicU64,
+}
+
+impl AuditIds {
+    /// Ids that begin with these random bits.
+    #[must_use]
+    pub fn new(process: u64) -> Self {
+        Self { process, next: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> CompactString {
+        let count = self.next.fetch_add(1, Ordering::Relaxed);
+        let process = self.process;
+        format_compact!(
+            "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
+            process >> 32,
+            (process >> 16) & 0xffff,
+            process & 0xfff,
+            (count >> 48) & 0xfff,
+            count & 0xffff_ffff_ffff
+        )
+    }
+}
+
+/// One request on its way down.
+pub struct Asked {
+    /// What is asked.
+    pub info: RequestInfo,
+    /// By whom, and where warnings go.
+    pub context: Arc<RequestContext>,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The query.
+    pub query: String,
+    /// The body, unread.
+    pub body: Incoming,
+    /// Counts the request until it is dropped: a watch keeps it for as long as it lasts.
+    pub counted: Running,
+}
+
+impl Handle for Service {
+    async fn handle(self: Arc<Self>, peer: Arc<Peer>, request: Request<Incoming>) -> Response<Payload> {
+        let (parts, body) = request.into_parts();
+        let query = parts.uri.query().unwrap_or_default().to_owned();
+        let info = route(&parts.method, parts.uri.path(), &query);
+        let counted = self.metrics.begin(&info, self.serves(&info));
+        let audit_id = audit_id(&parts.headers).unwrap_or_else(|| self.ids.next());
+        let arrived = Arrived { info, headers: parts.headers, query, body };
+        let work = self.admit(&peer, arrived, audit_id.clone(), counted.clone());
+        let mut response = match tokio::time::timeout(self.request_timeout, work).await {
+            Ok(response) => response,
+            Err(_) => answer::status(&Status::timeout("request did not complete within the allotted timeout", 0)),
+        };
+        counted.answered(response.status().as_u16());
+        if let Ok(id) = HeaderValue::from_str(&audit_id) {
+            response.headers_mut().insert("audit-id", id);
+        }
+        response
+    }
+}
+
+/// A request as it came.
+struct Arrived {
+    info: RequestInfo,
+    headers: HeaderMap,
+    query: String,
+    body: Incoming,
+}
+
+/// The id that a client or proxy gave the request, if it is sound.
+fn audit_id(headers: &HeaderMap) -> Option<CompactString> {
+    let id = headers.get("audit-id")?.to_str().ok()?;
+    (!id.is_empty() && id.len() <= 128).then(|| id.into())
+}
+
+impl Service {
+    /// Whether the request's resource is one that is served: only then its names become labels of metrics.
+    fn serves(&self, info: &RequestInfo) -> bool {
+        info.resource_request
+            && self
+                .registry
+                .table()
+                .find(&info.group, &info.version, &info.resource)
+                .is_some_and(|row| info.subresource.is_empty() || row.resource.subresource(&info.subresource).is_some())
+    }
+
+    /// The gate, then the answer with what went beside it: warnings and the lane.
+    async fn admit(
+        self: &Arc<Self>,
+        peer: &Peer,
+        arrived: Arrived,
+        audit_id: CompactString,
+        counted: Running,
+    ) -> Response<Payload> {
+        let (user, lane) = match self.identify(peer, &arrived.headers, &arrived.info) {
+            Ok(identified) => identified,
+            Err(status) => return answer::status(&status),
+        };
+        let agent = arrived.headers.get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        let context = Arc::new(RequestContext { user, user_agent: agent, audit_id, ..RequestContext::default() });
+        let answered = self.admitted(lane, arrived, context.clone(), counted).await;
+        let mut response = answered.unwrap_or_else(|status| answer::status(&status));
+        let headers = response.headers_mut();
+        for text in context.warnings.take() {
+            if let Ok(value) = HeaderValue::from_str(&warning(&text)) {
+                headers.append("warning", value);
+            }
+        }
+        let (flow_schema, priority_level) = lane_ids(lane);
+        headers.insert("x-kubernetes-pf-flowschema-uid", HeaderValue::from_static(flow_schema));
+        headers.insert("x-kubernetes-pf-prioritylevel-uid", HeaderValue::from_static(priority_level));
+        response
+    }
+
+    /// Who asks, after impersonation, and the lane of whoever really asked.
+    fn identify(&self, peer: &Peer, headers: &HeaderMap, info: &RequestInfo) -> Result<(UserInfo, Lane), Status> {
+        let user = self.authenticator.authenticate(&peer.certificate, headers, unix_now()).map_err(|why| {
+            tracing::debug!(address = %peer.address, path = %info.path, %why, "not authenticated");
+            Status::unauthorized()
+        })?;
+        let lane = Lane::of(&user, info);
+        Ok((impersonated(&self.authorizer, &user, headers)?.unwrap_or(user), lane))
+    }
+
+    async fn admitted(
+        self: &Arc<Self>,
+        lane: Lane,
+        arrived: Arrived,
+        context: Arc<RequestContext>,
+        counted: Running,
+    ) -> Result<Response<Payload>, Status> {
+        let _place = self.flow.enter(lane).await?;
+        let Arrived { info, headers, query, body } = arrived;
+        self.authorizer.check(&Attributes::of(&context.user, &info))?;
+        let asked = Asked { info, context, headers, query, body, counted };
+        if asked.info.resource_request {
+            resources::answer(self, asked).await
+        } else {
+            paths::answer(self, asked).await
+        }
+    }
+}
+
+/// `299 - "text"`, quotes and backslashes escaped, control characters gone.
+fn warning(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    out.push_str("299 - \"");
+    for c in text.chars().filter(|c| !c.is_control()) {
+        if matches!(c, '"' | '\\') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out.push('"');
+    out
+}
+
+/// What upstream's priority-and-fairness headers say; our lanes have fixed ids.
+fn lane_ids(lane: Lane) -> (&'static str, &'static str) {
+    match lane {
+        Lane::Exempt => ("6b0d2e0a-5f5e-4a43-9d0c-000000000001", "6b0d2e0a-5f5e-4a43-9d0c-000000000011"),
+        Lane::System => ("6b0d2e0a-5f5e-4a43-9d0c-000000000002", "6b0d2e0a-5f5e-4a43-9d0c-000000000012"),
+        Lane::Mutating => ("6b0d2e0a-5f5e-4a43-9d0c-000000000003", "6b0d2e0a-5f5e-4a43-9d0c-000000000013"),
+        Lane::ReadOnly => ("6b0d2e0a-5f5e-4a43-9d0c-000000000004", "6b0d2e0a-5f5e-4a43-9d0c-000000000014"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_quoted() {
+        assert_eq!(warning("unknown field \"spec.x\"\n"), r#"299 - "unknown field \"spec.x\"""#);
+    }
+
+    #[test]
+    fn audit_ids_are_uuids_and_differ() {
+        let ids = AuditIds::new(0x0123_4567_89ab_cdef);
+        let (a, b) = (ids.next(), ids.next());
+        assert_ne!(a, b);
+        assert_eq!(a.split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
+    }
+}
