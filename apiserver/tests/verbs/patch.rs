@@ -67,7 +67,7 @@ async fn a_patch_that_cannot_be_made_changes_nothing() {
 #[tokio::test]
 async fn apply_creates_then_changes_then_conflicts() {
     let cluster = Cluster::new().await;
-    let document = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: '1'}\n";
+    let document = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{"x":"1"}}"#;
     let first = cluster.patch(&gvr::CONFIG_MAPS, "a", Apply, document).await.unwrap();
     let managed = value(&first);
     let managed = managed.array_at(&["metadata", "managedFields"]);
