@@ -7,7 +7,7 @@
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::class::{ClassId, Classes};
 use crate::columns::{Change, Columns, Slot};
@@ -25,10 +25,15 @@ pub enum Event {
     Node(Box<NodeRow>),
     /// A node of this name is gone.
     NodeGone(Box<str>),
+    /// These are all nodes there are: after a new list.
+    Nodes(Vec<NodeRow>),
     /// A pod as it is now.
     Pod(Box<PodRow>),
     /// The pod of this uid is gone.
     PodGone(Box<str>),
+    /// These are all pods there are: after a new list. An assumed pod that is among them unbound stays assumed: the
+    /// list may be older than its binding.
+    Pods(Vec<PodRow>),
     /// The binding of the pod of this uid did not happen, for certain: it may be tried again after a pause. Who is not
     /// certain reads the pod again and reports what he saw.
     BindFailed(Box<str>),
@@ -131,6 +136,8 @@ impl Scheduler {
             Event::NodeGone(name) => {
                 self.columns.remove_node(&name);
             }
+            Event::Nodes(rows) => self.replace_nodes(rows),
+            Event::Pods(rows) => self.replace_pods(now, rows),
             Event::Pod(row) => self.set_pod(now, *row),
             Event::PodGone(uid) => {
                 if let Some(index) = self.pods.find(&uid) {
@@ -138,6 +145,33 @@ impl Scheduler {
                 }
             }
             Event::BindFailed(uid) => self.take_back(now, &uid),
+        }
+    }
+
+    fn replace_nodes(&mut self, rows: Vec<NodeRow>) {
+        let there: HashSet<&str> = rows.iter().map(|row| &*row.name).collect();
+        let known = (0..self.columns.slots() as Slot).filter(|slot| self.columns.is_present(*slot));
+        let names = known.map(|slot| self.columns.name(slot));
+        let gone: Vec<Box<str>> = names.filter(|name| !there.contains(name)).map(Box::from).collect();
+        drop(there);
+        for name in gone {
+            self.columns.remove_node(&name);
+        }
+        for row in rows {
+            self.columns.set_node(row);
+        }
+    }
+
+    fn replace_pods(&mut self, now: Millis, rows: Vec<PodRow>) {
+        let there: HashSet<&str> = rows.iter().map(|row| &*row.uid).collect();
+        let gone = self.pods.iter().filter(|(_, pod)| !there.contains(&*pod.id.uid));
+        let gone: Vec<PodIndex> = gone.map(|(index, _)| index).collect();
+        drop(there);
+        for index in gone {
+            self.forget(index);
+        }
+        for row in rows {
+            self.set_pod(now, row);
         }
     }
 
@@ -155,6 +189,7 @@ impl Scheduler {
                 let pod = self.pods.at(index);
                 pod.never_preempts = never_preempts;
                 pod.started = row.started;
+                pod.generation = row.generation;
                 let relabelled = *pod.labels != *labels;
                 if relabelled {
                     pod.labels = labels.into();
@@ -188,6 +223,8 @@ impl Scheduler {
                     attempts: 0,
                     failures: 0,
                     told,
+                    generation: row.generation,
+                    overdue: false,
                 })
             }
         };
@@ -315,6 +352,7 @@ impl Scheduler {
         }
         while let Some((ticket, index)) = self.queue.overdue(now) {
             if let Some(index) = self.current(index, ticket, State::Waiting) {
+                self.pods.at(index).overdue = true;
                 self.activate(index);
             }
         }
@@ -378,6 +416,7 @@ impl Scheduler {
             return self.refuse(now, index);
         };
         self.settle(index, State::Assumed(slot));
+        self.pods.at(index).overdue = false;
         let node = self.columns.name(slot).into();
         let pod = self.pods.at(index);
         Decision::Bind(Placement { pod: pod.id.clone(), node, score, attempts: pod.attempts, since: pod.since })
@@ -392,15 +431,19 @@ impl Scheduler {
         let told = hash(&*reasons.message);
         let pod = self.pods.at(index);
         pod.ticket = ticket;
-        let news = pod.told != told;
+        let (first, news) = (pod.told == 0, pod.told != told);
         pod.told = told;
+        let overdue = std::mem::take(&mut pod.overdue);
         let turn = Turn::new(pod.priority, ticket, index);
         self.queue.wait(now, class, self.columns.journal.head(), turn);
         Decision::Refuse(Refusal {
             pod: pod.id.clone(),
             message: reasons.message,
             plugins: reasons.plugins,
+            first,
             news,
+            overdue,
+            generation: pod.generation,
             attempts: pod.attempts,
         })
     }

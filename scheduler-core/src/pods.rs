@@ -81,8 +81,12 @@ pub struct Pod {
     pub attempts: u32,
     /// Failed bindings in a row.
     pub failures: u32,
-    /// The hash of the last refusal it was told.
+    /// The hash of the last refusal it was told; 0 for none.
     pub told: u64,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// Whether it is tried because it waited for so long.
+    pub overdue: bool,
 }
 
 /// All pods.

@@ -91,6 +91,8 @@ pub struct PodRow {
     pub terminal: bool,
     /// `status.startTime`, as written (RFC 3339 sorts by time); empty before the kubelet has seen it.
     pub started: Box<str>,
+    /// `metadata.generation`.
+    pub generation: i64,
     /// What the `PodScheduled` condition says now when it is `False` with reason `Unschedulable`.
     pub refused_because: Option<Box<str>>,
     /// All that decides where it may run.

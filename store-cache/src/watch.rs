@@ -71,6 +71,9 @@ pub(crate) fn hash_parts(kind: u8, first: &str, second: &str) -> u64 {
     hasher.finish()
 }
 
+/// A pure question about one version of an object.
+pub type Filter = Arc<dyn Fn(&StoredObject) -> bool + Send + Sync>;
+
 /// Which events a watcher is woken for. All parts must match; `filter` decides what the indexed parts cannot.
 #[derive(Clone, Default)]
 pub struct Interest {
@@ -83,7 +86,7 @@ pub struct Interest {
     /// Only objects with this facet: the one the dispatch index finds the watcher by.
     pub facet: Option<Facet>,
     /// The rest of the selector. Must be pure.
-    pub filter: Option<Arc<dyn Fn(&StoredObject) -> bool + Send + Sync>>,
+    pub filter: Option<Filter>,
 }
 
 impl Interest {

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod crash;
 mod embedded;
 mod etcd;
 mod fixture;
+mod property;
 mod suite;

@@ -19,8 +19,11 @@ use crate::discovery::{Document, etag};
 use crate::resource::Resource;
 use crate::schema::{Message, Ref};
 
-/// The content type of the v2 document in protobuf, as clients ask for it.
+/// The v2 document in protobuf as clients ask for it in `Accept`.
 pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+/// The same as it is answered: `@` is no letter of media types, and Go's parser refuses it.
+const V2_PROTOBUF_ANSWER: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// Which of the two languages a document is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +143,7 @@ impl OpenApi {
         self.v2_protobuf.get_or_init(|| {
             let body = Bytes::from(protobuf::encode(&self.v2_spec()));
             let etag = etag(&body);
-            Document { body, content_type: V2_PROTOBUF, etag }
+            Document { body, content_type: V2_PROTOBUF_ANSWER, etag }
         })
     }
 
@@ -212,6 +215,7 @@ mod tests {
             patch: Patch::default(),
             proto_number: 0,
             proto_wire: ProtoWire::Natural,
+            presence: crate::schema::Presence::OmitZero,
         }
     }
 

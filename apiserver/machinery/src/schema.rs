@@ -64,8 +64,13 @@ impl Message {
     /// The field with this JSON name.
     #[must_use]
     pub fn field(&self, json: &str) -> Option<&Field> {
-        let at = self.fields.binary_search_by(|f| f.json.as_str().cmp(json)).ok()?;
-        Some(&self.fields[at])
+        Some(&self.fields[self.field_index(json)?])
+    }
+
+    /// The place in [`Message::fields`] of the field with this JSON name.
+    #[must_use]
+    pub fn field_index(&self, json: &str) -> Option<usize> {
+        self.fields.binary_search_by(|f| f.json.as_str().cmp(json)).ok()
     }
 }
 
@@ -86,6 +91,8 @@ pub struct Field {
     pub proto_number: u32,
     /// The protobuf field's wire type, where the type alone does not tell.
     pub proto_wire: ProtoWire,
+    /// Whether a zero value differs from none.
+    pub presence: Presence,
 }
 
 /// A protobuf message whose JSON fields are the parent's own.
@@ -155,6 +162,18 @@ pub struct Patch {
     pub merge_key: Cow<'static, str>,
 }
 
+/// What a zero value (`false`, `0`, an empty text, list or map) of a field means: how the Go struct declares it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Presence {
+    /// The same as none, and not written: decoders drop it, so that "absent" has one form everywhere.
+    #[default]
+    OmitZero,
+    /// The same as none, but written nevertheless (`containers[].name`): kept as it came.
+    Always,
+    /// Not the same as none (`replicas: 0`, a pointer in Go): kept.
+    Distinct,
+}
+
 /// Protobuf facts that the JSON type does not carry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProtoWire {
@@ -163,6 +182,12 @@ pub enum ProtoWire {
     Natural,
     /// A list wrapped in a message of its own (`Verbs`, `ExtraValue`).
     Wrapped,
+    /// A schema (field 1) or a list of them (field 2).
+    SchemaOrArray,
+    /// A boolean (field 1) or a schema (field 2).
+    SchemaOrBool,
+    /// A schema (field 1) or a list of texts (field 2).
+    SchemaOrStrings,
 }
 
 /// The object type of this name: an OpenAPI definition's (`io.k8s.api.core.v1.Pod`), or for messages that exist on the
@@ -170,6 +195,11 @@ pub enum ProtoWire {
 #[must_use]
 pub fn message(name: &str) -> Option<&'static Message> {
     find(&generated::MESSAGES, name)
+}
+
+/// Every object type of the table, by name.
+pub fn messages() -> impl Iterator<Item = (&'static str, &'static Message)> {
+    generated::MESSAGES.iter().copied()
 }
 
 /// The object type of a built-in kind; the core group is the empty text.

@@ -41,6 +41,7 @@ struct Meta<'a> {
     namespace: Option<Text<'a>>,
     uid: Option<Text<'a>>,
     labels: Option<Map<'a>>,
+    generation: Option<i64>,
     #[serde(rename = "deletionTimestamp")]
     deleted: Option<Text<'a>>,
 }
@@ -351,6 +352,7 @@ impl PodRow {
             deleting: meta.deleted.is_some(),
             terminal: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
             started: text(status.start_time),
+            generation: meta.generation.unwrap_or(0),
             refused_because,
             namespace,
             labels,

@@ -1,6 +1,40 @@
 //! The form of the facts.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
+
+/// Which fields' zero values differ from none, and which are written always; by definition.
+pub(crate) struct Presence(BTreeMap<&'static str, (Vec<&'static str>, Vec<&'static str>)>);
+
+impl Presence {
+    /// The facts beside this program: they come from the Go structs, which OpenAPI does not describe that far.
+    pub(crate) fn read() -> Self {
+        let lines = include_str!("../presence.tsv").lines().filter(|line| !line.starts_with('#'));
+        let names = |list: &'static str| list.split(',').filter(|name| !name.is_empty()).collect();
+        Self(
+            lines
+                .filter_map(|line| {
+                    let mut columns = line.split('\t');
+                    Some((columns.next()?, (names(columns.next()?), names(columns.next()?))))
+                })
+                .collect(),
+        )
+    }
+
+    /// The constant for a field.
+    pub(crate) fn of(&self, definition: &str, json: &str, field: &Field) -> &'static str {
+        match self.0.get(definition) {
+            Some((distinct, _)) if distinct.contains(&json) => "DISTINCT",
+            Some((_, always)) if always.contains(&json) => "ALWAYS",
+            Some(_) => "OMIT",
+            // Not known: what is optional may be a pointer.
+            None if field.required => "ALWAYS",
+            None if field.shape.reference.is_some() || field.shape.format.starts_with("int") => "DISTINCT",
+            None => "OMIT",
+        }
+    }
+}
 
 /// An OpenAPI definition with its protobuf facts.
 #[derive(Deserialize)]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use crate::facts::{Definition, Field, ProtoField, Shape};
+use crate::facts::{Definition, Field, Presence, ProtoField, Shape};
 
 /// Definitions that are values of their own, not objects with fields.
 const SPECIAL: [(&str, &str); 11] = [
@@ -30,6 +30,8 @@ struct Names {
     rows: BTreeMap<String, (String, String)>,
     /// Protobuf message → the definition's name, where there is one.
     by_message: BTreeMap<String, String>,
+    /// What zero values mean.
+    presence: Presence,
 }
 
 /// One module's text while it is written.
@@ -46,7 +48,7 @@ pub(crate) fn write(
     wire_only: &BTreeMap<String, Vec<ProtoField>>,
     dir: &Path,
 ) -> anyhow::Result<()> {
-    let mut names = Names { rows: BTreeMap::new(), by_message: BTreeMap::new() };
+    let mut names = Names { rows: BTreeMap::new(), by_message: BTreeMap::new(), presence: Presence::read() };
     for (name, definition) in definitions {
         names.by_message.insert(definition.message.clone(), name.clone());
         if special(name).is_none() {
@@ -119,7 +121,8 @@ impl Module {
         let mut rows = Vec::new();
         for (json, field) in &fields {
             let renamed = renamed.iter().find(|proto| json_name(proto, &fields) == Some(*json));
-            rows.push(self.field(json, field, renamed.map_or(field.number, |proto| proto.number), names)?);
+            let presence = names.presence.of(name, json, field);
+            rows.push(self.field(json, field, renamed.map_or(field.number, |proto| proto.number), presence, names)?);
         }
         let package = package(&definition.message);
         let embedded: Vec<(u32, String)> = inlined
@@ -139,13 +142,22 @@ impl Module {
         let mut rows = Vec::new();
         for (json, field) in &fields {
             let (ty, wrapped) = self.wire_type(package(name), &field.wire, names)?;
-            rows.push(row_of(json, &ty, false, "NATURAL", "NO_PATCH", field.number, wrapped));
+            let wire = if wrapped { "Wrapped" } else { "Natural" };
+            let (merge, patch, number) = ("NATURAL", "NO_PATCH", field.number);
+            rows.push(Row { json, ty: &ty, required: false, merge, patch, number, wire, presence: "OMIT" }.text());
         }
         self.row(name, &rows, &[], false, false, &[], names);
         Ok(())
     }
 
-    fn field(&mut self, json: &str, field: &Field, number: u32, names: &Names) -> anyhow::Result<String> {
+    fn field(
+        &mut self,
+        json: &str,
+        field: &Field,
+        number: u32,
+        presence: &str,
+        names: &Names,
+    ) -> anyhow::Result<String> {
         let ty = self.shape(&field.shape, names)?;
         let merge = match (field.list_type.as_str(), field.map_type.as_str()) {
             ("set", _) => "SET".to_owned(),
@@ -161,8 +173,15 @@ impl Module {
                 strategy.split(',').any(|s| s == "retainKeys")
             ),
         };
-        let wrapped = field.wire.last().is_some_and(|ty| ty == "ExtraValue" || ty == "Verbs");
-        Ok(row_of(json, &ty, field.required, &merge, &patch, number, wrapped))
+        let wire = match field.wire.last().map_or("", |ty| ty) {
+            "ExtraValue" | "Verbs" => "Wrapped",
+            "JSONSchemaPropsOrArray" => "SchemaOrArray",
+            "JSONSchemaPropsOrBool" => "SchemaOrBool",
+            "JSONSchemaPropsOrStringArray" => "SchemaOrStrings",
+            _ => "Natural",
+        };
+        let row = Row { json, ty: &ty, required: field.required, merge: &merge, patch: &patch, number, wire, presence };
+        Ok(row.text())
     }
 
     fn shape(&mut self, shape: &Shape, names: &Names) -> anyhow::Result<String> {
@@ -307,12 +326,31 @@ fn json_name<'a>(proto: &ProtoField, fields: &[(&'a str, &Field)]) -> Option<&'a
     fields.iter().map(|(json, _)| *json).find(|json| letters(json) == letters(&proto.proto))
 }
 
-fn row_of(json: &str, ty: &str, required: bool, merge: &str, patch: &str, number: u32, wrapped: bool) -> String {
-    let wire = if wrapped { "ProtoWire::Wrapped" } else { "ProtoWire::Natural" };
-    if !required && merge == "NATURAL" && patch == "NO_PATCH" && !wrapped {
-        return format!("plain({json:?}, {ty}, {number}),\n");
+/// One field's row.
+struct Row<'a> {
+    json: &'a str,
+    ty: &'a str,
+    required: bool,
+    merge: &'a str,
+    patch: &'a str,
+    number: u32,
+    wire: &'a str,
+    presence: &'a str,
+}
+
+impl Row<'_> {
+    fn text(&self) -> String {
+        let Self { json, ty, required, merge, patch, number, wire, presence } = self;
+        if *merge == "NATURAL" && *patch == "NO_PATCH" && *wire == "Natural" {
+            match (required, *presence) {
+                (false, "OMIT") => return format!("plain({json:?}, {ty}, {number}),\n"),
+                (false, "DISTINCT") => return format!("distinct({json:?}, {ty}, {number}),\n"),
+                (true, "ALWAYS") => return format!("always({json:?}, {ty}, {number}),\n"),
+                _ => {}
+            }
+        }
+        format!("field({json:?}, {ty}, {required}, {merge}, {patch}, {number}, ProtoWire::{wire}, {presence}),\n")
     }
-    format!("field({json:?}, {ty}, {required}, {merge}, {patch}, {number}, {wire}),\n")
 }
 
 /// The same message in `v1`: the facts hold wire-only messages of beta versions only where they differ.

@@ -2,6 +2,7 @@
 //! (API concepts, "Receiving resources as Tables"). Written by the HTTP layer for `as=Table` and
 //! `as=PartialObjectMetadata(List)`; cells come from the kind's strategy, everything else is copied bytes.
 
+use super::json;
 use crate::value::Value;
 
 /// A column of a Table.
@@ -90,7 +91,7 @@ impl ListMeta<'_> {
         }
         if !self.continue_token.is_empty() {
             put(out, &[separator, "\"continue\":"]);
-            put_text(out, self.continue_token);
+            json::push_string(self.continue_token, out);
             separator = ",";
         }
         if let Some(remaining) = self.remaining {
@@ -126,9 +127,9 @@ impl<'a> TableWriter<'a> {
                 for (at, column) in columns.iter().enumerate() {
                     let separator = if at > 0 { "," } else { "" };
                     put(out, &[separator, "{\"name\":"]);
-                    put_text(out, column.name);
+                    json::push_string(column.name, out);
                     put(out, &[",\"type\":\"", column.kind, "\",\"format\":\"", column.format, "\",\"description\":"]);
-                    put_text(out, describe(column));
+                    json::push_string(describe(column), out);
                     put(out, &[",\"priority\":", if column.wide { "1" } else { "0" }, "}"]);
                 }
                 out.push(b']');
@@ -146,7 +147,7 @@ impl<'a> TableWriter<'a> {
             if at > 0 {
                 out.push(b',');
             }
-            put_cell(out, cell);
+            json::encode_into(cell, out);
         }
         out.push(b']');
         match self.include {
@@ -289,35 +290,6 @@ fn describe(column: &Column) -> &'static str {
 fn put(out: &mut Vec<u8>, pieces: &[&str]) {
     for piece in pieces {
         out.extend_from_slice(piece.as_bytes());
-    }
-}
-
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    // Writing to a Vec cannot fail.
-    let _ = serde_json::to_writer(out, text);
-}
-
-fn put_cell(out: &mut Vec<u8>, cell: &Value) {
-    match cell {
-        Value::Null => put(out, &["null"]),
-        Value::Bool(truth) => put(out, &[if *truth { "true" } else { "false" }]),
-        Value::Int(number) => put(out, &[itoa::Buffer::new().format(*number)]),
-        Value::Float(number) => {
-            let _ = serde_json::to_writer(out, number);
-        }
-        Value::String(text) => put_text(out, text),
-        Value::Array(items) => {
-            out.push(b'[');
-            for (at, item) in items.iter().enumerate() {
-                if at > 0 {
-                    out.push(b',');
-                }
-                put_cell(out, item);
-            }
-            out.push(b']');
-        }
-        // Cells are scalars or lists of them; upstream allows no objects.
-        Value::Object(_) => put(out, &["null"]),
     }
 }
 

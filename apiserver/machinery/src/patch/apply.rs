@@ -21,12 +21,10 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
-use compact_str::CompactString;
-
 use self::conflict::Conflict;
 use self::managers::{Entry, Operation};
 use self::shape::Shape;
-use super::error::{bad_request, plain};
+use super::error::plain;
 use crate::schema::Message;
 use crate::status::Status;
 use crate::value::{Object, Value};
@@ -144,13 +142,13 @@ pub fn apply(
 ) -> Result<Value, Status> {
     let version = applied.str_at(&["apiVersion"]).unwrap_or_default();
     if version != writer.api_version {
-        return Err(bad_request(format!(
+        return Err(Status::bad_request(format!(
             "Incorrect version specified in apply patch. Specified patch version: {version}, expected: {}",
             writer.api_version
         )));
     }
     if applied.at(&["metadata", "managedFields"]).is_some_and(|v| !v.is_null()) {
-        return Err(bad_request("metadata.managedFields must be nil"));
+        return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
     let mut config = own::fields_of(applied, message)
         .map_err(|e| plain(format!("failed to create typed patch object ({}): {e}", named(applied))))?;
@@ -240,7 +238,9 @@ impl Plan<'_> {
 
 /// Drops from the merged object what the applier named last time, names no longer, and nobody else owns.
 fn prune(object: &mut Value, last: &Object, config: &Object, others: &[Entry], message: &Message) {
-    if last.is_empty() {
+    let mut dropped = last.clone();
+    set::subtract(&mut dropped, config);
+    if dropped.is_empty() {
         return;
     }
     let shape = Shape::Fields(message);
@@ -308,24 +308,34 @@ fn strip_unowned(fields: &mut Object) {
     }
 }
 
-/// Lets an update that only moves times in managedFields be no update: takes the old entries over if they own the same.
-/// Gives whether it did, or they were the same anyway.
+/// Makes a write that would only move times in managedFields no write at all: if `new` is `old` but for those times (and
+/// a `resourceVersion`), it takes the old entries over. Gives whether the two were the same.
 pub fn keep_times_of_noop(old: &Value, new: &mut Value) -> bool {
     let path = ["metadata", "managedFields"];
     let (before, after) = (old.array_at(&path), new.array_at(&path));
-    let timeless = |entry: &Value| -> Vec<(CompactString, Value)> {
-        let fields = entry.as_object().map_or(&[][..], Object::as_slice);
-        fields.iter().filter(|(k, _)| k != "time").cloned().collect()
-    };
     let same = before.len() == after.len()
-        && before.iter().all(|entry| {
-            let entry = Object::from_unchecked(timeless(entry));
-            after.iter().any(|other| Object::from_unchecked(timeless(other)) == entry)
-        });
-    if same && !before.is_empty() {
+        && before.iter().all(|entry| after.iter().any(|other| same_but(entry, other, &["time"])))
+        && same_but(old, new, &["metadata"])
+        && match (old.get("metadata"), new.get("metadata")) {
+            (Some(old), Some(new)) => same_but(old, new, &["managedFields", "resourceVersion"]),
+            (old, new) => old == new,
+        };
+    if same && before != after {
         new.set(&path, Value::Array(before.to_vec()));
     }
     same
+}
+
+/// Whether two objects hold the same fields, those named aside.
+fn same_but(a: &Value, b: &Value, aside: &[&str]) -> bool {
+    let fields =
+        |value: &'_ Value| value.as_object().map_or(0, |o| o.keys().filter(|k| !aside.contains(&k.as_str())).count());
+    match (a, b) {
+        (Value::Object(left), Value::Object(right)) => {
+            fields(a) == fields(b) && left.iter().all(|(k, v)| aside.contains(&k.as_str()) || right.get(k) == Some(v))
+        }
+        _ => a == b,
+    }
 }
 
 /// `namespace/name; group/version, Kind=Kind`, as upstream's errors name an object.

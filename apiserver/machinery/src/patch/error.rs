@@ -2,21 +2,11 @@
 
 use crate::status::Status;
 
-/// 400: the patch itself is malformed.
-pub(super) fn bad_request(message: impl Into<String>) -> Status {
-    Status { code: 400, reason: "BadRequest", message: message.into(), details: None }
-}
-
 /// 422 as upstream's handlers say it when a well-formed patch does not fit the object: they keep the cause to
 /// themselves, we add it after upstream's text.
 pub(super) fn does_not_apply(cause: &str) -> Status {
     let message = format!("the server rejected our request due to an error in our request: {cause}");
     Status { code: 422, reason: "Invalid", message, details: None }
-}
-
-/// 413: too many operations.
-pub(super) fn too_large(message: String) -> Status {
-    Status { code: 413, reason: "RequestEntityTooLarge", message, details: None }
 }
 
 /// 500 without a reason: what upstream makes of an error that has no Status of its own.

@@ -3,7 +3,7 @@
 //! The verbs hand in the decoded document and the object; on an error the object is left half changed and is to be
 //! thrown away. Bounds: [`OPERATIONS_MAX`] operations, [`COPY_BYTES_MAX`] bytes of growth by `copy`.
 
-use super::error::{bad_request, does_not_apply, too_large};
+use super::error::does_not_apply;
 use crate::status::Status;
 use crate::value::Value;
 
@@ -20,19 +20,19 @@ pub const COPY_BYTES_MAX: usize = 3 << 20;
 /// path, a failed `test`).
 pub fn apply(object: &mut Value, patch: &Value) -> Result<(), Status> {
     let Value::Array(operations) = patch else {
-        return Err(bad_request(format!(
+        return Err(Status::bad_request(format!(
             "json: cannot unmarshal {} into Go value of type jsonpatch.Patch",
             patch.type_name()
         )));
     };
     if operations.len() > OPERATIONS_MAX {
-        return Err(too_large(format!(
+        return Err(Status::request_entity_too_large(format!(
             "The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}",
             operations.len()
         )));
     }
     if let Some(other) = operations.iter().find(|o| o.as_object().is_none()) {
-        return Err(bad_request(format!(
+        return Err(Status::bad_request(format!(
             "json: cannot unmarshal {} into Go value of type jsonpatch.Operation",
             other.type_name()
         )));
@@ -300,7 +300,10 @@ mod tests {
         let many = Value::Array(vec![operation; OPERATIONS_MAX + 1]);
         let error = patched(value!({}), many).unwrap_err();
         assert_eq!((error.code, error.reason), (413, "RequestEntityTooLarge"));
-        assert_eq!(error.message, "The allowed maximum operations in a JSON patch is 10000, got 10001");
+        assert_eq!(
+            error.message,
+            "Request entity too large: The allowed maximum operations in a JSON patch is 10000, got 10001"
+        );
     }
 
     #[test]

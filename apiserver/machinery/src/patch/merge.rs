@@ -2,7 +2,6 @@
 //!
 //! Objects merge, `null` removes, everything else replaces. Needs no schema. The patch is consumed: values move over.
 
-use super::error::bad_request;
 use crate::status::Status;
 use crate::value::{Object, Value};
 
@@ -16,7 +15,7 @@ pub fn apply(target: &mut Value, patch: Value) -> Result<(), Status> {
             merge_object(target.force_object(), fields);
             Ok(())
         }
-        _ => Err(bad_request("Invalid JSON Patch")),
+        _ => Err(Status::bad_request("Invalid JSON Patch")),
     }
 }
 

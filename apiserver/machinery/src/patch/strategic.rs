@@ -10,7 +10,7 @@
 
 use compact_str::CompactString;
 
-use super::error::{bad_request, plain};
+use super::error::plain;
 use crate::schema::{Field, Message, Patch, Type};
 use crate::status::Status;
 use crate::value::{Object, Value};
@@ -28,7 +28,7 @@ const DELETE_SCALARS: &str = "$deleteFromPrimitiveList/";
 pub fn apply(object: &mut Value, patch: Value, message: &Message) -> Result<(), Status> {
     match patch {
         Value::Object(patch) => merge_object(object.force_object(), patch, Shape::Message(message)),
-        _ => Err(bad_request("invalid JSON document")),
+        _ => Err(Status::bad_request("invalid JSON document")),
     }
 }
 
@@ -135,7 +135,7 @@ fn merge_object(target: &mut Object, mut patch: Object, shape: Shape<'_>) -> Res
 /// `$retainKeys`: drops from the target every field that the list does not name.
 fn retain_keys(target: &mut Object, patch: &mut Object) -> Result<(), Status> {
     let Some(keys) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
-    let bad = || bad_request("invalid patch format of retainKeys");
+    let bad = || Status::bad_request("invalid patch format of retainKeys");
     let keys = keys.as_array().ok_or_else(bad)?;
     let kept = |key: &str| keys.iter().any(|k| k.as_str() == Some(key));
     for (key, value) in patch.iter() {
@@ -151,7 +151,7 @@ fn retain_keys(target: &mut Object, patch: &mut Object) -> Result<(), Status> {
 /// `$deleteFromPrimitiveList/list`: takes these scalars out.
 fn delete_scalars(target: &mut Object, list: &str, value: Value) -> Result<(), Status> {
     let Value::Array(gone) = value else {
-        return Err(bad_request("invalid patch format of primitive list"));
+        return Err(Status::bad_request("invalid patch format of primitive list"));
     };
     if let Some(Value::Array(items)) = target.get_mut(list) {
         items.retain(|item| !gone.contains(item));
@@ -171,7 +171,7 @@ fn set_orders(
     for directive in keys {
         let list = &directive[SET_ORDER.len()..];
         let Some(Value::Array(order)) = patch.remove(&directive) else {
-            return Err(bad_request("invalid patch format of setElementOrder list"));
+            return Err(Status::bad_request("invalid patch format of setElementOrder list"));
         };
         // The scalars to delete from the same list go first, or they would be put in order and then removed.
         if let Some(gone) = patch.remove(&format!("{DELETE_SCALARS}{list}")) {
@@ -233,7 +233,7 @@ fn merge_list(
 ) -> Result<Vec<Value>, Status> {
     let server_order = old.clone();
     if new.iter().chain(&old).any(|v| matches!(v, Value::Array(_))) {
-        return Err(bad_request("lists of lists are not supported"));
+        return Err(Status::bad_request("lists of lists are not supported"));
     }
     if !new.iter().chain(&old).any(|v| matches!(v, Value::Object(_))) {
         // Scalars: a set.

@@ -69,8 +69,8 @@ impl Pair {
 enum Place {
     Root,
     Metadata,
-    /// In a part that every object of its kind has, empty or not: Go's structs without pointer. Its coming and going
-    /// is no change.
+    /// In a part that every object of its kind has, empty or not: what Go writes even if it holds nothing. Its coming and
+    /// going is no change.
     Standing,
     Deep,
 }
@@ -82,8 +82,8 @@ impl Place {
             (Self::Root, "spec" | "status" | "involvedObject" | "regarding" | "source" | "roleRef") => Self::Standing,
             (
                 Self::Standing,
-                "template" | "metadata" | "spec" | "strategy" | "updateStrategy" | "jobTemplate" | "loadBalancer"
-                | "nodeInfo" | "daemonEndpoints" | "kubeletEndpoint",
+                "template" | "containers" | "metadata" | "spec" | "strategy" | "updateStrategy" | "jobTemplate"
+                | "loadBalancer" | "nodeInfo" | "daemonEndpoints" | "kubeletEndpoint",
             ) => Self::Standing,
             _ => Self::Deep,
         }
@@ -91,14 +91,16 @@ impl Place {
 }
 
 fn walk(old: Option<&Value>, new: Option<&Value>, shape: Shape<'_>, place: Place) -> Pair {
-    static EMPTY: Value = Value::Object(Object::new());
-    let standing = place != Place::Deep && matches!(shape, Shape::Fields(_));
+    static NO_FIELDS: Value = Value::Object(Object::new());
+    static NO_ITEMS: Value = Value::Array(Vec::new());
+    let empty = if matches!(shape, Shape::ListMap(..)) { &NO_ITEMS } else { &NO_FIELDS };
+    let standing = place != Place::Deep && matches!(shape, Shape::Fields(_) | Shape::ListMap(..));
     let present = |value: Option<&Value>| value.is_some_and(|v| !v.is_null());
     let mut old = old.filter(|v| !v.is_null());
     let mut new = new.filter(|v| !v.is_null());
     if standing && (present(old) || present(new)) {
-        old = old.or(Some(&EMPTY));
-        new = new.or(Some(&EMPTY));
+        old = old.or(Some(empty));
+        new = new.or(Some(empty));
     }
     let mut out = Pair::default();
     let parted = match shape {
@@ -107,7 +109,7 @@ fn walk(old: Option<&Value>, new: Option<&Value>, shape: Shape<'_>, place: Place
         Shape::Set | Shape::ListMap(..) => both(old, new, |v| v.as_array().map(<[Value]>::is_empty)),
     };
     if parted {
-        let (a, b) = (old.unwrap_or(&EMPTY), new.unwrap_or(&EMPTY));
+        let (a, b) = (old.unwrap_or(empty), new.unwrap_or(empty));
         match shape {
             Shape::Set | Shape::ListMap(..) => walk_items(a, b, shape, &mut out),
             _ => walk_fields(a, b, shape, place, &mut out),

@@ -1,6 +1,7 @@
 //! From client-side to server-side apply: the last-applied annotation, read and kept for the manager `kubectl`.
 
 use super::{LAST_APPLIED, diff, own, set};
+use crate::codec::json;
 use crate::schema::Message;
 use crate::value::{Object, Value};
 
@@ -13,7 +14,7 @@ const PATH: [&str; 3] = ["metadata", "annotations", LAST_APPLIED];
 /// without force. `None` without a usable annotation in this version.
 pub(super) fn unchanged_fields(live: &Value, api_version: &str, message: &Message) -> Option<Object> {
     let text = live.str_at(&PATH)?;
-    let configured = from_serde(serde_json::from_str(text).ok()?);
+    let configured = json::parse(text.as_bytes()).ok()?;
     if configured.str_at(&["apiVersion"]) != Some(api_version) {
         return None;
     }
@@ -32,7 +33,8 @@ pub(super) fn follow(object: &mut Value, applied: &Value) {
     let mut configured = applied.clone();
     configured.remove(&PATH);
     configured.remove(&["metadata", "managedFields"]);
-    let text = format!("{}\n", to_serde(&configured));
+    sort(&mut configured);
+    let text = format!("{}\n", json::to_string(&configured));
     let others = object.object_at(&PATH[..2]).map_or(0, |annotations| {
         annotations
             .iter()
@@ -47,31 +49,14 @@ pub(super) fn follow(object: &mut Value, applied: &Value) {
     }
 }
 
-fn from_serde(value: serde_json::Value) -> Value {
+/// Sorts the keys all the way down, as Go writes maps.
+fn sort(value: &mut Value) {
     match value {
-        serde_json::Value::Null => Value::Null,
-        serde_json::Value::Bool(truth) => Value::Bool(truth),
-        serde_json::Value::Number(number) => match number.as_i64() {
-            Some(number) => Value::Int(number),
-            None => Value::Float(number.as_f64().unwrap_or_default()),
-        },
-        serde_json::Value::String(text) => Value::from(text),
-        serde_json::Value::Array(items) => Value::Array(items.into_iter().map(from_serde).collect()),
-        serde_json::Value::Object(fields) => {
-            fields.into_iter().map(|(k, v)| (k, from_serde(v))).collect::<Object>().into()
+        Value::Array(items) => items.iter_mut().for_each(sort),
+        Value::Object(fields) => {
+            fields.sort_keys();
+            fields.iter_mut().for_each(|(_, value)| sort(value));
         }
-    }
-}
-
-/// Keys come out sorted, as Go writes maps.
-fn to_serde(value: &Value) -> serde_json::Value {
-    match value {
-        Value::Null => serde_json::Value::Null,
-        Value::Bool(truth) => (*truth).into(),
-        Value::Int(number) => (*number).into(),
-        Value::Float(number) => (*number).into(),
-        Value::String(text) => text.as_str().into(),
-        Value::Array(items) => items.iter().map(to_serde).collect(),
-        Value::Object(fields) => fields.iter().map(|(k, v)| (k.to_string(), to_serde(v))).collect(),
+        _ => {}
     }
 }

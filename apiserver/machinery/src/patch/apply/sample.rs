@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use crate::schema::{Field, Merge, Message, Patch, ProtoWire, Ref, Type};
+use crate::schema::{Field, Merge, Message, Patch, Presence, ProtoWire, Ref, Type};
 
 fn message(name: &'static str, mut fields: Vec<Field>) -> Message {
     fields.sort_by(|a, b| a.json.cmp(&b.json));
@@ -27,6 +27,7 @@ fn field(json: &'static str, ty: Type) -> Field {
         patch: Patch::default(),
         proto_number: 0,
         proto_wire: ProtoWire::Natural,
+        presence: Presence::OmitZero,
     }
 }
 

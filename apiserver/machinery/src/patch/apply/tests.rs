@@ -77,7 +77,7 @@ fn the_creator_owns_what_it_set() {
                 "f:labels": {".": {}, "f:app": {}}
             },
             "f:spec": {
-                "f:containers": {".": {}, "k:{\"name\":\"c\"}": {
+                "f:containers": {"k:{\"name\":\"c\"}": {
                     ".": {}, "f:args": {}, "f:name": {},
                     "f:ports": {".": {}, "k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}}}
                 }},
@@ -328,10 +328,19 @@ fn applying_the_same_again_changes_nothing() {
 fn only_times_are_no_change() {
     let old = created(value!({"spec": {"replicas": 1}}), "one");
     let mut new = old.clone();
-    new.at_mut(&["metadata", "managedFields"]).unwrap().as_array_mut().unwrap()[0]
-        .set(&["time"], "2030-01-01T00:00:00Z");
+    let time = |object: &mut Value| {
+        let entries = object.at_mut(&["metadata", "managedFields"]).unwrap().as_array_mut().unwrap();
+        entries[0].set(&["time"], "2030-01-01T00:00:00Z");
+    };
+    time(&mut new);
     assert!(keep_times_of_noop(&old, &mut new));
     assert_eq!(new, old);
+    // With another change, the time stands.
+    time(&mut new);
+    new.set(&["spec", "replicas"], 2);
+    let moved = new.clone();
+    assert!(!keep_times_of_noop(&old, &mut new));
+    assert_eq!(new, moved);
 }
 
 #[test]
@@ -339,6 +348,65 @@ fn user_agents_name_managers() {
     assert_eq!(manager_of_user_agent("kubectl/v1.36.0 (linux/amd64)"), "kubectl");
     assert_eq!(manager_of_user_agent(""), "");
     assert_eq!(manager_of_user_agent(&"x".repeat(200)).len(), 128);
+}
+
+/// What upstream 1.36 records for `kubectl create deployment nginx --image=nginx --port=80`.
+#[test]
+fn a_deployment_is_owned_as_upstream_has_it() {
+    let message = crate::schema::kind("apps", "v1", "Deployment").unwrap();
+    let mut object = value!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "nginx", "namespace": "default", "uid": "u", "labels": {"app": "nginx"}, "generation": 1},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": {"app": "nginx"}},
+            "template": {
+                "metadata": {"labels": {"app": "nginx"}},
+                "spec": {
+                    "containers": [{
+                        "name": "nginx", "image": "nginx", "imagePullPolicy": "Always", "resources": {},
+                        "ports": [{"containerPort": 80, "protocol": "TCP"}]
+                    }],
+                    "restartPolicy": "Always", "securityContext": {}
+                }
+            },
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}}
+        },
+        "status": {}
+    });
+    let writer = Writer { manager: "kubectl-create", api_version: "apps/v1", ..writer("", "2026-01-01T00:00:00Z") };
+    update_managed_fields(None, &mut object, &writer, message);
+    let want = value!({
+        "f:metadata": {"f:labels": {".": {}, "f:app": {}}},
+        "f:spec": {
+            "f:replicas": {}, "f:selector": {},
+            "f:strategy": {
+                "f:rollingUpdate": {".": {}, "f:maxSurge": {}, "f:maxUnavailable": {}}, "f:type": {}
+            },
+            "f:template": {
+                "f:metadata": {"f:labels": {".": {}, "f:app": {}}},
+                "f:spec": {
+                    "f:containers": {"k:{\"name\":\"nginx\"}": {
+                        ".": {}, "f:image": {}, "f:imagePullPolicy": {}, "f:name": {},
+                        "f:ports": {".": {}, "k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {
+                            ".": {}, "f:containerPort": {}, "f:protocol": {}
+                        }},
+                        "f:resources": {}
+                    }},
+                    "f:restartPolicy": {}, "f:securityContext": {}
+                }
+            }
+        }
+    });
+    assert_eq!(fields(&object, "kubectl-create/Update"), want);
+    let text = crate::codec::json::to_string(&object.array_at(&["metadata", "managedFields"])[0]);
+    let start =
+        r#"{"manager":"kubectl-create","operation":"Update","apiVersion":"apps/v1","time":"2026-01-01T00:00:00Z","#;
+    assert!(text.starts_with(start), "{text}");
+    assert!(
+        text.contains(r#""fieldsType":"FieldsV1","fieldsV1":{"f:metadata":{"f:labels":{".":{},"f:app":{}}},"f:spec""#),
+        "{text}"
+    );
 }
 
 fn some_config() -> impl Strategy<Value = Value> {

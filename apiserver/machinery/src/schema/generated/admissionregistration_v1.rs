@@ -37,10 +37,8 @@ pub(crate) static APPLY_CONFIGURATION: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static AUDIT_ANNOTATION_FIELDS: [Field; 2] = [
-    field("key", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("valueExpression", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-];
+static AUDIT_ANNOTATION_FIELDS: [Field; 2] =
+    [always("key", Type::String, 1), always("valueExpression", Type::String, 2)];
 /// `v1.AuditAnnotation`
 pub(crate) static AUDIT_ANNOTATION: Message = Message {
     name: Cow::Borrowed("io.k8s.api.admissionregistration.v1.AuditAnnotation"),
@@ -52,10 +50,8 @@ pub(crate) static AUDIT_ANNOTATION: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static EXPRESSION_WARNING_FIELDS: [Field; 2] = [
-    field("fieldRef", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("warning", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-];
+static EXPRESSION_WARNING_FIELDS: [Field; 2] =
+    [always("fieldRef", Type::String, 2), always("warning", Type::String, 3)];
 /// `v1.ExpressionWarning`
 pub(crate) static EXPRESSION_WARNING: Message = Message {
     name: Cow::Borrowed("io.k8s.api.admissionregistration.v1.ExpressionWarning"),
@@ -79,10 +75,7 @@ pub(crate) static JSON_PATCH: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static MATCH_CONDITION_FIELDS: [Field; 2] = [
-    field("expression", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-];
+static MATCH_CONDITION_FIELDS: [Field; 2] = [always("expression", Type::String, 2), always("name", Type::String, 1)];
 /// `v1.MatchCondition`
 pub(crate) static MATCH_CONDITION: Message = Message {
     name: Cow::Borrowed("io.k8s.api.admissionregistration.v1.MatchCondition"),
@@ -96,9 +89,9 @@ pub(crate) static MATCH_CONDITION: Message = Message {
 
 static MATCH_RESOURCES_FIELDS: [Field; 5] = [
     plain("excludeResourceRules", Type::List(Ref::Static(&ITEM_0)), 4),
-    plain("matchPolicy", Type::String, 7),
-    plain("namespaceSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 1),
-    plain("objectSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 2),
+    distinct("matchPolicy", Type::String, 7),
+    distinct("namespaceSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 1),
+    distinct("objectSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 2),
     plain("resourceRules", Type::List(Ref::Static(&ITEM_0)), 3),
 ];
 /// `v1.MatchResources`
@@ -115,8 +108,26 @@ pub(crate) static MATCH_RESOURCES: Message = Message {
 static MUTATING_ADMISSION_POLICY_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::admissionregistration_v1::MUTATING_ADMISSION_POLICY_SPEC)), 2),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::admissionregistration_v1::MUTATING_ADMISSION_POLICY_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static MUTATING_ADMISSION_POLICY_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("admissionregistration.k8s.io/v1/MutatingAdmissionPolicy")];
@@ -134,11 +145,25 @@ pub(crate) static MUTATING_ADMISSION_POLICY: Message = Message {
 static MUTATING_ADMISSION_POLICY_BINDING_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain(
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
         "spec",
         Type::Message(Ref::Static(&super::admissionregistration_v1::MUTATING_ADMISSION_POLICY_BINDING_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
         2,
+        ProtoWire::Natural,
+        ALWAYS,
     ),
 ];
 static MUTATING_ADMISSION_POLICY_BINDING_KINDS: [Cow<'static, str>; 1] =
@@ -156,9 +181,18 @@ pub(crate) static MUTATING_ADMISSION_POLICY_BINDING: Message = Message {
 
 static MUTATING_ADMISSION_POLICY_BINDING_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_1)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_1)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static MUTATING_ADMISSION_POLICY_BINDING_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("admissionregistration.k8s.io/v1/MutatingAdmissionPolicyBindingList")];
@@ -174,8 +208,8 @@ pub(crate) static MUTATING_ADMISSION_POLICY_BINDING_LIST: Message = Message {
 };
 
 static MUTATING_ADMISSION_POLICY_BINDING_SPEC_FIELDS: [Field; 3] = [
-    plain("matchResources", Type::Message(Ref::Static(&super::admissionregistration_v1::MATCH_RESOURCES)), 3),
-    plain("paramRef", Type::Message(Ref::Static(&super::admissionregistration_v1::PARAM_REF)), 2),
+    distinct("matchResources", Type::Message(Ref::Static(&super::admissionregistration_v1::MATCH_RESOURCES)), 3),
+    distinct("paramRef", Type::Message(Ref::Static(&super::admissionregistration_v1::PARAM_REF)), 2),
     plain("policyName", Type::String, 1),
 ];
 /// `v1.MutatingAdmissionPolicyBindingSpec`
@@ -191,9 +225,18 @@ pub(crate) static MUTATING_ADMISSION_POLICY_BINDING_SPEC: Message = Message {
 
 static MUTATING_ADMISSION_POLICY_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_2)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_2)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static MUTATING_ADMISSION_POLICY_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("admissionregistration.k8s.io/v1/MutatingAdmissionPolicyList")];
@@ -209,7 +252,7 @@ pub(crate) static MUTATING_ADMISSION_POLICY_LIST: Message = Message {
 };
 
 static MUTATING_ADMISSION_POLICY_SPEC_FIELDS: [Field; 7] = [
-    plain("failurePolicy", Type::String, 5),
+    distinct("failurePolicy", Type::String, 5),
     field(
         "matchConditions",
         Type::List(Ref::Static(&ITEM_3)),
@@ -218,10 +261,11 @@ static MUTATING_ADMISSION_POLICY_SPEC_FIELDS: [Field; 7] = [
         patched(true, false, "name"),
         6,
         ProtoWire::Natural,
+        OMIT,
     ),
-    plain("matchConstraints", Type::Message(Ref::Static(&super::admissionregistration_v1::MATCH_RESOURCES)), 2),
+    distinct("matchConstraints", Type::Message(Ref::Static(&super::admissionregistration_v1::MATCH_RESOURCES)), 2),
     plain("mutations", Type::List(Ref::Static(&ITEM_4)), 4),
-    plain("paramKind", Type::Message(Ref::Static(&super::admissionregistration_v1::PARAM_KIND)), 1),
+    distinct("paramKind", Type::Message(Ref::Static(&super::admissionregistration_v1::PARAM_KIND)), 1),
     plain("reinvocationPolicy", Type::String, 7),
     plain("variables", Type::List(Ref::Static(&ITEM_5)), 3),
 ];
@@ -237,17 +281,9 @@ pub(crate) static MUTATING_ADMISSION_POLICY_SPEC: Message = Message {
 };
 
 static MUTATING_WEBHOOK_FIELDS: [Field; 12] = [
-    field("admissionReviewVersions", Type::List(Ref::Static(&ITEM_6)), true, NATURAL, NO_PATCH, 8, ProtoWire::Natural),
-    field(
-        "clientConfig",
-        Type::Message(Ref::Static(&super::admissionregistration_v1::WEBHOOK_CLIENT_CONFIG)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
-    plain("failurePolicy", Type::String, 4),
+    always("admissionReviewVersions", Type::List(Ref::Static(&ITEM_6)), 8),
+    always("clientConfig", Type::Message(Ref::Static(&super::admissionregistration_v1::WEBHOOK_CLIENT_CONFIG)), 2),
+    distinct("failurePolicy", Type::String, 4),
     field(
         "matchConditions",
         Type::List(Ref::Static(&ITEM_3)),
@@ -256,15 +292,16 @@ static MUTATING_WEBHOOK_FIELDS: [Field; 12] = [
         patched(true, false, "name"),
         12,
         ProtoWire::Natural,
+        OMIT,
     ),
-    plain("matchPolicy", Type::String, 9),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("namespaceSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 5),
-    plain("objectSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 11),
-    plain("reinvocationPolicy", Type::String, 10),
+    distinct("matchPolicy", Type::String, 9),
+    always("name", Type::String, 1),
+    distinct("namespaceSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 5),
+    distinct("objectSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 11),
+    distinct("reinvocationPolicy", Type::String, 10),
     plain("rules", Type::List(Ref::Static(&ITEM_7)), 3),
-    field("sideEffects", Type::String, true, NATURAL, NO_PATCH, 6, ProtoWire::Natural),
-    plain("timeoutSeconds", Type::Int32, 7),
+    field("sideEffects", Type::String, true, NATURAL, NO_PATCH, 6, ProtoWire::Natural, DISTINCT),
+    distinct("timeoutSeconds", Type::Int32, 7),
 ];
 /// `v1.MutatingWebhook`
 pub(crate) static MUTATING_WEBHOOK: Message = Message {
@@ -280,7 +317,16 @@ pub(crate) static MUTATING_WEBHOOK: Message = Message {
 static MUTATING_WEBHOOK_CONFIGURATION_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
     field(
         "webhooks",
         Type::List(Ref::Static(&ITEM_8)),
@@ -289,6 +335,7 @@ static MUTATING_WEBHOOK_CONFIGURATION_FIELDS: [Field; 4] = [
         patched(true, false, "name"),
         2,
         ProtoWire::Natural,
+        OMIT,
     ),
 ];
 static MUTATING_WEBHOOK_CONFIGURATION_KINDS: [Cow<'static, str>; 1] =
@@ -306,9 +353,18 @@ pub(crate) static MUTATING_WEBHOOK_CONFIGURATION: Message = Message {
 
 static MUTATING_WEBHOOK_CONFIGURATION_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_9)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_9)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static MUTATING_WEBHOOK_CONFIGURATION_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("admissionregistration.k8s.io/v1/MutatingWebhookConfigurationList")];
@@ -324,9 +380,13 @@ pub(crate) static MUTATING_WEBHOOK_CONFIGURATION_LIST: Message = Message {
 };
 
 static MUTATION_FIELDS: [Field; 3] = [
-    plain("applyConfiguration", Type::Message(Ref::Static(&super::admissionregistration_v1::APPLY_CONFIGURATION)), 3),
-    plain("jsonPatch", Type::Message(Ref::Static(&super::admissionregistration_v1::JSON_PATCH)), 4),
-    field("patchType", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    distinct(
+        "applyConfiguration",
+        Type::Message(Ref::Static(&super::admissionregistration_v1::APPLY_CONFIGURATION)),
+        3,
+    ),
+    distinct("jsonPatch", Type::Message(Ref::Static(&super::admissionregistration_v1::JSON_PATCH)), 4),
+    always("patchType", Type::String, 2),
 ];
 /// `v1.Mutation`
 pub(crate) static MUTATION: Message = Message {
@@ -345,7 +405,7 @@ static NAMED_RULE_WITH_OPERATIONS_FIELDS: [Field; 6] = [
     plain("operations", Type::List(Ref::Static(&ITEM_6)), 0),
     plain("resourceNames", Type::List(Ref::Static(&ITEM_6)), 1),
     plain("resources", Type::List(Ref::Static(&ITEM_6)), 0),
-    plain("scope", Type::String, 0),
+    distinct("scope", Type::String, 0),
 ];
 static NAMED_RULE_WITH_OPERATIONS_EMBEDDED: [Embedded; 1] =
     [Embedded { number: 2, message: Ref::Static(&super::admissionregistration_v1::RULE_WITH_OPERATIONS) }];
@@ -375,8 +435,8 @@ pub(crate) static PARAM_KIND: Message = Message {
 static PARAM_REF_FIELDS: [Field; 4] = [
     plain("name", Type::String, 1),
     plain("namespace", Type::String, 2),
-    plain("parameterNotFoundAction", Type::String, 4),
-    plain("selector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 3),
+    distinct("parameterNotFoundAction", Type::String, 4),
+    distinct("selector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 3),
 ];
 /// `v1.ParamRef`
 pub(crate) static PARAM_REF: Message = Message {
@@ -394,7 +454,7 @@ static RULE_WITH_OPERATIONS_FIELDS: [Field; 5] = [
     plain("apiVersions", Type::List(Ref::Static(&ITEM_6)), 0),
     plain("operations", Type::List(Ref::Static(&ITEM_6)), 1),
     plain("resources", Type::List(Ref::Static(&ITEM_6)), 0),
-    plain("scope", Type::String, 0),
+    distinct("scope", Type::String, 0),
 ];
 static RULE_WITH_OPERATIONS_EMBEDDED: [Embedded; 1] =
     [Embedded { number: 2, message: Ref::Static(&super::admissionregistration_v1::WIRE_RULE) }];
@@ -410,10 +470,10 @@ pub(crate) static RULE_WITH_OPERATIONS: Message = Message {
 };
 
 static SERVICE_REFERENCE_FIELDS: [Field; 4] = [
-    field("name", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("namespace", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("path", Type::String, 3),
-    plain("port", Type::Int32, 4),
+    always("name", Type::String, 2),
+    always("namespace", Type::String, 1),
+    distinct("path", Type::String, 3),
+    distinct("port", Type::Int32, 4),
 ];
 /// `v1.ServiceReference`
 pub(crate) static SERVICE_REFERENCE: Message = Message {
@@ -441,12 +501,35 @@ pub(crate) static TYPE_CHECKING: Message = Message {
 static VALIDATING_ADMISSION_POLICY_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::admissionregistration_v1::VALIDATING_ADMISSION_POLICY_SPEC)), 2),
-    plain(
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::admissionregistration_v1::VALIDATING_ADMISSION_POLICY_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
         "status",
         Type::Message(Ref::Static(&super::admissionregistration_v1::VALIDATING_ADMISSION_POLICY_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
         3,
+        ProtoWire::Natural,
+        ALWAYS,
     ),
 ];
 static VALIDATING_ADMISSION_POLICY_KINDS: [Cow<'static, str>; 1] =
@@ -465,15 +548,20 @@ pub(crate) static VALIDATING_ADMISSION_POLICY: Message = Message {
 static VALIDATING_ADMISSION_POLICY_BINDING_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::admissionregistration_v1::VALIDATING_ADMISSION_POLICY_BINDING_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
+    ),
+    always(
+        "spec",
+        Type::Message(Ref::Static(&super::admissionregistration_v1::VALIDATING_ADMISSION_POLICY_BINDING_SPEC)),
+        2,
     ),
 ];
 static VALIDATING_ADMISSION_POLICY_BINDING_KINDS: [Cow<'static, str>; 1] =
@@ -491,9 +579,18 @@ pub(crate) static VALIDATING_ADMISSION_POLICY_BINDING: Message = Message {
 
 static VALIDATING_ADMISSION_POLICY_BINDING_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_11)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_11)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static VALIDATING_ADMISSION_POLICY_BINDING_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("admissionregistration.k8s.io/v1/ValidatingAdmissionPolicyBindingList")];
@@ -509,10 +606,10 @@ pub(crate) static VALIDATING_ADMISSION_POLICY_BINDING_LIST: Message = Message {
 };
 
 static VALIDATING_ADMISSION_POLICY_BINDING_SPEC_FIELDS: [Field; 4] = [
-    plain("matchResources", Type::Message(Ref::Static(&super::admissionregistration_v1::MATCH_RESOURCES)), 3),
-    plain("paramRef", Type::Message(Ref::Static(&super::admissionregistration_v1::PARAM_REF)), 2),
-    field("policyName", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("validationActions", Type::List(Ref::Static(&ITEM_6)), true, SET, NO_PATCH, 4, ProtoWire::Natural),
+    distinct("matchResources", Type::Message(Ref::Static(&super::admissionregistration_v1::MATCH_RESOURCES)), 3),
+    distinct("paramRef", Type::Message(Ref::Static(&super::admissionregistration_v1::PARAM_REF)), 2),
+    field("policyName", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural, OMIT),
+    field("validationActions", Type::List(Ref::Static(&ITEM_6)), true, SET, NO_PATCH, 4, ProtoWire::Natural, OMIT),
 ];
 /// `v1.ValidatingAdmissionPolicyBindingSpec`
 pub(crate) static VALIDATING_ADMISSION_POLICY_BINDING_SPEC: Message = Message {
@@ -527,9 +624,18 @@ pub(crate) static VALIDATING_ADMISSION_POLICY_BINDING_SPEC: Message = Message {
 
 static VALIDATING_ADMISSION_POLICY_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_12)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_12)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static VALIDATING_ADMISSION_POLICY_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("admissionregistration.k8s.io/v1/ValidatingAdmissionPolicyList")];
@@ -546,7 +652,7 @@ pub(crate) static VALIDATING_ADMISSION_POLICY_LIST: Message = Message {
 
 static VALIDATING_ADMISSION_POLICY_SPEC_FIELDS: [Field; 7] = [
     plain("auditAnnotations", Type::List(Ref::Static(&ITEM_13)), 5),
-    plain("failurePolicy", Type::String, 4),
+    distinct("failurePolicy", Type::String, 4),
     field(
         "matchConditions",
         Type::List(Ref::Static(&ITEM_3)),
@@ -555,9 +661,10 @@ static VALIDATING_ADMISSION_POLICY_SPEC_FIELDS: [Field; 7] = [
         patched(true, false, "name"),
         6,
         ProtoWire::Natural,
+        OMIT,
     ),
-    plain("matchConstraints", Type::Message(Ref::Static(&super::admissionregistration_v1::MATCH_RESOURCES)), 2),
-    plain("paramKind", Type::Message(Ref::Static(&super::admissionregistration_v1::PARAM_KIND)), 1),
+    distinct("matchConstraints", Type::Message(Ref::Static(&super::admissionregistration_v1::MATCH_RESOURCES)), 2),
+    distinct("paramKind", Type::Message(Ref::Static(&super::admissionregistration_v1::PARAM_KIND)), 1),
     plain("validations", Type::List(Ref::Static(&ITEM_14)), 3),
     field(
         "variables",
@@ -567,6 +674,7 @@ static VALIDATING_ADMISSION_POLICY_SPEC_FIELDS: [Field; 7] = [
         patched(true, false, "name"),
         7,
         ProtoWire::Natural,
+        OMIT,
     ),
 ];
 /// `v1.ValidatingAdmissionPolicySpec`
@@ -581,9 +689,18 @@ pub(crate) static VALIDATING_ADMISSION_POLICY_SPEC: Message = Message {
 };
 
 static VALIDATING_ADMISSION_POLICY_STATUS_FIELDS: [Field; 3] = [
-    field("conditions", Type::List(Ref::Static(&ITEM_15)), false, by_keys(&KEYS_1), NO_PATCH, 3, ProtoWire::Natural),
+    field(
+        "conditions",
+        Type::List(Ref::Static(&ITEM_15)),
+        false,
+        by_keys(&KEYS_1),
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        OMIT,
+    ),
     plain("observedGeneration", Type::Int64, 1),
-    plain("typeChecking", Type::Message(Ref::Static(&super::admissionregistration_v1::TYPE_CHECKING)), 2),
+    distinct("typeChecking", Type::Message(Ref::Static(&super::admissionregistration_v1::TYPE_CHECKING)), 2),
 ];
 /// `v1.ValidatingAdmissionPolicyStatus`
 pub(crate) static VALIDATING_ADMISSION_POLICY_STATUS: Message = Message {
@@ -597,17 +714,9 @@ pub(crate) static VALIDATING_ADMISSION_POLICY_STATUS: Message = Message {
 };
 
 static VALIDATING_WEBHOOK_FIELDS: [Field; 11] = [
-    field("admissionReviewVersions", Type::List(Ref::Static(&ITEM_6)), true, NATURAL, NO_PATCH, 8, ProtoWire::Natural),
-    field(
-        "clientConfig",
-        Type::Message(Ref::Static(&super::admissionregistration_v1::WEBHOOK_CLIENT_CONFIG)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
-    plain("failurePolicy", Type::String, 4),
+    always("admissionReviewVersions", Type::List(Ref::Static(&ITEM_6)), 8),
+    always("clientConfig", Type::Message(Ref::Static(&super::admissionregistration_v1::WEBHOOK_CLIENT_CONFIG)), 2),
+    distinct("failurePolicy", Type::String, 4),
     field(
         "matchConditions",
         Type::List(Ref::Static(&ITEM_3)),
@@ -616,14 +725,15 @@ static VALIDATING_WEBHOOK_FIELDS: [Field; 11] = [
         patched(true, false, "name"),
         11,
         ProtoWire::Natural,
+        OMIT,
     ),
-    plain("matchPolicy", Type::String, 9),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("namespaceSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 5),
-    plain("objectSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 10),
+    distinct("matchPolicy", Type::String, 9),
+    always("name", Type::String, 1),
+    distinct("namespaceSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 5),
+    distinct("objectSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 10),
     plain("rules", Type::List(Ref::Static(&ITEM_7)), 3),
-    field("sideEffects", Type::String, true, NATURAL, NO_PATCH, 6, ProtoWire::Natural),
-    plain("timeoutSeconds", Type::Int32, 7),
+    field("sideEffects", Type::String, true, NATURAL, NO_PATCH, 6, ProtoWire::Natural, DISTINCT),
+    distinct("timeoutSeconds", Type::Int32, 7),
 ];
 /// `v1.ValidatingWebhook`
 pub(crate) static VALIDATING_WEBHOOK: Message = Message {
@@ -639,7 +749,16 @@ pub(crate) static VALIDATING_WEBHOOK: Message = Message {
 static VALIDATING_WEBHOOK_CONFIGURATION_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
     field(
         "webhooks",
         Type::List(Ref::Static(&ITEM_16)),
@@ -648,6 +767,7 @@ static VALIDATING_WEBHOOK_CONFIGURATION_FIELDS: [Field; 4] = [
         patched(true, false, "name"),
         2,
         ProtoWire::Natural,
+        OMIT,
     ),
 ];
 static VALIDATING_WEBHOOK_CONFIGURATION_KINDS: [Cow<'static, str>; 1] =
@@ -665,9 +785,18 @@ pub(crate) static VALIDATING_WEBHOOK_CONFIGURATION: Message = Message {
 
 static VALIDATING_WEBHOOK_CONFIGURATION_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_17)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_17)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static VALIDATING_WEBHOOK_CONFIGURATION_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("admissionregistration.k8s.io/v1/ValidatingWebhookConfigurationList")];
@@ -683,10 +812,10 @@ pub(crate) static VALIDATING_WEBHOOK_CONFIGURATION_LIST: Message = Message {
 };
 
 static VALIDATION_FIELDS: [Field; 4] = [
-    field("expression", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("expression", Type::String, 1),
     plain("message", Type::String, 2),
     plain("messageExpression", Type::String, 4),
-    plain("reason", Type::String, 3),
+    distinct("reason", Type::String, 3),
 ];
 /// `v1.Validation`
 pub(crate) static VALIDATION: Message = Message {
@@ -699,10 +828,7 @@ pub(crate) static VALIDATION: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static VARIABLE_FIELDS: [Field; 2] = [
-    field("expression", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-];
+static VARIABLE_FIELDS: [Field; 2] = [always("expression", Type::String, 2), always("name", Type::String, 1)];
 /// `v1.Variable`
 pub(crate) static VARIABLE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.admissionregistration.v1.Variable"),
@@ -716,8 +842,8 @@ pub(crate) static VARIABLE: Message = Message {
 
 static WEBHOOK_CLIENT_CONFIG_FIELDS: [Field; 3] = [
     plain("caBundle", Type::Bytes, 2),
-    plain("service", Type::Message(Ref::Static(&super::admissionregistration_v1::SERVICE_REFERENCE)), 1),
-    plain("url", Type::String, 3),
+    distinct("service", Type::Message(Ref::Static(&super::admissionregistration_v1::SERVICE_REFERENCE)), 1),
+    distinct("url", Type::String, 3),
 ];
 /// `v1.WebhookClientConfig`
 pub(crate) static WEBHOOK_CLIENT_CONFIG: Message = Message {

@@ -37,10 +37,7 @@ pub(crate) static JSON_PATCH: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static MATCH_CONDITION_FIELDS: [Field; 2] = [
-    field("expression", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-];
+static MATCH_CONDITION_FIELDS: [Field; 2] = [always("expression", Type::String, 2), always("name", Type::String, 1)];
 /// `v1alpha1.MatchCondition`
 pub(crate) static MATCH_CONDITION: Message = Message {
     name: Cow::Borrowed("io.k8s.api.admissionregistration.v1alpha1.MatchCondition"),
@@ -54,9 +51,9 @@ pub(crate) static MATCH_CONDITION: Message = Message {
 
 static MATCH_RESOURCES_FIELDS: [Field; 5] = [
     plain("excludeResourceRules", Type::List(Ref::Static(&ITEM_0)), 4),
-    plain("matchPolicy", Type::String, 7),
-    plain("namespaceSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 1),
-    plain("objectSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 2),
+    distinct("matchPolicy", Type::String, 7),
+    distinct("namespaceSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 1),
+    distinct("objectSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 2),
     plain("resourceRules", Type::List(Ref::Static(&ITEM_0)), 3),
 ];
 /// `v1alpha1.MatchResources`
@@ -73,11 +70,25 @@ pub(crate) static MATCH_RESOURCES: Message = Message {
 static MUTATING_ADMISSION_POLICY_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain(
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
         "spec",
         Type::Message(Ref::Static(&super::admissionregistration_v1alpha1::MUTATING_ADMISSION_POLICY_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
         2,
+        ProtoWire::Natural,
+        ALWAYS,
     ),
 ];
 static MUTATING_ADMISSION_POLICY_KINDS: [Cow<'static, str>; 1] =
@@ -96,11 +107,25 @@ pub(crate) static MUTATING_ADMISSION_POLICY: Message = Message {
 static MUTATING_ADMISSION_POLICY_BINDING_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain(
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
         "spec",
         Type::Message(Ref::Static(&super::admissionregistration_v1alpha1::MUTATING_ADMISSION_POLICY_BINDING_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
         2,
+        ProtoWire::Natural,
+        ALWAYS,
     ),
 ];
 static MUTATING_ADMISSION_POLICY_BINDING_KINDS: [Cow<'static, str>; 1] =
@@ -118,9 +143,18 @@ pub(crate) static MUTATING_ADMISSION_POLICY_BINDING: Message = Message {
 
 static MUTATING_ADMISSION_POLICY_BINDING_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_1)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_1)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static MUTATING_ADMISSION_POLICY_BINDING_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("admissionregistration.k8s.io/v1alpha1/MutatingAdmissionPolicyBindingList")];
@@ -136,8 +170,8 @@ pub(crate) static MUTATING_ADMISSION_POLICY_BINDING_LIST: Message = Message {
 };
 
 static MUTATING_ADMISSION_POLICY_BINDING_SPEC_FIELDS: [Field; 3] = [
-    plain("matchResources", Type::Message(Ref::Static(&super::admissionregistration_v1alpha1::MATCH_RESOURCES)), 3),
-    plain("paramRef", Type::Message(Ref::Static(&super::admissionregistration_v1alpha1::PARAM_REF)), 2),
+    distinct("matchResources", Type::Message(Ref::Static(&super::admissionregistration_v1alpha1::MATCH_RESOURCES)), 3),
+    distinct("paramRef", Type::Message(Ref::Static(&super::admissionregistration_v1alpha1::PARAM_REF)), 2),
     plain("policyName", Type::String, 1),
 ];
 /// `v1alpha1.MutatingAdmissionPolicyBindingSpec`
@@ -153,9 +187,18 @@ pub(crate) static MUTATING_ADMISSION_POLICY_BINDING_SPEC: Message = Message {
 
 static MUTATING_ADMISSION_POLICY_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_2)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_2)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static MUTATING_ADMISSION_POLICY_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("admissionregistration.k8s.io/v1alpha1/MutatingAdmissionPolicyList")];
@@ -171,7 +214,7 @@ pub(crate) static MUTATING_ADMISSION_POLICY_LIST: Message = Message {
 };
 
 static MUTATING_ADMISSION_POLICY_SPEC_FIELDS: [Field; 7] = [
-    plain("failurePolicy", Type::String, 5),
+    distinct("failurePolicy", Type::String, 5),
     field(
         "matchConditions",
         Type::List(Ref::Static(&ITEM_3)),
@@ -180,10 +223,15 @@ static MUTATING_ADMISSION_POLICY_SPEC_FIELDS: [Field; 7] = [
         patched(true, false, "name"),
         6,
         ProtoWire::Natural,
+        OMIT,
     ),
-    plain("matchConstraints", Type::Message(Ref::Static(&super::admissionregistration_v1alpha1::MATCH_RESOURCES)), 2),
+    distinct(
+        "matchConstraints",
+        Type::Message(Ref::Static(&super::admissionregistration_v1alpha1::MATCH_RESOURCES)),
+        2,
+    ),
     plain("mutations", Type::List(Ref::Static(&ITEM_4)), 4),
-    plain("paramKind", Type::Message(Ref::Static(&super::admissionregistration_v1alpha1::PARAM_KIND)), 1),
+    distinct("paramKind", Type::Message(Ref::Static(&super::admissionregistration_v1alpha1::PARAM_KIND)), 1),
     plain("reinvocationPolicy", Type::String, 7),
     plain("variables", Type::List(Ref::Static(&ITEM_5)), 3),
 ];
@@ -199,13 +247,13 @@ pub(crate) static MUTATING_ADMISSION_POLICY_SPEC: Message = Message {
 };
 
 static MUTATION_FIELDS: [Field; 3] = [
-    plain(
+    distinct(
         "applyConfiguration",
         Type::Message(Ref::Static(&super::admissionregistration_v1alpha1::APPLY_CONFIGURATION)),
         3,
     ),
-    plain("jsonPatch", Type::Message(Ref::Static(&super::admissionregistration_v1alpha1::JSON_PATCH)), 4),
-    field("patchType", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    distinct("jsonPatch", Type::Message(Ref::Static(&super::admissionregistration_v1alpha1::JSON_PATCH)), 4),
+    always("patchType", Type::String, 2),
 ];
 /// `v1alpha1.Mutation`
 pub(crate) static MUTATION: Message = Message {
@@ -254,8 +302,8 @@ pub(crate) static PARAM_KIND: Message = Message {
 static PARAM_REF_FIELDS: [Field; 4] = [
     plain("name", Type::String, 1),
     plain("namespace", Type::String, 2),
-    plain("parameterNotFoundAction", Type::String, 4),
-    plain("selector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 3),
+    distinct("parameterNotFoundAction", Type::String, 4),
+    distinct("selector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 3),
 ];
 /// `v1alpha1.ParamRef`
 pub(crate) static PARAM_REF: Message = Message {
@@ -268,10 +316,7 @@ pub(crate) static PARAM_REF: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static VARIABLE_FIELDS: [Field; 2] = [
-    field("expression", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-];
+static VARIABLE_FIELDS: [Field; 2] = [always("expression", Type::String, 2), always("name", Type::String, 1)];
 /// `v1alpha1.Variable`
 pub(crate) static VARIABLE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.admissionregistration.v1alpha1.Variable"),

@@ -18,10 +18,10 @@ static KEYS_0: [Cow<'static, str>; 1] = [Cow::Borrowed("type")];
 static CUSTOM_RESOURCE_COLUMN_DEFINITION_FIELDS: [Field; 6] = [
     plain("description", Type::String, 4),
     plain("format", Type::String, 3),
-    field("jsonPath", Type::String, true, NATURAL, NO_PATCH, 6, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("jsonPath", Type::String, 6),
+    always("name", Type::String, 1),
     plain("priority", Type::Int32, 5),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("type", Type::String, 2),
 ];
 /// `v1.CustomResourceColumnDefinition`
 pub(crate) static CUSTOM_RESOURCE_COLUMN_DEFINITION: Message = Message {
@@ -35,8 +35,8 @@ pub(crate) static CUSTOM_RESOURCE_COLUMN_DEFINITION: Message = Message {
 };
 
 static CUSTOM_RESOURCE_CONVERSION_FIELDS: [Field; 2] = [
-    field("strategy", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("webhook", Type::Message(Ref::Static(&super::apiextensions_v1::WEBHOOK_CONVERSION)), 2),
+    always("strategy", Type::String, 1),
+    distinct("webhook", Type::Message(Ref::Static(&super::apiextensions_v1::WEBHOOK_CONVERSION)), 2),
 ];
 /// `v1.CustomResourceConversion`
 pub(crate) static CUSTOM_RESOURCE_CONVERSION: Message = Message {
@@ -52,17 +52,27 @@ pub(crate) static CUSTOM_RESOURCE_CONVERSION: Message = Message {
 static CUSTOM_RESOURCE_DEFINITION_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::apiextensions_v1::CUSTOM_RESOURCE_DEFINITION_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    plain("status", Type::Message(Ref::Static(&super::apiextensions_v1::CUSTOM_RESOURCE_DEFINITION_STATUS)), 3),
+    always("spec", Type::Message(Ref::Static(&super::apiextensions_v1::CUSTOM_RESOURCE_DEFINITION_SPEC)), 2),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::apiextensions_v1::CUSTOM_RESOURCE_DEFINITION_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static CUSTOM_RESOURCE_DEFINITION_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("apiextensions.k8s.io/v1/CustomResourceDefinition")];
@@ -78,12 +88,12 @@ pub(crate) static CUSTOM_RESOURCE_DEFINITION: Message = Message {
 };
 
 static CUSTOM_RESOURCE_DEFINITION_CONDITION_FIELDS: [Field; 6] = [
-    plain("lastTransitionTime", Type::Time, 3),
+    field("lastTransitionTime", Type::Time, false, NATURAL, NO_PATCH, 3, ProtoWire::Natural, ALWAYS),
     plain("message", Type::String, 5),
     plain("observedGeneration", Type::Int64, 6),
     plain("reason", Type::String, 4),
-    field("status", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("status", Type::String, 2),
+    always("type", Type::String, 1),
 ];
 /// `v1.CustomResourceDefinitionCondition`
 pub(crate) static CUSTOM_RESOURCE_DEFINITION_CONDITION: Message = Message {
@@ -98,9 +108,18 @@ pub(crate) static CUSTOM_RESOURCE_DEFINITION_CONDITION: Message = Message {
 
 static CUSTOM_RESOURCE_DEFINITION_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_0)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static CUSTOM_RESOURCE_DEFINITION_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("apiextensions.k8s.io/v1/CustomResourceDefinitionList")];
@@ -117,9 +136,9 @@ pub(crate) static CUSTOM_RESOURCE_DEFINITION_LIST: Message = Message {
 
 static CUSTOM_RESOURCE_DEFINITION_NAMES_FIELDS: [Field; 6] = [
     plain("categories", Type::List(Ref::Static(&ITEM_1)), 6),
-    field("kind", Type::String, true, NATURAL, NO_PATCH, 4, ProtoWire::Natural),
+    always("kind", Type::String, 4),
     plain("listKind", Type::String, 5),
-    field("plural", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("plural", Type::String, 1),
     plain("shortNames", Type::List(Ref::Static(&ITEM_1)), 3),
     plain("singular", Type::String, 2),
 ];
@@ -135,20 +154,12 @@ pub(crate) static CUSTOM_RESOURCE_DEFINITION_NAMES: Message = Message {
 };
 
 static CUSTOM_RESOURCE_DEFINITION_SPEC_FIELDS: [Field; 6] = [
-    plain("conversion", Type::Message(Ref::Static(&super::apiextensions_v1::CUSTOM_RESOURCE_CONVERSION)), 9),
-    field("group", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field(
-        "names",
-        Type::Message(Ref::Static(&super::apiextensions_v1::CUSTOM_RESOURCE_DEFINITION_NAMES)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        3,
-        ProtoWire::Natural,
-    ),
+    distinct("conversion", Type::Message(Ref::Static(&super::apiextensions_v1::CUSTOM_RESOURCE_CONVERSION)), 9),
+    always("group", Type::String, 1),
+    always("names", Type::Message(Ref::Static(&super::apiextensions_v1::CUSTOM_RESOURCE_DEFINITION_NAMES)), 3),
     plain("preserveUnknownFields", Type::Bool, 10),
-    field("scope", Type::String, true, NATURAL, NO_PATCH, 4, ProtoWire::Natural),
-    field("versions", Type::List(Ref::Static(&ITEM_2)), true, NATURAL, NO_PATCH, 7, ProtoWire::Natural),
+    always("scope", Type::String, 4),
+    always("versions", Type::List(Ref::Static(&ITEM_2)), 7),
 ];
 /// `v1.CustomResourceDefinitionSpec`
 pub(crate) static CUSTOM_RESOURCE_DEFINITION_SPEC: Message = Message {
@@ -162,10 +173,28 @@ pub(crate) static CUSTOM_RESOURCE_DEFINITION_SPEC: Message = Message {
 };
 
 static CUSTOM_RESOURCE_DEFINITION_STATUS_FIELDS: [Field; 4] = [
-    plain("acceptedNames", Type::Message(Ref::Static(&super::apiextensions_v1::CUSTOM_RESOURCE_DEFINITION_NAMES)), 2),
-    field("conditions", Type::List(Ref::Static(&ITEM_3)), false, by_keys(&KEYS_0), NO_PATCH, 1, ProtoWire::Natural),
+    field(
+        "acceptedNames",
+        Type::Message(Ref::Static(&super::apiextensions_v1::CUSTOM_RESOURCE_DEFINITION_NAMES)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "conditions",
+        Type::List(Ref::Static(&ITEM_3)),
+        false,
+        by_keys(&KEYS_0),
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
     plain("observedGeneration", Type::Int64, 4),
-    plain("storedVersions", Type::List(Ref::Static(&ITEM_1)), 3),
+    field("storedVersions", Type::List(Ref::Static(&ITEM_1)), false, NATURAL, NO_PATCH, 3, ProtoWire::Natural, ALWAYS),
 ];
 /// `v1.CustomResourceDefinitionStatus`
 pub(crate) static CUSTOM_RESOURCE_DEFINITION_STATUS: Message = Message {
@@ -181,13 +210,13 @@ pub(crate) static CUSTOM_RESOURCE_DEFINITION_STATUS: Message = Message {
 static CUSTOM_RESOURCE_DEFINITION_VERSION_FIELDS: [Field; 9] = [
     plain("additionalPrinterColumns", Type::List(Ref::Static(&ITEM_4)), 6),
     plain("deprecated", Type::Bool, 7),
-    plain("deprecationWarning", Type::String, 8),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("schema", Type::Message(Ref::Static(&super::apiextensions_v1::CUSTOM_RESOURCE_VALIDATION)), 4),
+    distinct("deprecationWarning", Type::String, 8),
+    always("name", Type::String, 1),
+    distinct("schema", Type::Message(Ref::Static(&super::apiextensions_v1::CUSTOM_RESOURCE_VALIDATION)), 4),
     plain("selectableFields", Type::List(Ref::Static(&ITEM_5)), 9),
-    field("served", Type::Bool, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("storage", Type::Bool, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    plain("subresources", Type::Message(Ref::Static(&super::apiextensions_v1::CUSTOM_RESOURCE_SUBRESOURCES)), 5),
+    always("served", Type::Bool, 2),
+    always("storage", Type::Bool, 3),
+    distinct("subresources", Type::Message(Ref::Static(&super::apiextensions_v1::CUSTOM_RESOURCE_SUBRESOURCES)), 5),
 ];
 /// `v1.CustomResourceDefinitionVersion`
 pub(crate) static CUSTOM_RESOURCE_DEFINITION_VERSION: Message = Message {
@@ -201,9 +230,9 @@ pub(crate) static CUSTOM_RESOURCE_DEFINITION_VERSION: Message = Message {
 };
 
 static CUSTOM_RESOURCE_SUBRESOURCE_SCALE_FIELDS: [Field; 3] = [
-    plain("labelSelectorPath", Type::String, 3),
-    field("specReplicasPath", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("statusReplicasPath", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    distinct("labelSelectorPath", Type::String, 3),
+    always("specReplicasPath", Type::String, 1),
+    always("statusReplicasPath", Type::String, 2),
 ];
 /// `v1.CustomResourceSubresourceScale`
 pub(crate) static CUSTOM_RESOURCE_SUBRESOURCE_SCALE: Message = Message {
@@ -229,8 +258,8 @@ pub(crate) static CUSTOM_RESOURCE_SUBRESOURCE_STATUS: Message = Message {
 };
 
 static CUSTOM_RESOURCE_SUBRESOURCES_FIELDS: [Field; 2] = [
-    plain("scale", Type::Message(Ref::Static(&super::apiextensions_v1::CUSTOM_RESOURCE_SUBRESOURCE_SCALE)), 2),
-    plain("status", Type::Message(Ref::Static(&super::apiextensions_v1::CUSTOM_RESOURCE_SUBRESOURCE_STATUS)), 1),
+    distinct("scale", Type::Message(Ref::Static(&super::apiextensions_v1::CUSTOM_RESOURCE_SUBRESOURCE_SCALE)), 2),
+    distinct("status", Type::Message(Ref::Static(&super::apiextensions_v1::CUSTOM_RESOURCE_SUBRESOURCE_STATUS)), 1),
 ];
 /// `v1.CustomResourceSubresources`
 pub(crate) static CUSTOM_RESOURCE_SUBRESOURCES: Message = Message {
@@ -244,7 +273,7 @@ pub(crate) static CUSTOM_RESOURCE_SUBRESOURCES: Message = Message {
 };
 
 static CUSTOM_RESOURCE_VALIDATION_FIELDS: [Field; 1] =
-    [plain("openAPIV3Schema", Type::Message(Ref::Static(&super::apiextensions_v1::JSON_SCHEMA_PROPS)), 1)];
+    [distinct("openAPIV3Schema", Type::Message(Ref::Static(&super::apiextensions_v1::JSON_SCHEMA_PROPS)), 1)];
 /// `v1.CustomResourceValidation`
 pub(crate) static CUSTOM_RESOURCE_VALIDATION: Message = Message {
     name: Cow::Borrowed("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceValidation"),
@@ -270,34 +299,43 @@ pub(crate) static EXTERNAL_DOCUMENTATION: Message = Message {
 };
 
 static JSON_SCHEMA_PROPS_FIELDS: [Field; 44] = [
-    plain("$ref", Type::String, 3),
+    distinct("$ref", Type::String, 3),
     plain("$schema", Type::String, 2),
-    plain("additionalItems", Type::Any, 33),
-    plain("additionalProperties", Type::Any, 30),
+    field("additionalItems", Type::Any, false, NATURAL, NO_PATCH, 33, ProtoWire::SchemaOrBool, DISTINCT),
+    field("additionalProperties", Type::Any, false, NATURAL, NO_PATCH, 30, ProtoWire::SchemaOrBool, DISTINCT),
     plain("allOf", Type::List(Ref::Static(&ITEM_6)), 25),
     plain("anyOf", Type::List(Ref::Static(&ITEM_6)), 27),
-    plain("default", Type::Any, 8),
+    distinct("default", Type::Any, 8),
     plain("definitions", Type::Map(Ref::Static(&ITEM_6)), 34),
-    plain("dependencies", Type::Map(Ref::Static(&ITEM_7)), 32),
+    field(
+        "dependencies",
+        Type::Map(Ref::Static(&ITEM_7)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        32,
+        ProtoWire::SchemaOrStrings,
+        OMIT,
+    ),
     plain("description", Type::String, 4),
     plain("enum", Type::List(Ref::Static(&ITEM_7)), 20),
-    plain("example", Type::Any, 36),
+    distinct("example", Type::Any, 36),
     plain("exclusiveMaximum", Type::Bool, 10),
     plain("exclusiveMinimum", Type::Bool, 12),
-    plain("externalDocs", Type::Message(Ref::Static(&super::apiextensions_v1::EXTERNAL_DOCUMENTATION)), 35),
+    distinct("externalDocs", Type::Message(Ref::Static(&super::apiextensions_v1::EXTERNAL_DOCUMENTATION)), 35),
     plain("format", Type::String, 6),
     plain("id", Type::String, 1),
-    plain("items", Type::Any, 24),
-    plain("maxItems", Type::Int64, 16),
-    plain("maxLength", Type::Int64, 13),
-    plain("maxProperties", Type::Int64, 21),
-    plain("maximum", Type::Double, 9),
-    plain("minItems", Type::Int64, 17),
-    plain("minLength", Type::Int64, 14),
-    plain("minProperties", Type::Int64, 22),
-    plain("minimum", Type::Double, 11),
-    plain("multipleOf", Type::Double, 19),
-    plain("not", Type::Message(Ref::Static(&super::apiextensions_v1::JSON_SCHEMA_PROPS)), 28),
+    field("items", Type::Any, false, NATURAL, NO_PATCH, 24, ProtoWire::SchemaOrArray, DISTINCT),
+    distinct("maxItems", Type::Int64, 16),
+    distinct("maxLength", Type::Int64, 13),
+    distinct("maxProperties", Type::Int64, 21),
+    distinct("maximum", Type::Double, 9),
+    distinct("minItems", Type::Int64, 17),
+    distinct("minLength", Type::Int64, 14),
+    distinct("minProperties", Type::Int64, 22),
+    distinct("minimum", Type::Double, 11),
+    distinct("multipleOf", Type::Double, 19),
+    distinct("not", Type::Message(Ref::Static(&super::apiextensions_v1::JSON_SCHEMA_PROPS)), 28),
     plain("nullable", Type::Bool, 37),
     plain("oneOf", Type::List(Ref::Static(&ITEM_6)), 26),
     plain("pattern", Type::String, 15),
@@ -310,9 +348,9 @@ static JSON_SCHEMA_PROPS_FIELDS: [Field; 44] = [
     plain("x-kubernetes-embedded-resource", Type::Bool, 39),
     plain("x-kubernetes-int-or-string", Type::Bool, 40),
     plain("x-kubernetes-list-map-keys", Type::List(Ref::Static(&ITEM_1)), 41),
-    plain("x-kubernetes-list-type", Type::String, 42),
-    plain("x-kubernetes-map-type", Type::String, 43),
-    plain("x-kubernetes-preserve-unknown-fields", Type::Bool, 38),
+    distinct("x-kubernetes-list-type", Type::String, 42),
+    distinct("x-kubernetes-map-type", Type::String, 43),
+    distinct("x-kubernetes-preserve-unknown-fields", Type::Bool, 38),
     field(
         "x-kubernetes-validations",
         Type::List(Ref::Static(&ITEM_8)),
@@ -321,6 +359,7 @@ static JSON_SCHEMA_PROPS_FIELDS: [Field; 44] = [
         patched(true, false, "rule"),
         44,
         ProtoWire::Natural,
+        OMIT,
     ),
 ];
 /// `v1.JSONSchemaProps`
@@ -334,8 +373,7 @@ pub(crate) static JSON_SCHEMA_PROPS: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static SELECTABLE_FIELD_FIELDS: [Field; 1] =
-    [field("jsonPath", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static SELECTABLE_FIELD_FIELDS: [Field; 1] = [always("jsonPath", Type::String, 1)];
 /// `v1.SelectableField`
 pub(crate) static SELECTABLE_FIELD: Message = Message {
     name: Cow::Borrowed("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.SelectableField"),
@@ -348,10 +386,10 @@ pub(crate) static SELECTABLE_FIELD: Message = Message {
 };
 
 static SERVICE_REFERENCE_FIELDS: [Field; 4] = [
-    field("name", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("namespace", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("path", Type::String, 3),
-    plain("port", Type::Int32, 4),
+    always("name", Type::String, 2),
+    always("namespace", Type::String, 1),
+    distinct("path", Type::String, 3),
+    distinct("port", Type::Int32, 4),
 ];
 /// `v1.ServiceReference`
 pub(crate) static SERVICE_REFERENCE: Message = Message {
@@ -368,9 +406,9 @@ static VALIDATION_RULE_FIELDS: [Field; 6] = [
     plain("fieldPath", Type::String, 5),
     plain("message", Type::String, 2),
     plain("messageExpression", Type::String, 3),
-    plain("optionalOldSelf", Type::Bool, 6),
-    plain("reason", Type::String, 4),
-    field("rule", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    distinct("optionalOldSelf", Type::Bool, 6),
+    distinct("reason", Type::String, 4),
+    always("rule", Type::String, 1),
 ];
 /// `v1.ValidationRule`
 pub(crate) static VALIDATION_RULE: Message = Message {
@@ -385,8 +423,8 @@ pub(crate) static VALIDATION_RULE: Message = Message {
 
 static WEBHOOK_CLIENT_CONFIG_FIELDS: [Field; 3] = [
     plain("caBundle", Type::Bytes, 2),
-    plain("service", Type::Message(Ref::Static(&super::apiextensions_v1::SERVICE_REFERENCE)), 1),
-    plain("url", Type::String, 3),
+    distinct("service", Type::Message(Ref::Static(&super::apiextensions_v1::SERVICE_REFERENCE)), 1),
+    distinct("url", Type::String, 3),
 ];
 /// `v1.WebhookClientConfig`
 pub(crate) static WEBHOOK_CLIENT_CONFIG: Message = Message {
@@ -400,8 +438,8 @@ pub(crate) static WEBHOOK_CLIENT_CONFIG: Message = Message {
 };
 
 static WEBHOOK_CONVERSION_FIELDS: [Field; 2] = [
-    plain("clientConfig", Type::Message(Ref::Static(&super::apiextensions_v1::WEBHOOK_CLIENT_CONFIG)), 2),
-    field("conversionReviewVersions", Type::List(Ref::Static(&ITEM_1)), true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
+    distinct("clientConfig", Type::Message(Ref::Static(&super::apiextensions_v1::WEBHOOK_CLIENT_CONFIG)), 2),
+    always("conversionReviewVersions", Type::List(Ref::Static(&ITEM_1)), 3),
 ];
 /// `v1.WebhookConversion`
 pub(crate) static WEBHOOK_CONVERSION: Message = Message {

@@ -10,9 +10,9 @@ static KEYS_0: [Cow<'static, str>; 1] = [Cow::Borrowed("type")];
 static API_SERVICE_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::apiregistration_v1::API_SERVICE_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::apiregistration_v1::API_SERVICE_STATUS)), 3),
+    distinct("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
+    distinct("spec", Type::Message(Ref::Static(&super::apiregistration_v1::API_SERVICE_SPEC)), 2),
+    distinct("status", Type::Message(Ref::Static(&super::apiregistration_v1::API_SERVICE_STATUS)), 3),
 ];
 static API_SERVICE_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("apiregistration.k8s.io/v1/APIService")];
 /// `v1.APIService`
@@ -27,11 +27,11 @@ pub(crate) static API_SERVICE: Message = Message {
 };
 
 static API_SERVICE_CONDITION_FIELDS: [Field; 5] = [
-    plain("lastTransitionTime", Type::Time, 3),
+    distinct("lastTransitionTime", Type::Time, 3),
     plain("message", Type::String, 5),
     plain("reason", Type::String, 4),
-    field("status", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("status", Type::String, 2),
+    always("type", Type::String, 1),
 ];
 /// `v1.APIServiceCondition`
 pub(crate) static API_SERVICE_CONDITION: Message = Message {
@@ -46,9 +46,9 @@ pub(crate) static API_SERVICE_CONDITION: Message = Message {
 
 static API_SERVICE_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_0)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    distinct("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
 ];
 static API_SERVICE_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("apiregistration.k8s.io/v1/APIServiceList")];
 /// `v1.APIServiceList`
@@ -65,11 +65,11 @@ pub(crate) static API_SERVICE_LIST: Message = Message {
 static API_SERVICE_SPEC_FIELDS: [Field; 7] = [
     plain("caBundle", Type::Bytes, 5),
     plain("group", Type::String, 2),
-    field("groupPriorityMinimum", Type::Int32, true, NATURAL, NO_PATCH, 7, ProtoWire::Natural),
+    always("groupPriorityMinimum", Type::Int32, 7),
     plain("insecureSkipTLSVerify", Type::Bool, 4),
-    plain("service", Type::Message(Ref::Static(&super::apiregistration_v1::SERVICE_REFERENCE)), 1),
+    distinct("service", Type::Message(Ref::Static(&super::apiregistration_v1::SERVICE_REFERENCE)), 1),
     plain("version", Type::String, 3),
-    field("versionPriority", Type::Int32, true, NATURAL, NO_PATCH, 8, ProtoWire::Natural),
+    always("versionPriority", Type::Int32, 8),
 ];
 /// `v1.APIServiceSpec`
 pub(crate) static API_SERVICE_SPEC: Message = Message {
@@ -90,6 +90,7 @@ static API_SERVICE_STATUS_FIELDS: [Field; 1] = [field(
     patched(true, false, "type"),
     1,
     ProtoWire::Natural,
+    OMIT,
 )];
 /// `v1.APIServiceStatus`
 pub(crate) static API_SERVICE_STATUS: Message = Message {
@@ -103,7 +104,7 @@ pub(crate) static API_SERVICE_STATUS: Message = Message {
 };
 
 static SERVICE_REFERENCE_FIELDS: [Field; 3] =
-    [plain("name", Type::String, 2), plain("namespace", Type::String, 1), plain("port", Type::Int32, 3)];
+    [plain("name", Type::String, 2), plain("namespace", Type::String, 1), distinct("port", Type::Int32, 3)];
 /// `v1.ServiceReference`
 pub(crate) static SERVICE_REFERENCE: Message = Message {
     name: Cow::Borrowed("io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.ServiceReference"),

@@ -11,10 +11,10 @@ static KEYS_1: [Cow<'static, str>; 1] = [Cow::Borrowed("apiServerID")];
 static KEYS_0: [Cow<'static, str>; 1] = [Cow::Borrowed("type")];
 
 static SERVER_STORAGE_VERSION_FIELDS: [Field; 4] = [
-    field("apiServerID", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("decodableVersions", Type::List(Ref::Static(&ITEM_0)), true, SET, NO_PATCH, 3, ProtoWire::Natural),
-    field("encodingVersion", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("servedVersions", Type::List(Ref::Static(&ITEM_0)), false, SET, NO_PATCH, 4, ProtoWire::Natural),
+    field("apiServerID", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural, OMIT),
+    field("decodableVersions", Type::List(Ref::Static(&ITEM_0)), true, SET, NO_PATCH, 3, ProtoWire::Natural, OMIT),
+    field("encodingVersion", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural, OMIT),
+    field("servedVersions", Type::List(Ref::Static(&ITEM_0)), false, SET, NO_PATCH, 4, ProtoWire::Natural, OMIT),
 ];
 /// `v1alpha1.ServerStorageVersion`
 pub(crate) static SERVER_STORAGE_VERSION: Message = Message {
@@ -30,17 +30,27 @@ pub(crate) static SERVER_STORAGE_VERSION: Message = Message {
 static STORAGE_VERSION_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
+    always("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "metadata",
-        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
-        true,
+        "spec",
+        Type::Message(Ref::Static(&super::apiserverinternal_v1alpha1::STORAGE_VERSION_SPEC)),
+        false,
         NATURAL,
         NO_PATCH,
-        1,
+        2,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    plain("spec", Type::Message(Ref::Static(&super::apiserverinternal_v1alpha1::STORAGE_VERSION_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::apiserverinternal_v1alpha1::STORAGE_VERSION_STATUS)), 3),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::apiserverinternal_v1alpha1::STORAGE_VERSION_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static STORAGE_VERSION_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("internal.apiserver.k8s.io/v1alpha1/StorageVersion")];
@@ -56,12 +66,12 @@ pub(crate) static STORAGE_VERSION: Message = Message {
 };
 
 static STORAGE_VERSION_CONDITION_FIELDS: [Field; 6] = [
-    plain("lastTransitionTime", Type::Time, 4),
-    field("message", Type::String, true, NATURAL, NO_PATCH, 6, ProtoWire::Natural),
+    field("lastTransitionTime", Type::Time, false, NATURAL, NO_PATCH, 4, ProtoWire::Natural, ALWAYS),
+    field("message", Type::String, true, NATURAL, NO_PATCH, 6, ProtoWire::Natural, OMIT),
     plain("observedGeneration", Type::Int64, 3),
-    field("reason", Type::String, true, NATURAL, NO_PATCH, 5, ProtoWire::Natural),
-    field("status", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("reason", Type::String, 5),
+    always("status", Type::String, 2),
+    always("type", Type::String, 1),
 ];
 /// `v1alpha1.StorageVersionCondition`
 pub(crate) static STORAGE_VERSION_CONDITION: Message = Message {
@@ -76,9 +86,18 @@ pub(crate) static STORAGE_VERSION_CONDITION: Message = Message {
 
 static STORAGE_VERSION_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_1)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_1)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static STORAGE_VERSION_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("internal.apiserver.k8s.io/v1alpha1/StorageVersionList")];
@@ -106,8 +125,17 @@ pub(crate) static STORAGE_VERSION_SPEC: Message = Message {
 };
 
 static STORAGE_VERSION_STATUS_FIELDS: [Field; 3] = [
-    plain("commonEncodingVersion", Type::String, 2),
-    field("conditions", Type::List(Ref::Static(&ITEM_2)), false, by_keys(&KEYS_0), NO_PATCH, 3, ProtoWire::Natural),
+    distinct("commonEncodingVersion", Type::String, 2),
+    field(
+        "conditions",
+        Type::List(Ref::Static(&ITEM_2)),
+        false,
+        by_keys(&KEYS_0),
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        OMIT,
+    ),
     field(
         "storageVersions",
         Type::List(Ref::Static(&ITEM_3)),
@@ -116,6 +144,7 @@ static STORAGE_VERSION_STATUS_FIELDS: [Field; 3] = [
         NO_PATCH,
         1,
         ProtoWire::Natural,
+        OMIT,
     ),
 ];
 /// `v1alpha1.StorageVersionStatus`

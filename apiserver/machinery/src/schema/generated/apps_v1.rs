@@ -17,10 +17,19 @@ static KEYS_0: [Cow<'static, str>; 1] = [Cow::Borrowed("type")];
 
 static CONTROLLER_REVISION_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
-    plain("data", Type::Any, 2),
+    field("data", Type::Any, false, NATURAL, NO_PATCH, 2, ProtoWire::Natural, ALWAYS),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    field("revision", Type::Int64, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    always("revision", Type::Int64, 3),
 ];
 static CONTROLLER_REVISION_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("apps/v1/ControllerRevision")];
 /// `v1.ControllerRevision`
@@ -36,9 +45,18 @@ pub(crate) static CONTROLLER_REVISION: Message = Message {
 
 static CONTROLLER_REVISION_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_0)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static CONTROLLER_REVISION_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("apps/v1/ControllerRevisionList")];
 /// `v1.ControllerRevisionList`
@@ -55,9 +73,36 @@ pub(crate) static CONTROLLER_REVISION_LIST: Message = Message {
 static DAEMON_SET_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::apps_v1::DAEMON_SET_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::apps_v1::DAEMON_SET_STATUS)), 3),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::apps_v1::DAEMON_SET_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::apps_v1::DAEMON_SET_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static DAEMON_SET_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("apps/v1/DaemonSet")];
 /// `v1.DaemonSet`
@@ -72,11 +117,11 @@ pub(crate) static DAEMON_SET: Message = Message {
 };
 
 static DAEMON_SET_CONDITION_FIELDS: [Field; 5] = [
-    plain("lastTransitionTime", Type::Time, 3),
+    field("lastTransitionTime", Type::Time, false, NATURAL, NO_PATCH, 3, ProtoWire::Natural, ALWAYS),
     plain("message", Type::String, 5),
     plain("reason", Type::String, 4),
-    field("status", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("status", Type::String, 2),
+    always("type", Type::String, 1),
 ];
 /// `v1.DaemonSetCondition`
 pub(crate) static DAEMON_SET_CONDITION: Message = Message {
@@ -91,9 +136,18 @@ pub(crate) static DAEMON_SET_CONDITION: Message = Message {
 
 static DAEMON_SET_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_1)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_1)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static DAEMON_SET_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("apps/v1/DaemonSetList")];
 /// `v1.DaemonSetList`
@@ -109,7 +163,7 @@ pub(crate) static DAEMON_SET_LIST: Message = Message {
 
 static DAEMON_SET_SPEC_FIELDS: [Field; 5] = [
     plain("minReadySeconds", Type::Int32, 4),
-    plain("revisionHistoryLimit", Type::Int32, 6),
+    distinct("revisionHistoryLimit", Type::Int32, 6),
     field(
         "selector",
         Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)),
@@ -118,17 +172,19 @@ static DAEMON_SET_SPEC_FIELDS: [Field; 5] = [
         NO_PATCH,
         1,
         ProtoWire::Natural,
+        DISTINCT,
     ),
+    always("template", Type::Message(Ref::Static(&super::core_v1::POD_TEMPLATE_SPEC)), 2),
     field(
-        "template",
-        Type::Message(Ref::Static(&super::core_v1::POD_TEMPLATE_SPEC)),
-        true,
+        "updateStrategy",
+        Type::Message(Ref::Static(&super::apps_v1::DAEMON_SET_UPDATE_STRATEGY)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        3,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    plain("updateStrategy", Type::Message(Ref::Static(&super::apps_v1::DAEMON_SET_UPDATE_STRATEGY)), 3),
 ];
 /// `v1.DaemonSetSpec`
 pub(crate) static DAEMON_SET_SPEC: Message = Message {
@@ -142,7 +198,7 @@ pub(crate) static DAEMON_SET_SPEC: Message = Message {
 };
 
 static DAEMON_SET_STATUS_FIELDS: [Field; 10] = [
-    plain("collisionCount", Type::Int32, 9),
+    distinct("collisionCount", Type::Int32, 9),
     field(
         "conditions",
         Type::List(Ref::Static(&ITEM_2)),
@@ -151,12 +207,13 @@ static DAEMON_SET_STATUS_FIELDS: [Field; 10] = [
         patched(true, false, "type"),
         10,
         ProtoWire::Natural,
+        OMIT,
     ),
-    field("currentNumberScheduled", Type::Int32, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("desiredNumberScheduled", Type::Int32, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
+    always("currentNumberScheduled", Type::Int32, 1),
+    always("desiredNumberScheduled", Type::Int32, 3),
     plain("numberAvailable", Type::Int32, 7),
-    field("numberMisscheduled", Type::Int32, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("numberReady", Type::Int32, true, NATURAL, NO_PATCH, 4, ProtoWire::Natural),
+    always("numberMisscheduled", Type::Int32, 2),
+    always("numberReady", Type::Int32, 4),
     plain("numberUnavailable", Type::Int32, 8),
     plain("observedGeneration", Type::Int64, 5),
     plain("updatedNumberScheduled", Type::Int32, 6),
@@ -173,7 +230,7 @@ pub(crate) static DAEMON_SET_STATUS: Message = Message {
 };
 
 static DAEMON_SET_UPDATE_STRATEGY_FIELDS: [Field; 2] = [
-    plain("rollingUpdate", Type::Message(Ref::Static(&super::apps_v1::ROLLING_UPDATE_DAEMON_SET)), 2),
+    distinct("rollingUpdate", Type::Message(Ref::Static(&super::apps_v1::ROLLING_UPDATE_DAEMON_SET)), 2),
     plain("type", Type::String, 1),
 ];
 /// `v1.DaemonSetUpdateStrategy`
@@ -190,9 +247,36 @@ pub(crate) static DAEMON_SET_UPDATE_STRATEGY: Message = Message {
 static DEPLOYMENT_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::apps_v1::DEPLOYMENT_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::apps_v1::DEPLOYMENT_STATUS)), 3),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::apps_v1::DEPLOYMENT_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::apps_v1::DEPLOYMENT_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static DEPLOYMENT_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("apps/v1/Deployment")];
 /// `v1.Deployment`
@@ -207,12 +291,12 @@ pub(crate) static DEPLOYMENT: Message = Message {
 };
 
 static DEPLOYMENT_CONDITION_FIELDS: [Field; 6] = [
-    plain("lastTransitionTime", Type::Time, 7),
-    plain("lastUpdateTime", Type::Time, 6),
+    field("lastTransitionTime", Type::Time, false, NATURAL, NO_PATCH, 7, ProtoWire::Natural, ALWAYS),
+    field("lastUpdateTime", Type::Time, false, NATURAL, NO_PATCH, 6, ProtoWire::Natural, ALWAYS),
     plain("message", Type::String, 5),
     plain("reason", Type::String, 4),
-    field("status", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("status", Type::String, 2),
+    always("type", Type::String, 1),
 ];
 /// `v1.DeploymentCondition`
 pub(crate) static DEPLOYMENT_CONDITION: Message = Message {
@@ -227,9 +311,18 @@ pub(crate) static DEPLOYMENT_CONDITION: Message = Message {
 
 static DEPLOYMENT_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_3)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_3)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static DEPLOYMENT_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("apps/v1/DeploymentList")];
 /// `v1.DeploymentList`
@@ -246,9 +339,9 @@ pub(crate) static DEPLOYMENT_LIST: Message = Message {
 static DEPLOYMENT_SPEC_FIELDS: [Field; 8] = [
     plain("minReadySeconds", Type::Int32, 5),
     plain("paused", Type::Bool, 7),
-    plain("progressDeadlineSeconds", Type::Int32, 9),
-    plain("replicas", Type::Int32, 1),
-    plain("revisionHistoryLimit", Type::Int32, 6),
+    distinct("progressDeadlineSeconds", Type::Int32, 9),
+    distinct("replicas", Type::Int32, 1),
+    distinct("revisionHistoryLimit", Type::Int32, 6),
     field(
         "selector",
         Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)),
@@ -257,6 +350,7 @@ static DEPLOYMENT_SPEC_FIELDS: [Field; 8] = [
         NO_PATCH,
         2,
         ProtoWire::Natural,
+        DISTINCT,
     ),
     field(
         "strategy",
@@ -266,16 +360,9 @@ static DEPLOYMENT_SPEC_FIELDS: [Field; 8] = [
         patched(false, true, ""),
         4,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    field(
-        "template",
-        Type::Message(Ref::Static(&super::core_v1::POD_TEMPLATE_SPEC)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        3,
-        ProtoWire::Natural,
-    ),
+    always("template", Type::Message(Ref::Static(&super::core_v1::POD_TEMPLATE_SPEC)), 3),
 ];
 /// `v1.DeploymentSpec`
 pub(crate) static DEPLOYMENT_SPEC: Message = Message {
@@ -290,7 +377,7 @@ pub(crate) static DEPLOYMENT_SPEC: Message = Message {
 
 static DEPLOYMENT_STATUS_FIELDS: [Field; 9] = [
     plain("availableReplicas", Type::Int32, 4),
-    plain("collisionCount", Type::Int32, 8),
+    distinct("collisionCount", Type::Int32, 8),
     field(
         "conditions",
         Type::List(Ref::Static(&ITEM_4)),
@@ -299,11 +386,12 @@ static DEPLOYMENT_STATUS_FIELDS: [Field; 9] = [
         patched(true, false, "type"),
         6,
         ProtoWire::Natural,
+        OMIT,
     ),
     plain("observedGeneration", Type::Int64, 1),
     plain("readyReplicas", Type::Int32, 7),
     plain("replicas", Type::Int32, 2),
-    plain("terminatingReplicas", Type::Int32, 9),
+    distinct("terminatingReplicas", Type::Int32, 9),
     plain("unavailableReplicas", Type::Int32, 5),
     plain("updatedReplicas", Type::Int32, 3),
 ];
@@ -319,7 +407,7 @@ pub(crate) static DEPLOYMENT_STATUS: Message = Message {
 };
 
 static DEPLOYMENT_STRATEGY_FIELDS: [Field; 2] = [
-    plain("rollingUpdate", Type::Message(Ref::Static(&super::apps_v1::ROLLING_UPDATE_DEPLOYMENT)), 2),
+    distinct("rollingUpdate", Type::Message(Ref::Static(&super::apps_v1::ROLLING_UPDATE_DEPLOYMENT)), 2),
     plain("type", Type::String, 1),
 ];
 /// `v1.DeploymentStrategy`
@@ -336,9 +424,36 @@ pub(crate) static DEPLOYMENT_STRATEGY: Message = Message {
 static REPLICA_SET_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::apps_v1::REPLICA_SET_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::apps_v1::REPLICA_SET_STATUS)), 3),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::apps_v1::REPLICA_SET_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::apps_v1::REPLICA_SET_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static REPLICA_SET_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("apps/v1/ReplicaSet")];
 /// `v1.ReplicaSet`
@@ -353,11 +468,11 @@ pub(crate) static REPLICA_SET: Message = Message {
 };
 
 static REPLICA_SET_CONDITION_FIELDS: [Field; 5] = [
-    plain("lastTransitionTime", Type::Time, 3),
+    field("lastTransitionTime", Type::Time, false, NATURAL, NO_PATCH, 3, ProtoWire::Natural, ALWAYS),
     plain("message", Type::String, 5),
     plain("reason", Type::String, 4),
-    field("status", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("status", Type::String, 2),
+    always("type", Type::String, 1),
 ];
 /// `v1.ReplicaSetCondition`
 pub(crate) static REPLICA_SET_CONDITION: Message = Message {
@@ -372,9 +487,18 @@ pub(crate) static REPLICA_SET_CONDITION: Message = Message {
 
 static REPLICA_SET_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_5)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_5)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static REPLICA_SET_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("apps/v1/ReplicaSetList")];
 /// `v1.ReplicaSetList`
@@ -390,7 +514,7 @@ pub(crate) static REPLICA_SET_LIST: Message = Message {
 
 static REPLICA_SET_SPEC_FIELDS: [Field; 4] = [
     plain("minReadySeconds", Type::Int32, 4),
-    plain("replicas", Type::Int32, 1),
+    distinct("replicas", Type::Int32, 1),
     field(
         "selector",
         Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)),
@@ -399,8 +523,18 @@ static REPLICA_SET_SPEC_FIELDS: [Field; 4] = [
         NO_PATCH,
         2,
         ProtoWire::Natural,
+        DISTINCT,
     ),
-    plain("template", Type::Message(Ref::Static(&super::core_v1::POD_TEMPLATE_SPEC)), 3),
+    field(
+        "template",
+        Type::Message(Ref::Static(&super::core_v1::POD_TEMPLATE_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 /// `v1.ReplicaSetSpec`
 pub(crate) static REPLICA_SET_SPEC: Message = Message {
@@ -423,12 +557,13 @@ static REPLICA_SET_STATUS_FIELDS: [Field; 7] = [
         patched(true, false, "type"),
         6,
         ProtoWire::Natural,
+        OMIT,
     ),
     plain("fullyLabeledReplicas", Type::Int32, 2),
     plain("observedGeneration", Type::Int64, 3),
     plain("readyReplicas", Type::Int32, 4),
-    field("replicas", Type::Int32, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("terminatingReplicas", Type::Int32, 7),
+    always("replicas", Type::Int32, 1),
+    distinct("terminatingReplicas", Type::Int32, 7),
 ];
 /// `v1.ReplicaSetStatus`
 pub(crate) static REPLICA_SET_STATUS: Message = Message {
@@ -442,7 +577,7 @@ pub(crate) static REPLICA_SET_STATUS: Message = Message {
 };
 
 static ROLLING_UPDATE_DAEMON_SET_FIELDS: [Field; 2] =
-    [plain("maxSurge", Type::IntOrString, 2), plain("maxUnavailable", Type::IntOrString, 1)];
+    [distinct("maxSurge", Type::IntOrString, 2), distinct("maxUnavailable", Type::IntOrString, 1)];
 /// `v1.RollingUpdateDaemonSet`
 pub(crate) static ROLLING_UPDATE_DAEMON_SET: Message = Message {
     name: Cow::Borrowed("io.k8s.api.apps.v1.RollingUpdateDaemonSet"),
@@ -455,7 +590,7 @@ pub(crate) static ROLLING_UPDATE_DAEMON_SET: Message = Message {
 };
 
 static ROLLING_UPDATE_DEPLOYMENT_FIELDS: [Field; 2] =
-    [plain("maxSurge", Type::IntOrString, 2), plain("maxUnavailable", Type::IntOrString, 1)];
+    [distinct("maxSurge", Type::IntOrString, 2), distinct("maxUnavailable", Type::IntOrString, 1)];
 /// `v1.RollingUpdateDeployment`
 pub(crate) static ROLLING_UPDATE_DEPLOYMENT: Message = Message {
     name: Cow::Borrowed("io.k8s.api.apps.v1.RollingUpdateDeployment"),
@@ -468,7 +603,7 @@ pub(crate) static ROLLING_UPDATE_DEPLOYMENT: Message = Message {
 };
 
 static ROLLING_UPDATE_STATEFUL_SET_STRATEGY_FIELDS: [Field; 2] =
-    [plain("maxUnavailable", Type::IntOrString, 2), plain("partition", Type::Int32, 1)];
+    [distinct("maxUnavailable", Type::IntOrString, 2), distinct("partition", Type::Int32, 1)];
 /// `v1.RollingUpdateStatefulSetStrategy`
 pub(crate) static ROLLING_UPDATE_STATEFUL_SET_STRATEGY: Message = Message {
     name: Cow::Borrowed("io.k8s.api.apps.v1.RollingUpdateStatefulSetStrategy"),
@@ -483,9 +618,36 @@ pub(crate) static ROLLING_UPDATE_STATEFUL_SET_STRATEGY: Message = Message {
 static STATEFUL_SET_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::apps_v1::STATEFUL_SET_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::apps_v1::STATEFUL_SET_STATUS)), 3),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::apps_v1::STATEFUL_SET_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::apps_v1::STATEFUL_SET_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static STATEFUL_SET_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("apps/v1/StatefulSet")];
 /// `v1.StatefulSet`
@@ -500,11 +662,11 @@ pub(crate) static STATEFUL_SET: Message = Message {
 };
 
 static STATEFUL_SET_CONDITION_FIELDS: [Field; 5] = [
-    plain("lastTransitionTime", Type::Time, 3),
+    field("lastTransitionTime", Type::Time, false, NATURAL, NO_PATCH, 3, ProtoWire::Natural, ALWAYS),
     plain("message", Type::String, 5),
     plain("reason", Type::String, 4),
-    field("status", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("status", Type::String, 2),
+    always("type", Type::String, 1),
 ];
 /// `v1.StatefulSetCondition`
 pub(crate) static STATEFUL_SET_CONDITION: Message = Message {
@@ -519,9 +681,18 @@ pub(crate) static STATEFUL_SET_CONDITION: Message = Message {
 
 static STATEFUL_SET_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_7)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_7)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static STATEFUL_SET_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("apps/v1/StatefulSetList")];
 /// `v1.StatefulSetList`
@@ -535,7 +706,8 @@ pub(crate) static STATEFUL_SET_LIST: Message = Message {
     kinds: Cow::Borrowed(&STATEFUL_SET_LIST_KINDS),
 };
 
-static STATEFUL_SET_ORDINALS_FIELDS: [Field; 1] = [plain("start", Type::Int32, 1)];
+static STATEFUL_SET_ORDINALS_FIELDS: [Field; 1] =
+    [field("start", Type::Int32, false, NATURAL, NO_PATCH, 1, ProtoWire::Natural, ALWAYS)];
 /// `v1.StatefulSetOrdinals`
 pub(crate) static STATEFUL_SET_ORDINALS: Message = Message {
     name: Cow::Borrowed("io.k8s.api.apps.v1.StatefulSetOrdinals"),
@@ -562,15 +734,15 @@ pub(crate) static STATEFUL_SET_PERSISTENT_VOLUME_CLAIM_RETENTION_POLICY: Message
 
 static STATEFUL_SET_SPEC_FIELDS: [Field; 11] = [
     plain("minReadySeconds", Type::Int32, 9),
-    plain("ordinals", Type::Message(Ref::Static(&super::apps_v1::STATEFUL_SET_ORDINALS)), 11),
-    plain(
+    distinct("ordinals", Type::Message(Ref::Static(&super::apps_v1::STATEFUL_SET_ORDINALS)), 11),
+    distinct(
         "persistentVolumeClaimRetentionPolicy",
         Type::Message(Ref::Static(&super::apps_v1::STATEFUL_SET_PERSISTENT_VOLUME_CLAIM_RETENTION_POLICY)),
         10,
     ),
     plain("podManagementPolicy", Type::String, 6),
-    plain("replicas", Type::Int32, 1),
-    plain("revisionHistoryLimit", Type::Int32, 8),
+    distinct("replicas", Type::Int32, 1),
+    distinct("revisionHistoryLimit", Type::Int32, 8),
     field(
         "selector",
         Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)),
@@ -579,18 +751,20 @@ static STATEFUL_SET_SPEC_FIELDS: [Field; 11] = [
         NO_PATCH,
         2,
         ProtoWire::Natural,
+        DISTINCT,
     ),
-    plain("serviceName", Type::String, 5),
+    field("serviceName", Type::String, false, NATURAL, NO_PATCH, 5, ProtoWire::Natural, ALWAYS),
+    always("template", Type::Message(Ref::Static(&super::core_v1::POD_TEMPLATE_SPEC)), 3),
     field(
-        "template",
-        Type::Message(Ref::Static(&super::core_v1::POD_TEMPLATE_SPEC)),
-        true,
+        "updateStrategy",
+        Type::Message(Ref::Static(&super::apps_v1::STATEFUL_SET_UPDATE_STRATEGY)),
+        false,
         NATURAL,
         NO_PATCH,
-        3,
+        7,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    plain("updateStrategy", Type::Message(Ref::Static(&super::apps_v1::STATEFUL_SET_UPDATE_STRATEGY)), 7),
     plain("volumeClaimTemplates", Type::List(Ref::Static(&ITEM_8)), 4),
 ];
 /// `v1.StatefulSetSpec`
@@ -605,8 +779,8 @@ pub(crate) static STATEFUL_SET_SPEC: Message = Message {
 };
 
 static STATEFUL_SET_STATUS_FIELDS: [Field; 10] = [
-    plain("availableReplicas", Type::Int32, 11),
-    plain("collisionCount", Type::Int32, 9),
+    field("availableReplicas", Type::Int32, false, NATURAL, NO_PATCH, 11, ProtoWire::Natural, ALWAYS),
+    distinct("collisionCount", Type::Int32, 9),
     field(
         "conditions",
         Type::List(Ref::Static(&ITEM_9)),
@@ -615,12 +789,13 @@ static STATEFUL_SET_STATUS_FIELDS: [Field; 10] = [
         patched(true, false, "type"),
         10,
         ProtoWire::Natural,
+        OMIT,
     ),
     plain("currentReplicas", Type::Int32, 4),
     plain("currentRevision", Type::String, 6),
     plain("observedGeneration", Type::Int64, 1),
     plain("readyReplicas", Type::Int32, 3),
-    field("replicas", Type::Int32, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("replicas", Type::Int32, 2),
     plain("updateRevision", Type::String, 7),
     plain("updatedReplicas", Type::Int32, 5),
 ];
@@ -636,7 +811,7 @@ pub(crate) static STATEFUL_SET_STATUS: Message = Message {
 };
 
 static STATEFUL_SET_UPDATE_STRATEGY_FIELDS: [Field; 2] = [
-    plain("rollingUpdate", Type::Message(Ref::Static(&super::apps_v1::ROLLING_UPDATE_STATEFUL_SET_STRATEGY)), 2),
+    distinct("rollingUpdate", Type::Message(Ref::Static(&super::apps_v1::ROLLING_UPDATE_STATEFUL_SET_STRATEGY)), 2),
     plain("type", Type::String, 1),
 ];
 /// `v1.StatefulSetUpdateStrategy`

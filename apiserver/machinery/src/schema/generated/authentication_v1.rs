@@ -26,8 +26,26 @@ pub(crate) static BOUND_OBJECT_REFERENCE: Message = Message {
 static SELF_SUBJECT_REVIEW_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("status", Type::Message(Ref::Static(&super::authentication_v1::SELF_SUBJECT_REVIEW_STATUS)), 2),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::authentication_v1::SELF_SUBJECT_REVIEW_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static SELF_SUBJECT_REVIEW_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("authentication.k8s.io/v1/SelfSubjectReview")];
@@ -42,8 +60,16 @@ pub(crate) static SELF_SUBJECT_REVIEW: Message = Message {
     kinds: Cow::Borrowed(&SELF_SUBJECT_REVIEW_KINDS),
 };
 
-static SELF_SUBJECT_REVIEW_STATUS_FIELDS: [Field; 1] =
-    [plain("userInfo", Type::Message(Ref::Static(&super::authentication_v1::USER_INFO)), 1)];
+static SELF_SUBJECT_REVIEW_STATUS_FIELDS: [Field; 1] = [field(
+    "userInfo",
+    Type::Message(Ref::Static(&super::authentication_v1::USER_INFO)),
+    false,
+    NATURAL,
+    NO_PATCH,
+    1,
+    ProtoWire::Natural,
+    ALWAYS,
+)];
 /// `v1.SelfSubjectReviewStatus`
 pub(crate) static SELF_SUBJECT_REVIEW_STATUS: Message = Message {
     name: Cow::Borrowed("io.k8s.api.authentication.v1.SelfSubjectReviewStatus"),
@@ -58,9 +84,36 @@ pub(crate) static SELF_SUBJECT_REVIEW_STATUS: Message = Message {
 static TOKEN_REQUEST_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::authentication_v1::TOKEN_REQUEST_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::authentication_v1::TOKEN_REQUEST_STATUS)), 3),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::authentication_v1::TOKEN_REQUEST_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::authentication_v1::TOKEN_REQUEST_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static TOKEN_REQUEST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("authentication.k8s.io/v1/TokenRequest")];
 /// `v1.TokenRequest`
@@ -75,9 +128,9 @@ pub(crate) static TOKEN_REQUEST: Message = Message {
 };
 
 static TOKEN_REQUEST_SPEC_FIELDS: [Field; 3] = [
-    plain("audiences", Type::List(Ref::Static(&ITEM_0)), 1),
-    plain("boundObjectRef", Type::Message(Ref::Static(&super::authentication_v1::BOUND_OBJECT_REFERENCE)), 3),
-    plain("expirationSeconds", Type::Int64, 4),
+    field("audiences", Type::List(Ref::Static(&ITEM_0)), false, NATURAL, NO_PATCH, 1, ProtoWire::Natural, ALWAYS),
+    distinct("boundObjectRef", Type::Message(Ref::Static(&super::authentication_v1::BOUND_OBJECT_REFERENCE)), 3),
+    distinct("expirationSeconds", Type::Int64, 4),
 ];
 /// `v1.TokenRequestSpec`
 pub(crate) static TOKEN_REQUEST_SPEC: Message = Message {
@@ -90,8 +143,10 @@ pub(crate) static TOKEN_REQUEST_SPEC: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static TOKEN_REQUEST_STATUS_FIELDS: [Field; 2] =
-    [plain("expirationTimestamp", Type::Time, 2), plain("token", Type::String, 1)];
+static TOKEN_REQUEST_STATUS_FIELDS: [Field; 2] = [
+    field("expirationTimestamp", Type::Time, false, NATURAL, NO_PATCH, 2, ProtoWire::Natural, ALWAYS),
+    field("token", Type::String, false, NATURAL, NO_PATCH, 1, ProtoWire::Natural, ALWAYS),
+];
 /// `v1.TokenRequestStatus`
 pub(crate) static TOKEN_REQUEST_STATUS: Message = Message {
     name: Cow::Borrowed("io.k8s.api.authentication.v1.TokenRequestStatus"),
@@ -106,17 +161,27 @@ pub(crate) static TOKEN_REQUEST_STATUS: Message = Message {
 static TOKEN_REVIEW_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::authentication_v1::TOKEN_REVIEW_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    plain("status", Type::Message(Ref::Static(&super::authentication_v1::TOKEN_REVIEW_STATUS)), 3),
+    always("spec", Type::Message(Ref::Static(&super::authentication_v1::TOKEN_REVIEW_SPEC)), 2),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::authentication_v1::TOKEN_REVIEW_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static TOKEN_REVIEW_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("authentication.k8s.io/v1/TokenReview")];
 /// `v1.TokenReview`
@@ -132,7 +197,7 @@ pub(crate) static TOKEN_REVIEW: Message = Message {
 
 static TOKEN_REVIEW_SPEC_FIELDS: [Field; 2] = [
     plain("audiences", Type::List(Ref::Static(&ITEM_0)), 2),
-    field("token", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    field("token", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural, OMIT),
 ];
 /// `v1.TokenReviewSpec`
 pub(crate) static TOKEN_REVIEW_SPEC: Message = Message {
@@ -149,7 +214,16 @@ static TOKEN_REVIEW_STATUS_FIELDS: [Field; 4] = [
     plain("audiences", Type::List(Ref::Static(&ITEM_0)), 4),
     plain("authenticated", Type::Bool, 1),
     plain("error", Type::String, 3),
-    plain("user", Type::Message(Ref::Static(&super::authentication_v1::USER_INFO)), 2),
+    field(
+        "user",
+        Type::Message(Ref::Static(&super::authentication_v1::USER_INFO)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 /// `v1.TokenReviewStatus`
 pub(crate) static TOKEN_REVIEW_STATUS: Message = Message {
@@ -163,7 +237,7 @@ pub(crate) static TOKEN_REVIEW_STATUS: Message = Message {
 };
 
 static USER_INFO_FIELDS: [Field; 4] = [
-    field("extra", Type::Map(Ref::Static(&ITEM_1)), false, NATURAL, NO_PATCH, 4, ProtoWire::Wrapped),
+    field("extra", Type::Map(Ref::Static(&ITEM_1)), false, NATURAL, NO_PATCH, 4, ProtoWire::Wrapped, OMIT),
     plain("groups", Type::List(Ref::Static(&ITEM_0)), 3),
     plain("uid", Type::String, 2),
     plain("username", Type::String, 1),

@@ -39,17 +39,27 @@ pub(crate) static LABEL_SELECTOR_ATTRIBUTES: Message = Message {
 static LOCAL_SUBJECT_ACCESS_REVIEW_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::authorization_v1::SUBJECT_ACCESS_REVIEW_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    plain("status", Type::Message(Ref::Static(&super::authorization_v1::SUBJECT_ACCESS_REVIEW_STATUS)), 3),
+    always("spec", Type::Message(Ref::Static(&super::authorization_v1::SUBJECT_ACCESS_REVIEW_SPEC)), 2),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::authorization_v1::SUBJECT_ACCESS_REVIEW_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static LOCAL_SUBJECT_ACCESS_REVIEW_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("authorization.k8s.io/v1/LocalSubjectAccessReview")];
@@ -78,7 +88,7 @@ pub(crate) static NON_RESOURCE_ATTRIBUTES: Message = Message {
 
 static NON_RESOURCE_RULE_FIELDS: [Field; 2] = [
     plain("nonResourceURLs", Type::List(Ref::Static(&ITEM_2)), 2),
-    field("verbs", Type::List(Ref::Static(&ITEM_2)), true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("verbs", Type::List(Ref::Static(&ITEM_2)), 1),
 ];
 /// `v1.NonResourceRule`
 pub(crate) static NON_RESOURCE_RULE: Message = Message {
@@ -92,9 +102,9 @@ pub(crate) static NON_RESOURCE_RULE: Message = Message {
 };
 
 static RESOURCE_ATTRIBUTES_FIELDS: [Field; 9] = [
-    plain("fieldSelector", Type::Message(Ref::Static(&super::authorization_v1::FIELD_SELECTOR_ATTRIBUTES)), 8),
+    distinct("fieldSelector", Type::Message(Ref::Static(&super::authorization_v1::FIELD_SELECTOR_ATTRIBUTES)), 8),
     plain("group", Type::String, 3),
-    plain("labelSelector", Type::Message(Ref::Static(&super::authorization_v1::LABEL_SELECTOR_ATTRIBUTES)), 9),
+    distinct("labelSelector", Type::Message(Ref::Static(&super::authorization_v1::LABEL_SELECTOR_ATTRIBUTES)), 9),
     plain("name", Type::String, 7),
     plain("namespace", Type::String, 1),
     plain("resource", Type::String, 5),
@@ -117,7 +127,7 @@ static RESOURCE_RULE_FIELDS: [Field; 4] = [
     plain("apiGroups", Type::List(Ref::Static(&ITEM_2)), 2),
     plain("resourceNames", Type::List(Ref::Static(&ITEM_2)), 4),
     plain("resources", Type::List(Ref::Static(&ITEM_2)), 3),
-    field("verbs", Type::List(Ref::Static(&ITEM_2)), true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("verbs", Type::List(Ref::Static(&ITEM_2)), 1),
 ];
 /// `v1.ResourceRule`
 pub(crate) static RESOURCE_RULE: Message = Message {
@@ -133,17 +143,27 @@ pub(crate) static RESOURCE_RULE: Message = Message {
 static SELF_SUBJECT_ACCESS_REVIEW_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::authorization_v1::SELF_SUBJECT_ACCESS_REVIEW_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    plain("status", Type::Message(Ref::Static(&super::authorization_v1::SUBJECT_ACCESS_REVIEW_STATUS)), 3),
+    always("spec", Type::Message(Ref::Static(&super::authorization_v1::SELF_SUBJECT_ACCESS_REVIEW_SPEC)), 2),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::authorization_v1::SUBJECT_ACCESS_REVIEW_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static SELF_SUBJECT_ACCESS_REVIEW_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("authorization.k8s.io/v1/SelfSubjectAccessReview")];
@@ -159,8 +179,8 @@ pub(crate) static SELF_SUBJECT_ACCESS_REVIEW: Message = Message {
 };
 
 static SELF_SUBJECT_ACCESS_REVIEW_SPEC_FIELDS: [Field; 2] = [
-    plain("nonResourceAttributes", Type::Message(Ref::Static(&super::authorization_v1::NON_RESOURCE_ATTRIBUTES)), 2),
-    plain("resourceAttributes", Type::Message(Ref::Static(&super::authorization_v1::RESOURCE_ATTRIBUTES)), 1),
+    distinct("nonResourceAttributes", Type::Message(Ref::Static(&super::authorization_v1::NON_RESOURCE_ATTRIBUTES)), 2),
+    distinct("resourceAttributes", Type::Message(Ref::Static(&super::authorization_v1::RESOURCE_ATTRIBUTES)), 1),
 ];
 /// `v1.SelfSubjectAccessReviewSpec`
 pub(crate) static SELF_SUBJECT_ACCESS_REVIEW_SPEC: Message = Message {
@@ -176,17 +196,27 @@ pub(crate) static SELF_SUBJECT_ACCESS_REVIEW_SPEC: Message = Message {
 static SELF_SUBJECT_RULES_REVIEW_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::authorization_v1::SELF_SUBJECT_RULES_REVIEW_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    plain("status", Type::Message(Ref::Static(&super::authorization_v1::SUBJECT_RULES_REVIEW_STATUS)), 3),
+    always("spec", Type::Message(Ref::Static(&super::authorization_v1::SELF_SUBJECT_RULES_REVIEW_SPEC)), 2),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::authorization_v1::SUBJECT_RULES_REVIEW_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static SELF_SUBJECT_RULES_REVIEW_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("authorization.k8s.io/v1/SelfSubjectRulesReview")];
@@ -216,17 +246,27 @@ pub(crate) static SELF_SUBJECT_RULES_REVIEW_SPEC: Message = Message {
 static SUBJECT_ACCESS_REVIEW_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::authorization_v1::SUBJECT_ACCESS_REVIEW_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    plain("status", Type::Message(Ref::Static(&super::authorization_v1::SUBJECT_ACCESS_REVIEW_STATUS)), 3),
+    always("spec", Type::Message(Ref::Static(&super::authorization_v1::SUBJECT_ACCESS_REVIEW_SPEC)), 2),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::authorization_v1::SUBJECT_ACCESS_REVIEW_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static SUBJECT_ACCESS_REVIEW_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("authorization.k8s.io/v1/SubjectAccessReview")];
@@ -242,10 +282,10 @@ pub(crate) static SUBJECT_ACCESS_REVIEW: Message = Message {
 };
 
 static SUBJECT_ACCESS_REVIEW_SPEC_FIELDS: [Field; 6] = [
-    field("extra", Type::Map(Ref::Static(&ITEM_3)), false, NATURAL, NO_PATCH, 5, ProtoWire::Wrapped),
+    field("extra", Type::Map(Ref::Static(&ITEM_3)), false, NATURAL, NO_PATCH, 5, ProtoWire::Wrapped, OMIT),
     plain("groups", Type::List(Ref::Static(&ITEM_2)), 4),
-    plain("nonResourceAttributes", Type::Message(Ref::Static(&super::authorization_v1::NON_RESOURCE_ATTRIBUTES)), 2),
-    plain("resourceAttributes", Type::Message(Ref::Static(&super::authorization_v1::RESOURCE_ATTRIBUTES)), 1),
+    distinct("nonResourceAttributes", Type::Message(Ref::Static(&super::authorization_v1::NON_RESOURCE_ATTRIBUTES)), 2),
+    distinct("resourceAttributes", Type::Message(Ref::Static(&super::authorization_v1::RESOURCE_ATTRIBUTES)), 1),
     plain("uid", Type::String, 6),
     plain("user", Type::String, 3),
 ];
@@ -261,7 +301,7 @@ pub(crate) static SUBJECT_ACCESS_REVIEW_SPEC: Message = Message {
 };
 
 static SUBJECT_ACCESS_REVIEW_STATUS_FIELDS: [Field; 4] = [
-    field("allowed", Type::Bool, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("allowed", Type::Bool, 1),
     plain("denied", Type::Bool, 4),
     plain("evaluationError", Type::String, 3),
     plain("reason", Type::String, 2),
@@ -279,9 +319,9 @@ pub(crate) static SUBJECT_ACCESS_REVIEW_STATUS: Message = Message {
 
 static SUBJECT_RULES_REVIEW_STATUS_FIELDS: [Field; 4] = [
     plain("evaluationError", Type::String, 4),
-    field("incomplete", Type::Bool, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field("nonResourceRules", Type::List(Ref::Static(&ITEM_4)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("resourceRules", Type::List(Ref::Static(&ITEM_5)), true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("incomplete", Type::Bool, 3),
+    always("nonResourceRules", Type::List(Ref::Static(&ITEM_4)), 2),
+    always("resourceRules", Type::List(Ref::Static(&ITEM_5)), 1),
 ];
 /// `v1.SubjectRulesReviewStatus`
 pub(crate) static SUBJECT_RULES_REVIEW_STATUS: Message = Message {

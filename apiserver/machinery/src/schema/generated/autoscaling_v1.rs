@@ -5,11 +5,8 @@ use crate::schema::row::*;
 
 static ITEM_0: Type = Type::Message(Ref::Static(&super::autoscaling_v1::HORIZONTAL_POD_AUTOSCALER));
 
-static CROSS_VERSION_OBJECT_REFERENCE_FIELDS: [Field; 3] = [
-    plain("apiVersion", Type::String, 3),
-    field("kind", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-];
+static CROSS_VERSION_OBJECT_REFERENCE_FIELDS: [Field; 3] =
+    [plain("apiVersion", Type::String, 3), always("kind", Type::String, 1), always("name", Type::String, 2)];
 /// `v1.CrossVersionObjectReference`
 pub(crate) static CROSS_VERSION_OBJECT_REFERENCE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.autoscaling.v1.CrossVersionObjectReference"),
@@ -24,17 +21,27 @@ pub(crate) static CROSS_VERSION_OBJECT_REFERENCE: Message = Message {
 static HORIZONTAL_POD_AUTOSCALER_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::autoscaling_v1::HORIZONTAL_POD_AUTOSCALER_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    plain("status", Type::Message(Ref::Static(&super::autoscaling_v1::HORIZONTAL_POD_AUTOSCALER_STATUS)), 3),
+    always("spec", Type::Message(Ref::Static(&super::autoscaling_v1::HORIZONTAL_POD_AUTOSCALER_SPEC)), 2),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::autoscaling_v1::HORIZONTAL_POD_AUTOSCALER_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static HORIZONTAL_POD_AUTOSCALER_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("autoscaling/v1/HorizontalPodAutoscaler")];
@@ -51,9 +58,18 @@ pub(crate) static HORIZONTAL_POD_AUTOSCALER: Message = Message {
 
 static HORIZONTAL_POD_AUTOSCALER_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_0)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static HORIZONTAL_POD_AUTOSCALER_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("autoscaling/v1/HorizontalPodAutoscalerList")];
@@ -69,18 +85,10 @@ pub(crate) static HORIZONTAL_POD_AUTOSCALER_LIST: Message = Message {
 };
 
 static HORIZONTAL_POD_AUTOSCALER_SPEC_FIELDS: [Field; 4] = [
-    field("maxReplicas", Type::Int32, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    plain("minReplicas", Type::Int32, 2),
-    field(
-        "scaleTargetRef",
-        Type::Message(Ref::Static(&super::autoscaling_v1::CROSS_VERSION_OBJECT_REFERENCE)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        1,
-        ProtoWire::Natural,
-    ),
-    plain("targetCPUUtilizationPercentage", Type::Int32, 4),
+    always("maxReplicas", Type::Int32, 3),
+    distinct("minReplicas", Type::Int32, 2),
+    always("scaleTargetRef", Type::Message(Ref::Static(&super::autoscaling_v1::CROSS_VERSION_OBJECT_REFERENCE)), 1),
+    distinct("targetCPUUtilizationPercentage", Type::Int32, 4),
 ];
 /// `v1.HorizontalPodAutoscalerSpec`
 pub(crate) static HORIZONTAL_POD_AUTOSCALER_SPEC: Message = Message {
@@ -94,11 +102,11 @@ pub(crate) static HORIZONTAL_POD_AUTOSCALER_SPEC: Message = Message {
 };
 
 static HORIZONTAL_POD_AUTOSCALER_STATUS_FIELDS: [Field; 5] = [
-    plain("currentCPUUtilizationPercentage", Type::Int32, 5),
-    field("currentReplicas", Type::Int32, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field("desiredReplicas", Type::Int32, true, NATURAL, NO_PATCH, 4, ProtoWire::Natural),
-    plain("lastScaleTime", Type::Time, 2),
-    plain("observedGeneration", Type::Int64, 1),
+    distinct("currentCPUUtilizationPercentage", Type::Int32, 5),
+    always("currentReplicas", Type::Int32, 3),
+    always("desiredReplicas", Type::Int32, 4),
+    distinct("lastScaleTime", Type::Time, 2),
+    distinct("observedGeneration", Type::Int64, 1),
 ];
 /// `v1.HorizontalPodAutoscalerStatus`
 pub(crate) static HORIZONTAL_POD_AUTOSCALER_STATUS: Message = Message {
@@ -114,9 +122,36 @@ pub(crate) static HORIZONTAL_POD_AUTOSCALER_STATUS: Message = Message {
 static SCALE_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::autoscaling_v1::SCALE_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::autoscaling_v1::SCALE_STATUS)), 3),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::autoscaling_v1::SCALE_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::autoscaling_v1::SCALE_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static SCALE_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("autoscaling/v1/Scale")];
 /// `v1.Scale`
@@ -142,10 +177,7 @@ pub(crate) static SCALE_SPEC: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static SCALE_STATUS_FIELDS: [Field; 2] = [
-    field("replicas", Type::Int32, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("selector", Type::String, 2),
-];
+static SCALE_STATUS_FIELDS: [Field; 2] = [always("replicas", Type::Int32, 1), plain("selector", Type::String, 2)];
 /// `v1.ScaleStatus`
 pub(crate) static SCALE_STATUS: Message = Message {
     name: Cow::Borrowed("io.k8s.api.autoscaling.v1.ScaleStatus"),

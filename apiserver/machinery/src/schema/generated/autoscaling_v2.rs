@@ -11,17 +11,9 @@ static ITEM_4: Type = Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_S
 static KEYS_0: [Cow<'static, str>; 1] = [Cow::Borrowed("type")];
 
 static CONTAINER_RESOURCE_METRIC_SOURCE_FIELDS: [Field; 3] = [
-    field("container", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field(
-        "target",
-        Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_TARGET)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
+    always("container", Type::String, 3),
+    always("name", Type::String, 1),
+    always("target", Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_TARGET)), 2),
 ];
 /// `v2.ContainerResourceMetricSource`
 pub(crate) static CONTAINER_RESOURCE_METRIC_SOURCE: Message = Message {
@@ -35,17 +27,9 @@ pub(crate) static CONTAINER_RESOURCE_METRIC_SOURCE: Message = Message {
 };
 
 static CONTAINER_RESOURCE_METRIC_STATUS_FIELDS: [Field; 3] = [
-    field("container", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field(
-        "current",
-        Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_VALUE_STATUS)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("container", Type::String, 3),
+    always("current", Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_VALUE_STATUS)), 2),
+    always("name", Type::String, 1),
 ];
 /// `v2.ContainerResourceMetricStatus`
 pub(crate) static CONTAINER_RESOURCE_METRIC_STATUS: Message = Message {
@@ -58,11 +42,8 @@ pub(crate) static CONTAINER_RESOURCE_METRIC_STATUS: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static CROSS_VERSION_OBJECT_REFERENCE_FIELDS: [Field; 3] = [
-    plain("apiVersion", Type::String, 3),
-    field("kind", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-];
+static CROSS_VERSION_OBJECT_REFERENCE_FIELDS: [Field; 3] =
+    [plain("apiVersion", Type::String, 3), always("kind", Type::String, 1), always("name", Type::String, 2)];
 /// `v2.CrossVersionObjectReference`
 pub(crate) static CROSS_VERSION_OBJECT_REFERENCE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.autoscaling.v2.CrossVersionObjectReference"),
@@ -75,24 +56,8 @@ pub(crate) static CROSS_VERSION_OBJECT_REFERENCE: Message = Message {
 };
 
 static EXTERNAL_METRIC_SOURCE_FIELDS: [Field; 2] = [
-    field(
-        "metric",
-        Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_IDENTIFIER)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        1,
-        ProtoWire::Natural,
-    ),
-    field(
-        "target",
-        Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_TARGET)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
+    always("metric", Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_IDENTIFIER)), 1),
+    always("target", Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_TARGET)), 2),
 ];
 /// `v2.ExternalMetricSource`
 pub(crate) static EXTERNAL_METRIC_SOURCE: Message = Message {
@@ -106,24 +71,8 @@ pub(crate) static EXTERNAL_METRIC_SOURCE: Message = Message {
 };
 
 static EXTERNAL_METRIC_STATUS_FIELDS: [Field; 2] = [
-    field(
-        "current",
-        Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_VALUE_STATUS)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
-    field(
-        "metric",
-        Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_IDENTIFIER)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        1,
-        ProtoWire::Natural,
-    ),
+    always("current", Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_VALUE_STATUS)), 2),
+    always("metric", Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_IDENTIFIER)), 1),
 ];
 /// `v2.ExternalMetricStatus`
 pub(crate) static EXTERNAL_METRIC_STATUS: Message = Message {
@@ -136,11 +85,8 @@ pub(crate) static EXTERNAL_METRIC_STATUS: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static HPA_SCALING_POLICY_FIELDS: [Field; 3] = [
-    field("periodSeconds", Type::Int32, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("value", Type::Int32, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-];
+static HPA_SCALING_POLICY_FIELDS: [Field; 3] =
+    [always("periodSeconds", Type::Int32, 3), always("type", Type::String, 1), always("value", Type::Int32, 2)];
 /// `v2.HPAScalingPolicy`
 pub(crate) static HPA_SCALING_POLICY: Message = Message {
     name: Cow::Borrowed("io.k8s.api.autoscaling.v2.HPAScalingPolicy"),
@@ -154,9 +100,9 @@ pub(crate) static HPA_SCALING_POLICY: Message = Message {
 
 static HPA_SCALING_RULES_FIELDS: [Field; 4] = [
     plain("policies", Type::List(Ref::Static(&ITEM_0)), 2),
-    plain("selectPolicy", Type::String, 1),
-    plain("stabilizationWindowSeconds", Type::Int32, 3),
-    plain("tolerance", Type::Quantity, 4),
+    distinct("selectPolicy", Type::String, 1),
+    distinct("stabilizationWindowSeconds", Type::Int32, 3),
+    distinct("tolerance", Type::Quantity, 4),
 ];
 /// `v2.HPAScalingRules`
 pub(crate) static HPA_SCALING_RULES: Message = Message {
@@ -172,17 +118,27 @@ pub(crate) static HPA_SCALING_RULES: Message = Message {
 static HORIZONTAL_POD_AUTOSCALER_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::autoscaling_v2::HORIZONTAL_POD_AUTOSCALER_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    plain("status", Type::Message(Ref::Static(&super::autoscaling_v2::HORIZONTAL_POD_AUTOSCALER_STATUS)), 3),
+    always("spec", Type::Message(Ref::Static(&super::autoscaling_v2::HORIZONTAL_POD_AUTOSCALER_SPEC)), 2),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::autoscaling_v2::HORIZONTAL_POD_AUTOSCALER_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static HORIZONTAL_POD_AUTOSCALER_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("autoscaling/v2/HorizontalPodAutoscaler")];
@@ -198,8 +154,8 @@ pub(crate) static HORIZONTAL_POD_AUTOSCALER: Message = Message {
 };
 
 static HORIZONTAL_POD_AUTOSCALER_BEHAVIOR_FIELDS: [Field; 2] = [
-    plain("scaleDown", Type::Message(Ref::Static(&super::autoscaling_v2::HPA_SCALING_RULES)), 2),
-    plain("scaleUp", Type::Message(Ref::Static(&super::autoscaling_v2::HPA_SCALING_RULES)), 1),
+    distinct("scaleDown", Type::Message(Ref::Static(&super::autoscaling_v2::HPA_SCALING_RULES)), 2),
+    distinct("scaleUp", Type::Message(Ref::Static(&super::autoscaling_v2::HPA_SCALING_RULES)), 1),
 ];
 /// `v2.HorizontalPodAutoscalerBehavior`
 pub(crate) static HORIZONTAL_POD_AUTOSCALER_BEHAVIOR: Message = Message {
@@ -213,11 +169,11 @@ pub(crate) static HORIZONTAL_POD_AUTOSCALER_BEHAVIOR: Message = Message {
 };
 
 static HORIZONTAL_POD_AUTOSCALER_CONDITION_FIELDS: [Field; 5] = [
-    plain("lastTransitionTime", Type::Time, 3),
+    field("lastTransitionTime", Type::Time, false, NATURAL, NO_PATCH, 3, ProtoWire::Natural, ALWAYS),
     plain("message", Type::String, 5),
     plain("reason", Type::String, 4),
-    field("status", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("status", Type::String, 2),
+    always("type", Type::String, 1),
 ];
 /// `v2.HorizontalPodAutoscalerCondition`
 pub(crate) static HORIZONTAL_POD_AUTOSCALER_CONDITION: Message = Message {
@@ -232,9 +188,18 @@ pub(crate) static HORIZONTAL_POD_AUTOSCALER_CONDITION: Message = Message {
 
 static HORIZONTAL_POD_AUTOSCALER_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_1)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_1)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static HORIZONTAL_POD_AUTOSCALER_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("autoscaling/v2/HorizontalPodAutoscalerList")];
@@ -250,19 +215,11 @@ pub(crate) static HORIZONTAL_POD_AUTOSCALER_LIST: Message = Message {
 };
 
 static HORIZONTAL_POD_AUTOSCALER_SPEC_FIELDS: [Field; 5] = [
-    plain("behavior", Type::Message(Ref::Static(&super::autoscaling_v2::HORIZONTAL_POD_AUTOSCALER_BEHAVIOR)), 5),
-    field("maxReplicas", Type::Int32, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
+    distinct("behavior", Type::Message(Ref::Static(&super::autoscaling_v2::HORIZONTAL_POD_AUTOSCALER_BEHAVIOR)), 5),
+    always("maxReplicas", Type::Int32, 3),
     plain("metrics", Type::List(Ref::Static(&ITEM_2)), 4),
-    plain("minReplicas", Type::Int32, 2),
-    field(
-        "scaleTargetRef",
-        Type::Message(Ref::Static(&super::autoscaling_v2::CROSS_VERSION_OBJECT_REFERENCE)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        1,
-        ProtoWire::Natural,
-    ),
+    distinct("minReplicas", Type::Int32, 2),
+    always("scaleTargetRef", Type::Message(Ref::Static(&super::autoscaling_v2::CROSS_VERSION_OBJECT_REFERENCE)), 1),
 ];
 /// `v2.HorizontalPodAutoscalerSpec`
 pub(crate) static HORIZONTAL_POD_AUTOSCALER_SPEC: Message = Message {
@@ -284,12 +241,13 @@ static HORIZONTAL_POD_AUTOSCALER_STATUS_FIELDS: [Field; 6] = [
         patched(true, false, "type"),
         6,
         ProtoWire::Natural,
+        OMIT,
     ),
-    plain("currentMetrics", Type::List(Ref::Static(&ITEM_4)), 5),
+    field("currentMetrics", Type::List(Ref::Static(&ITEM_4)), false, NATURAL, NO_PATCH, 5, ProtoWire::Natural, ALWAYS),
     plain("currentReplicas", Type::Int32, 3),
-    field("desiredReplicas", Type::Int32, true, NATURAL, NO_PATCH, 4, ProtoWire::Natural),
-    plain("lastScaleTime", Type::Time, 2),
-    plain("observedGeneration", Type::Int64, 1),
+    always("desiredReplicas", Type::Int32, 4),
+    distinct("lastScaleTime", Type::Time, 2),
+    distinct("observedGeneration", Type::Int64, 1),
 ];
 /// `v2.HorizontalPodAutoscalerStatus`
 pub(crate) static HORIZONTAL_POD_AUTOSCALER_STATUS: Message = Message {
@@ -303,8 +261,8 @@ pub(crate) static HORIZONTAL_POD_AUTOSCALER_STATUS: Message = Message {
 };
 
 static METRIC_IDENTIFIER_FIELDS: [Field; 2] = [
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("selector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 2),
+    always("name", Type::String, 1),
+    distinct("selector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 2),
 ];
 /// `v2.MetricIdentifier`
 pub(crate) static METRIC_IDENTIFIER: Message = Message {
@@ -318,12 +276,16 @@ pub(crate) static METRIC_IDENTIFIER: Message = Message {
 };
 
 static METRIC_SPEC_FIELDS: [Field; 6] = [
-    plain("containerResource", Type::Message(Ref::Static(&super::autoscaling_v2::CONTAINER_RESOURCE_METRIC_SOURCE)), 7),
-    plain("external", Type::Message(Ref::Static(&super::autoscaling_v2::EXTERNAL_METRIC_SOURCE)), 5),
-    plain("object", Type::Message(Ref::Static(&super::autoscaling_v2::OBJECT_METRIC_SOURCE)), 2),
-    plain("pods", Type::Message(Ref::Static(&super::autoscaling_v2::PODS_METRIC_SOURCE)), 3),
-    plain("resource", Type::Message(Ref::Static(&super::autoscaling_v2::RESOURCE_METRIC_SOURCE)), 4),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    distinct(
+        "containerResource",
+        Type::Message(Ref::Static(&super::autoscaling_v2::CONTAINER_RESOURCE_METRIC_SOURCE)),
+        7,
+    ),
+    distinct("external", Type::Message(Ref::Static(&super::autoscaling_v2::EXTERNAL_METRIC_SOURCE)), 5),
+    distinct("object", Type::Message(Ref::Static(&super::autoscaling_v2::OBJECT_METRIC_SOURCE)), 2),
+    distinct("pods", Type::Message(Ref::Static(&super::autoscaling_v2::PODS_METRIC_SOURCE)), 3),
+    distinct("resource", Type::Message(Ref::Static(&super::autoscaling_v2::RESOURCE_METRIC_SOURCE)), 4),
+    always("type", Type::String, 1),
 ];
 /// `v2.MetricSpec`
 pub(crate) static METRIC_SPEC: Message = Message {
@@ -337,12 +299,16 @@ pub(crate) static METRIC_SPEC: Message = Message {
 };
 
 static METRIC_STATUS_FIELDS: [Field; 6] = [
-    plain("containerResource", Type::Message(Ref::Static(&super::autoscaling_v2::CONTAINER_RESOURCE_METRIC_STATUS)), 7),
-    plain("external", Type::Message(Ref::Static(&super::autoscaling_v2::EXTERNAL_METRIC_STATUS)), 5),
-    plain("object", Type::Message(Ref::Static(&super::autoscaling_v2::OBJECT_METRIC_STATUS)), 2),
-    plain("pods", Type::Message(Ref::Static(&super::autoscaling_v2::PODS_METRIC_STATUS)), 3),
-    plain("resource", Type::Message(Ref::Static(&super::autoscaling_v2::RESOURCE_METRIC_STATUS)), 4),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    distinct(
+        "containerResource",
+        Type::Message(Ref::Static(&super::autoscaling_v2::CONTAINER_RESOURCE_METRIC_STATUS)),
+        7,
+    ),
+    distinct("external", Type::Message(Ref::Static(&super::autoscaling_v2::EXTERNAL_METRIC_STATUS)), 5),
+    distinct("object", Type::Message(Ref::Static(&super::autoscaling_v2::OBJECT_METRIC_STATUS)), 2),
+    distinct("pods", Type::Message(Ref::Static(&super::autoscaling_v2::PODS_METRIC_STATUS)), 3),
+    distinct("resource", Type::Message(Ref::Static(&super::autoscaling_v2::RESOURCE_METRIC_STATUS)), 4),
+    always("type", Type::String, 1),
 ];
 /// `v2.MetricStatus`
 pub(crate) static METRIC_STATUS: Message = Message {
@@ -356,10 +322,10 @@ pub(crate) static METRIC_STATUS: Message = Message {
 };
 
 static METRIC_TARGET_FIELDS: [Field; 4] = [
-    plain("averageUtilization", Type::Int32, 4),
-    plain("averageValue", Type::Quantity, 3),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("value", Type::Quantity, 2),
+    distinct("averageUtilization", Type::Int32, 4),
+    distinct("averageValue", Type::Quantity, 3),
+    always("type", Type::String, 1),
+    distinct("value", Type::Quantity, 2),
 ];
 /// `v2.MetricTarget`
 pub(crate) static METRIC_TARGET: Message = Message {
@@ -373,9 +339,9 @@ pub(crate) static METRIC_TARGET: Message = Message {
 };
 
 static METRIC_VALUE_STATUS_FIELDS: [Field; 3] = [
-    plain("averageUtilization", Type::Int32, 3),
-    plain("averageValue", Type::Quantity, 2),
-    plain("value", Type::Quantity, 1),
+    distinct("averageUtilization", Type::Int32, 3),
+    distinct("averageValue", Type::Quantity, 2),
+    distinct("value", Type::Quantity, 1),
 ];
 /// `v2.MetricValueStatus`
 pub(crate) static METRIC_VALUE_STATUS: Message = Message {
@@ -389,33 +355,9 @@ pub(crate) static METRIC_VALUE_STATUS: Message = Message {
 };
 
 static OBJECT_METRIC_SOURCE_FIELDS: [Field; 3] = [
-    field(
-        "describedObject",
-        Type::Message(Ref::Static(&super::autoscaling_v2::CROSS_VERSION_OBJECT_REFERENCE)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        1,
-        ProtoWire::Natural,
-    ),
-    field(
-        "metric",
-        Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_IDENTIFIER)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        3,
-        ProtoWire::Natural,
-    ),
-    field(
-        "target",
-        Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_TARGET)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
+    always("describedObject", Type::Message(Ref::Static(&super::autoscaling_v2::CROSS_VERSION_OBJECT_REFERENCE)), 1),
+    always("metric", Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_IDENTIFIER)), 3),
+    always("target", Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_TARGET)), 2),
 ];
 /// `v2.ObjectMetricSource`
 pub(crate) static OBJECT_METRIC_SOURCE: Message = Message {
@@ -429,33 +371,9 @@ pub(crate) static OBJECT_METRIC_SOURCE: Message = Message {
 };
 
 static OBJECT_METRIC_STATUS_FIELDS: [Field; 3] = [
-    field(
-        "current",
-        Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_VALUE_STATUS)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
-    field(
-        "describedObject",
-        Type::Message(Ref::Static(&super::autoscaling_v2::CROSS_VERSION_OBJECT_REFERENCE)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        3,
-        ProtoWire::Natural,
-    ),
-    field(
-        "metric",
-        Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_IDENTIFIER)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        1,
-        ProtoWire::Natural,
-    ),
+    always("current", Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_VALUE_STATUS)), 2),
+    always("describedObject", Type::Message(Ref::Static(&super::autoscaling_v2::CROSS_VERSION_OBJECT_REFERENCE)), 3),
+    always("metric", Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_IDENTIFIER)), 1),
 ];
 /// `v2.ObjectMetricStatus`
 pub(crate) static OBJECT_METRIC_STATUS: Message = Message {
@@ -469,24 +387,8 @@ pub(crate) static OBJECT_METRIC_STATUS: Message = Message {
 };
 
 static PODS_METRIC_SOURCE_FIELDS: [Field; 2] = [
-    field(
-        "metric",
-        Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_IDENTIFIER)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        1,
-        ProtoWire::Natural,
-    ),
-    field(
-        "target",
-        Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_TARGET)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
+    always("metric", Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_IDENTIFIER)), 1),
+    always("target", Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_TARGET)), 2),
 ];
 /// `v2.PodsMetricSource`
 pub(crate) static PODS_METRIC_SOURCE: Message = Message {
@@ -500,24 +402,8 @@ pub(crate) static PODS_METRIC_SOURCE: Message = Message {
 };
 
 static PODS_METRIC_STATUS_FIELDS: [Field; 2] = [
-    field(
-        "current",
-        Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_VALUE_STATUS)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
-    field(
-        "metric",
-        Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_IDENTIFIER)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        1,
-        ProtoWire::Natural,
-    ),
+    always("current", Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_VALUE_STATUS)), 2),
+    always("metric", Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_IDENTIFIER)), 1),
 ];
 /// `v2.PodsMetricStatus`
 pub(crate) static PODS_METRIC_STATUS: Message = Message {
@@ -531,16 +417,8 @@ pub(crate) static PODS_METRIC_STATUS: Message = Message {
 };
 
 static RESOURCE_METRIC_SOURCE_FIELDS: [Field; 2] = [
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field(
-        "target",
-        Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_TARGET)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
+    always("name", Type::String, 1),
+    always("target", Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_TARGET)), 2),
 ];
 /// `v2.ResourceMetricSource`
 pub(crate) static RESOURCE_METRIC_SOURCE: Message = Message {
@@ -554,16 +432,8 @@ pub(crate) static RESOURCE_METRIC_SOURCE: Message = Message {
 };
 
 static RESOURCE_METRIC_STATUS_FIELDS: [Field; 2] = [
-    field(
-        "current",
-        Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_VALUE_STATUS)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("current", Type::Message(Ref::Static(&super::autoscaling_v2::METRIC_VALUE_STATUS)), 2),
+    always("name", Type::String, 1),
 ];
 /// `v2.ResourceMetricStatus`
 pub(crate) static RESOURCE_METRIC_STATUS: Message = Message {

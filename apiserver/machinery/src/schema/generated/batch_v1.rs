@@ -16,17 +16,27 @@ static ITEM_8: Type = Type::String;
 static CRON_JOB_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::batch_v1::CRON_JOB_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    plain("status", Type::Message(Ref::Static(&super::batch_v1::CRON_JOB_STATUS)), 3),
+    always("spec", Type::Message(Ref::Static(&super::batch_v1::CRON_JOB_SPEC)), 2),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::batch_v1::CRON_JOB_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static CRON_JOB_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("batch/v1/CronJob")];
 /// `v1.CronJob`
@@ -42,9 +52,18 @@ pub(crate) static CRON_JOB: Message = Message {
 
 static CRON_JOB_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_0)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static CRON_JOB_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("batch/v1/CronJobList")];
 /// `v1.CronJobList`
@@ -60,21 +79,13 @@ pub(crate) static CRON_JOB_LIST: Message = Message {
 
 static CRON_JOB_SPEC_FIELDS: [Field; 8] = [
     plain("concurrencyPolicy", Type::String, 3),
-    plain("failedJobsHistoryLimit", Type::Int32, 7),
-    field(
-        "jobTemplate",
-        Type::Message(Ref::Static(&super::batch_v1::JOB_TEMPLATE_SPEC)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        5,
-        ProtoWire::Natural,
-    ),
-    field("schedule", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("startingDeadlineSeconds", Type::Int64, 2),
-    plain("successfulJobsHistoryLimit", Type::Int32, 6),
-    plain("suspend", Type::Bool, 4),
-    plain("timeZone", Type::String, 8),
+    distinct("failedJobsHistoryLimit", Type::Int32, 7),
+    always("jobTemplate", Type::Message(Ref::Static(&super::batch_v1::JOB_TEMPLATE_SPEC)), 5),
+    always("schedule", Type::String, 1),
+    distinct("startingDeadlineSeconds", Type::Int64, 2),
+    distinct("successfulJobsHistoryLimit", Type::Int32, 6),
+    distinct("suspend", Type::Bool, 4),
+    distinct("timeZone", Type::String, 8),
 ];
 /// `v1.CronJobSpec`
 pub(crate) static CRON_JOB_SPEC: Message = Message {
@@ -89,8 +100,8 @@ pub(crate) static CRON_JOB_SPEC: Message = Message {
 
 static CRON_JOB_STATUS_FIELDS: [Field; 3] = [
     plain("active", Type::List(Ref::Static(&ITEM_1)), 1),
-    plain("lastScheduleTime", Type::Time, 4),
-    plain("lastSuccessfulTime", Type::Time, 5),
+    distinct("lastScheduleTime", Type::Time, 4),
+    distinct("lastSuccessfulTime", Type::Time, 5),
 ];
 /// `v1.CronJobStatus`
 pub(crate) static CRON_JOB_STATUS: Message = Message {
@@ -106,9 +117,36 @@ pub(crate) static CRON_JOB_STATUS: Message = Message {
 static JOB_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::batch_v1::JOB_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::batch_v1::JOB_STATUS)), 3),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::batch_v1::JOB_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::batch_v1::JOB_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static JOB_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("batch/v1/Job")];
 /// `v1.Job`
@@ -123,12 +161,12 @@ pub(crate) static JOB: Message = Message {
 };
 
 static JOB_CONDITION_FIELDS: [Field; 6] = [
-    plain("lastProbeTime", Type::Time, 3),
-    plain("lastTransitionTime", Type::Time, 4),
+    field("lastProbeTime", Type::Time, false, NATURAL, NO_PATCH, 3, ProtoWire::Natural, ALWAYS),
+    field("lastTransitionTime", Type::Time, false, NATURAL, NO_PATCH, 4, ProtoWire::Natural, ALWAYS),
     plain("message", Type::String, 6),
     plain("reason", Type::String, 5),
-    field("status", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("status", Type::String, 2),
+    always("type", Type::String, 1),
 ];
 /// `v1.JobCondition`
 pub(crate) static JOB_CONDITION: Message = Message {
@@ -143,9 +181,18 @@ pub(crate) static JOB_CONDITION: Message = Message {
 
 static JOB_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_2)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_2)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static JOB_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("batch/v1/JobList")];
 /// `v1.JobList`
@@ -160,30 +207,22 @@ pub(crate) static JOB_LIST: Message = Message {
 };
 
 static JOB_SPEC_FIELDS: [Field; 16] = [
-    plain("activeDeadlineSeconds", Type::Int64, 3),
-    plain("backoffLimit", Type::Int32, 7),
-    plain("backoffLimitPerIndex", Type::Int32, 12),
-    plain("completionMode", Type::String, 9),
-    plain("completions", Type::Int32, 2),
-    plain("managedBy", Type::String, 15),
-    plain("manualSelector", Type::Bool, 5),
-    plain("maxFailedIndexes", Type::Int32, 13),
-    plain("parallelism", Type::Int32, 1),
-    plain("podFailurePolicy", Type::Message(Ref::Static(&super::batch_v1::POD_FAILURE_POLICY)), 11),
-    plain("podReplacementPolicy", Type::String, 14),
-    plain("selector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 4),
-    plain("successPolicy", Type::Message(Ref::Static(&super::batch_v1::SUCCESS_POLICY)), 16),
-    plain("suspend", Type::Bool, 10),
-    field(
-        "template",
-        Type::Message(Ref::Static(&super::core_v1::POD_TEMPLATE_SPEC)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        6,
-        ProtoWire::Natural,
-    ),
-    plain("ttlSecondsAfterFinished", Type::Int32, 8),
+    distinct("activeDeadlineSeconds", Type::Int64, 3),
+    distinct("backoffLimit", Type::Int32, 7),
+    distinct("backoffLimitPerIndex", Type::Int32, 12),
+    distinct("completionMode", Type::String, 9),
+    distinct("completions", Type::Int32, 2),
+    distinct("managedBy", Type::String, 15),
+    distinct("manualSelector", Type::Bool, 5),
+    distinct("maxFailedIndexes", Type::Int32, 13),
+    distinct("parallelism", Type::Int32, 1),
+    distinct("podFailurePolicy", Type::Message(Ref::Static(&super::batch_v1::POD_FAILURE_POLICY)), 11),
+    distinct("podReplacementPolicy", Type::String, 14),
+    distinct("selector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 4),
+    distinct("successPolicy", Type::Message(Ref::Static(&super::batch_v1::SUCCESS_POLICY)), 16),
+    distinct("suspend", Type::Bool, 10),
+    always("template", Type::Message(Ref::Static(&super::core_v1::POD_TEMPLATE_SPEC)), 6),
+    distinct("ttlSecondsAfterFinished", Type::Int32, 8),
 ];
 /// `v1.JobSpec`
 pub(crate) static JOB_SPEC: Message = Message {
@@ -199,7 +238,7 @@ pub(crate) static JOB_SPEC: Message = Message {
 static JOB_STATUS_FIELDS: [Field; 11] = [
     plain("active", Type::Int32, 4),
     plain("completedIndexes", Type::String, 7),
-    plain("completionTime", Type::Time, 3),
+    distinct("completionTime", Type::Time, 3),
     field(
         "conditions",
         Type::List(Ref::Static(&ITEM_3)),
@@ -208,14 +247,15 @@ static JOB_STATUS_FIELDS: [Field; 11] = [
         patched(true, false, "type"),
         1,
         ProtoWire::Natural,
+        OMIT,
     ),
     plain("failed", Type::Int32, 6),
-    plain("failedIndexes", Type::String, 10),
-    plain("ready", Type::Int32, 9),
-    plain("startTime", Type::Time, 2),
+    distinct("failedIndexes", Type::String, 10),
+    distinct("ready", Type::Int32, 9),
+    distinct("startTime", Type::Time, 2),
     plain("succeeded", Type::Int32, 5),
-    plain("terminating", Type::Int32, 11),
-    plain("uncountedTerminatedPods", Type::Message(Ref::Static(&super::batch_v1::UNCOUNTED_TERMINATED_PODS)), 8),
+    distinct("terminating", Type::Int32, 11),
+    distinct("uncountedTerminatedPods", Type::Message(Ref::Static(&super::batch_v1::UNCOUNTED_TERMINATED_PODS)), 8),
 ];
 /// `v1.JobStatus`
 pub(crate) static JOB_STATUS: Message = Message {
@@ -229,8 +269,26 @@ pub(crate) static JOB_STATUS: Message = Message {
 };
 
 static JOB_TEMPLATE_SPEC_FIELDS: [Field; 2] = [
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::batch_v1::JOB_SPEC)), 2),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::batch_v1::JOB_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 /// `v1.JobTemplateSpec`
 pub(crate) static JOB_TEMPLATE_SPEC: Message = Message {
@@ -243,8 +301,7 @@ pub(crate) static JOB_TEMPLATE_SPEC: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static POD_FAILURE_POLICY_FIELDS: [Field; 1] =
-    [field("rules", Type::List(Ref::Static(&ITEM_4)), true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static POD_FAILURE_POLICY_FIELDS: [Field; 1] = [always("rules", Type::List(Ref::Static(&ITEM_4)), 1)];
 /// `v1.PodFailurePolicy`
 pub(crate) static POD_FAILURE_POLICY: Message = Message {
     name: Cow::Borrowed("io.k8s.api.batch.v1.PodFailurePolicy"),
@@ -257,9 +314,9 @@ pub(crate) static POD_FAILURE_POLICY: Message = Message {
 };
 
 static POD_FAILURE_POLICY_ON_EXIT_CODES_REQUIREMENT_FIELDS: [Field; 3] = [
-    plain("containerName", Type::String, 1),
-    field("operator", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("values", Type::List(Ref::Static(&ITEM_5)), true, SET, NO_PATCH, 3, ProtoWire::Natural),
+    distinct("containerName", Type::String, 1),
+    always("operator", Type::String, 2),
+    field("values", Type::List(Ref::Static(&ITEM_5)), true, SET, NO_PATCH, 3, ProtoWire::Natural, ALWAYS),
 ];
 /// `v1.PodFailurePolicyOnExitCodesRequirement`
 pub(crate) static POD_FAILURE_POLICY_ON_EXIT_CODES_REQUIREMENT: Message = Message {
@@ -272,8 +329,10 @@ pub(crate) static POD_FAILURE_POLICY_ON_EXIT_CODES_REQUIREMENT: Message = Messag
     kinds: Cow::Borrowed(&[]),
 };
 
-static POD_FAILURE_POLICY_ON_POD_CONDITIONS_PATTERN_FIELDS: [Field; 2] =
-    [plain("status", Type::String, 2), field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static POD_FAILURE_POLICY_ON_POD_CONDITIONS_PATTERN_FIELDS: [Field; 2] = [
+    field("status", Type::String, false, NATURAL, NO_PATCH, 2, ProtoWire::Natural, ALWAYS),
+    always("type", Type::String, 1),
+];
 /// `v1.PodFailurePolicyOnPodConditionsPattern`
 pub(crate) static POD_FAILURE_POLICY_ON_POD_CONDITIONS_PATTERN: Message = Message {
     name: Cow::Borrowed("io.k8s.api.batch.v1.PodFailurePolicyOnPodConditionsPattern"),
@@ -286,8 +345,12 @@ pub(crate) static POD_FAILURE_POLICY_ON_POD_CONDITIONS_PATTERN: Message = Messag
 };
 
 static POD_FAILURE_POLICY_RULE_FIELDS: [Field; 3] = [
-    field("action", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("onExitCodes", Type::Message(Ref::Static(&super::batch_v1::POD_FAILURE_POLICY_ON_EXIT_CODES_REQUIREMENT)), 2),
+    always("action", Type::String, 1),
+    distinct(
+        "onExitCodes",
+        Type::Message(Ref::Static(&super::batch_v1::POD_FAILURE_POLICY_ON_EXIT_CODES_REQUIREMENT)),
+        2,
+    ),
     plain("onPodConditions", Type::List(Ref::Static(&ITEM_6)), 3),
 ];
 /// `v1.PodFailurePolicyRule`
@@ -301,8 +364,7 @@ pub(crate) static POD_FAILURE_POLICY_RULE: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static SUCCESS_POLICY_FIELDS: [Field; 1] =
-    [field("rules", Type::List(Ref::Static(&ITEM_7)), true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static SUCCESS_POLICY_FIELDS: [Field; 1] = [always("rules", Type::List(Ref::Static(&ITEM_7)), 1)];
 /// `v1.SuccessPolicy`
 pub(crate) static SUCCESS_POLICY: Message = Message {
     name: Cow::Borrowed("io.k8s.api.batch.v1.SuccessPolicy"),
@@ -315,7 +377,7 @@ pub(crate) static SUCCESS_POLICY: Message = Message {
 };
 
 static SUCCESS_POLICY_RULE_FIELDS: [Field; 2] =
-    [plain("succeededCount", Type::Int32, 2), plain("succeededIndexes", Type::String, 1)];
+    [distinct("succeededCount", Type::Int32, 2), distinct("succeededIndexes", Type::String, 1)];
 /// `v1.SuccessPolicyRule`
 pub(crate) static SUCCESS_POLICY_RULE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.batch.v1.SuccessPolicyRule"),
@@ -328,8 +390,8 @@ pub(crate) static SUCCESS_POLICY_RULE: Message = Message {
 };
 
 static UNCOUNTED_TERMINATED_PODS_FIELDS: [Field; 2] = [
-    field("failed", Type::List(Ref::Static(&ITEM_8)), false, SET, NO_PATCH, 2, ProtoWire::Natural),
-    field("succeeded", Type::List(Ref::Static(&ITEM_8)), false, SET, NO_PATCH, 1, ProtoWire::Natural),
+    field("failed", Type::List(Ref::Static(&ITEM_8)), false, SET, NO_PATCH, 2, ProtoWire::Natural, OMIT),
+    field("succeeded", Type::List(Ref::Static(&ITEM_8)), false, SET, NO_PATCH, 1, ProtoWire::Natural, OMIT),
 ];
 /// `v1.UncountedTerminatedPods`
 pub(crate) static UNCOUNTED_TERMINATED_PODS: Message = Message {

@@ -12,17 +12,27 @@ static KEYS_0: [Cow<'static, str>; 1] = [Cow::Borrowed("type")];
 static CERTIFICATE_SIGNING_REQUEST_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::certificates_v1::CERTIFICATE_SIGNING_REQUEST_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    plain("status", Type::Message(Ref::Static(&super::certificates_v1::CERTIFICATE_SIGNING_REQUEST_STATUS)), 3),
+    always("spec", Type::Message(Ref::Static(&super::certificates_v1::CERTIFICATE_SIGNING_REQUEST_SPEC)), 2),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::certificates_v1::CERTIFICATE_SIGNING_REQUEST_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static CERTIFICATE_SIGNING_REQUEST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("certificates.k8s.io/v1/CertificateSigningRequest")];
@@ -38,12 +48,12 @@ pub(crate) static CERTIFICATE_SIGNING_REQUEST: Message = Message {
 };
 
 static CERTIFICATE_SIGNING_REQUEST_CONDITION_FIELDS: [Field; 6] = [
-    plain("lastTransitionTime", Type::Time, 5),
-    plain("lastUpdateTime", Type::Time, 4),
+    field("lastTransitionTime", Type::Time, false, NATURAL, NO_PATCH, 5, ProtoWire::Natural, ALWAYS),
+    field("lastUpdateTime", Type::Time, false, NATURAL, NO_PATCH, 4, ProtoWire::Natural, ALWAYS),
     plain("message", Type::String, 3),
     plain("reason", Type::String, 2),
-    field("status", Type::String, true, NATURAL, NO_PATCH, 6, ProtoWire::Natural),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("status", Type::String, 6),
+    always("type", Type::String, 1),
 ];
 /// `v1.CertificateSigningRequestCondition`
 pub(crate) static CERTIFICATE_SIGNING_REQUEST_CONDITION: Message = Message {
@@ -58,9 +68,18 @@ pub(crate) static CERTIFICATE_SIGNING_REQUEST_CONDITION: Message = Message {
 
 static CERTIFICATE_SIGNING_REQUEST_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_0)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static CERTIFICATE_SIGNING_REQUEST_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("certificates.k8s.io/v1/CertificateSigningRequestList")];
@@ -76,11 +95,11 @@ pub(crate) static CERTIFICATE_SIGNING_REQUEST_LIST: Message = Message {
 };
 
 static CERTIFICATE_SIGNING_REQUEST_SPEC_FIELDS: [Field; 8] = [
-    plain("expirationSeconds", Type::Int32, 8),
-    field("extra", Type::Map(Ref::Static(&ITEM_2)), false, NATURAL, NO_PATCH, 6, ProtoWire::Wrapped),
+    distinct("expirationSeconds", Type::Int32, 8),
+    field("extra", Type::Map(Ref::Static(&ITEM_2)), false, NATURAL, NO_PATCH, 6, ProtoWire::Wrapped, OMIT),
     plain("groups", Type::List(Ref::Static(&ITEM_1)), 4),
-    field("request", Type::Bytes, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("signerName", Type::String, true, NATURAL, NO_PATCH, 7, ProtoWire::Natural),
+    always("request", Type::Bytes, 1),
+    always("signerName", Type::String, 7),
     plain("uid", Type::String, 3),
     plain("usages", Type::List(Ref::Static(&ITEM_1)), 5),
     plain("username", Type::String, 2),
@@ -98,7 +117,16 @@ pub(crate) static CERTIFICATE_SIGNING_REQUEST_SPEC: Message = Message {
 
 static CERTIFICATE_SIGNING_REQUEST_STATUS_FIELDS: [Field; 2] = [
     plain("certificate", Type::Bytes, 2),
-    field("conditions", Type::List(Ref::Static(&ITEM_3)), false, by_keys(&KEYS_0), NO_PATCH, 1, ProtoWire::Natural),
+    field(
+        "conditions",
+        Type::List(Ref::Static(&ITEM_3)),
+        false,
+        by_keys(&KEYS_0),
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        OMIT,
+    ),
 ];
 /// `v1.CertificateSigningRequestStatus`
 pub(crate) static CERTIFICATE_SIGNING_REQUEST_STATUS: Message = Message {

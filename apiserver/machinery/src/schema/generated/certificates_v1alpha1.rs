@@ -8,16 +8,17 @@ static ITEM_0: Type = Type::Message(Ref::Static(&super::certificates_v1alpha1::C
 static CLUSTER_TRUST_BUNDLE_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::certificates_v1alpha1::CLUSTER_TRUST_BUNDLE_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("spec", Type::Message(Ref::Static(&super::certificates_v1alpha1::CLUSTER_TRUST_BUNDLE_SPEC)), 2),
 ];
 static CLUSTER_TRUST_BUNDLE_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("certificates.k8s.io/v1alpha1/ClusterTrustBundle")];
@@ -34,9 +35,18 @@ pub(crate) static CLUSTER_TRUST_BUNDLE: Message = Message {
 
 static CLUSTER_TRUST_BUNDLE_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_0)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static CLUSTER_TRUST_BUNDLE_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("certificates.k8s.io/v1alpha1/ClusterTrustBundleList")];
@@ -51,10 +61,8 @@ pub(crate) static CLUSTER_TRUST_BUNDLE_LIST: Message = Message {
     kinds: Cow::Borrowed(&CLUSTER_TRUST_BUNDLE_LIST_KINDS),
 };
 
-static CLUSTER_TRUST_BUNDLE_SPEC_FIELDS: [Field; 2] = [
-    plain("signerName", Type::String, 1),
-    field("trustBundle", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-];
+static CLUSTER_TRUST_BUNDLE_SPEC_FIELDS: [Field; 2] =
+    [plain("signerName", Type::String, 1), always("trustBundle", Type::String, 2)];
 /// `v1alpha1.ClusterTrustBundleSpec`
 pub(crate) static CLUSTER_TRUST_BUNDLE_SPEC: Message = Message {
     name: Cow::Borrowed("io.k8s.api.certificates.v1alpha1.ClusterTrustBundleSpec"),

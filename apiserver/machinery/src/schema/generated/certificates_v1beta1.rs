@@ -12,16 +12,17 @@ static KEYS_0: [Cow<'static, str>; 1] = [Cow::Borrowed("type")];
 static CLUSTER_TRUST_BUNDLE_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::certificates_v1beta1::CLUSTER_TRUST_BUNDLE_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("spec", Type::Message(Ref::Static(&super::certificates_v1beta1::CLUSTER_TRUST_BUNDLE_SPEC)), 2),
 ];
 static CLUSTER_TRUST_BUNDLE_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("certificates.k8s.io/v1beta1/ClusterTrustBundle")];
@@ -38,9 +39,18 @@ pub(crate) static CLUSTER_TRUST_BUNDLE: Message = Message {
 
 static CLUSTER_TRUST_BUNDLE_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_0)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static CLUSTER_TRUST_BUNDLE_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("certificates.k8s.io/v1beta1/ClusterTrustBundleList")];
@@ -55,10 +65,8 @@ pub(crate) static CLUSTER_TRUST_BUNDLE_LIST: Message = Message {
     kinds: Cow::Borrowed(&CLUSTER_TRUST_BUNDLE_LIST_KINDS),
 };
 
-static CLUSTER_TRUST_BUNDLE_SPEC_FIELDS: [Field; 2] = [
-    plain("signerName", Type::String, 1),
-    field("trustBundle", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-];
+static CLUSTER_TRUST_BUNDLE_SPEC_FIELDS: [Field; 2] =
+    [plain("signerName", Type::String, 1), always("trustBundle", Type::String, 2)];
 /// `v1beta1.ClusterTrustBundleSpec`
 pub(crate) static CLUSTER_TRUST_BUNDLE_SPEC: Message = Message {
     name: Cow::Borrowed("io.k8s.api.certificates.v1beta1.ClusterTrustBundleSpec"),
@@ -73,17 +81,27 @@ pub(crate) static CLUSTER_TRUST_BUNDLE_SPEC: Message = Message {
 static POD_CERTIFICATE_REQUEST_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::certificates_v1beta1::POD_CERTIFICATE_REQUEST_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    plain("status", Type::Message(Ref::Static(&super::certificates_v1beta1::POD_CERTIFICATE_REQUEST_STATUS)), 3),
+    always("spec", Type::Message(Ref::Static(&super::certificates_v1beta1::POD_CERTIFICATE_REQUEST_SPEC)), 2),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::certificates_v1beta1::POD_CERTIFICATE_REQUEST_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static POD_CERTIFICATE_REQUEST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("certificates.k8s.io/v1beta1/PodCertificateRequest")];
@@ -100,9 +118,18 @@ pub(crate) static POD_CERTIFICATE_REQUEST: Message = Message {
 
 static POD_CERTIFICATE_REQUEST_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_1)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_1)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static POD_CERTIFICATE_REQUEST_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("certificates.k8s.io/v1beta1/PodCertificateRequestList")];
@@ -118,17 +145,17 @@ pub(crate) static POD_CERTIFICATE_REQUEST_LIST: Message = Message {
 };
 
 static POD_CERTIFICATE_REQUEST_SPEC_FIELDS: [Field; 12] = [
-    plain("maxExpirationSeconds", Type::Int32, 8),
-    field("nodeName", Type::String, true, NATURAL, NO_PATCH, 6, ProtoWire::Natural),
-    field("nodeUID", Type::String, true, NATURAL, NO_PATCH, 7, ProtoWire::Natural),
-    plain("pkixPublicKey", Type::Bytes, 9),
-    field("podName", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("podUID", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    plain("proofOfPossession", Type::Bytes, 10),
-    field("serviceAccountName", Type::String, true, NATURAL, NO_PATCH, 4, ProtoWire::Natural),
-    field("serviceAccountUID", Type::String, true, NATURAL, NO_PATCH, 5, ProtoWire::Natural),
-    field("signerName", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("stubPKCS10Request", Type::Bytes, true, NATURAL, NO_PATCH, 12, ProtoWire::Natural),
+    distinct("maxExpirationSeconds", Type::Int32, 8),
+    always("nodeName", Type::String, 6),
+    always("nodeUID", Type::String, 7),
+    field("pkixPublicKey", Type::Bytes, false, NATURAL, NO_PATCH, 9, ProtoWire::Natural, ALWAYS),
+    always("podName", Type::String, 2),
+    always("podUID", Type::String, 3),
+    field("proofOfPossession", Type::Bytes, false, NATURAL, NO_PATCH, 10, ProtoWire::Natural, ALWAYS),
+    always("serviceAccountName", Type::String, 4),
+    always("serviceAccountUID", Type::String, 5),
+    always("signerName", Type::String, 1),
+    always("stubPKCS10Request", Type::Bytes, 12),
     plain("unverifiedUserAnnotations", Type::Map(Ref::Static(&ITEM_2)), 11),
 ];
 /// `v1beta1.PodCertificateRequestSpec`
@@ -143,7 +170,7 @@ pub(crate) static POD_CERTIFICATE_REQUEST_SPEC: Message = Message {
 };
 
 static POD_CERTIFICATE_REQUEST_STATUS_FIELDS: [Field; 5] = [
-    plain("beginRefreshAt", Type::Time, 5),
+    distinct("beginRefreshAt", Type::Time, 5),
     plain("certificateChain", Type::String, 2),
     field(
         "conditions",
@@ -153,9 +180,10 @@ static POD_CERTIFICATE_REQUEST_STATUS_FIELDS: [Field; 5] = [
         patched(true, false, "type"),
         1,
         ProtoWire::Natural,
+        OMIT,
     ),
-    plain("notAfter", Type::Time, 6),
-    plain("notBefore", Type::Time, 4),
+    distinct("notAfter", Type::Time, 6),
+    distinct("notBefore", Type::Time, 4),
 ];
 /// `v1beta1.PodCertificateRequestStatus`
 pub(crate) static POD_CERTIFICATE_REQUEST_STATUS: Message = Message {

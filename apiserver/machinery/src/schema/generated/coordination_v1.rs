@@ -8,8 +8,26 @@ static ITEM_0: Type = Type::Message(Ref::Static(&super::coordination_v1::LEASE))
 static LEASE_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::coordination_v1::LEASE_SPEC)), 2),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::coordination_v1::LEASE_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static LEASE_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("coordination.k8s.io/v1/Lease")];
 /// `v1.Lease`
@@ -25,9 +43,18 @@ pub(crate) static LEASE: Message = Message {
 
 static LEASE_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_0)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static LEASE_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("coordination.k8s.io/v1/LeaseList")];
 /// `v1.LeaseList`
@@ -42,13 +69,13 @@ pub(crate) static LEASE_LIST: Message = Message {
 };
 
 static LEASE_SPEC_FIELDS: [Field; 7] = [
-    plain("acquireTime", Type::MicroTime, 3),
-    plain("holderIdentity", Type::String, 1),
-    plain("leaseDurationSeconds", Type::Int32, 2),
-    plain("leaseTransitions", Type::Int32, 5),
-    plain("preferredHolder", Type::String, 7),
-    plain("renewTime", Type::MicroTime, 4),
-    plain("strategy", Type::String, 6),
+    distinct("acquireTime", Type::MicroTime, 3),
+    distinct("holderIdentity", Type::String, 1),
+    distinct("leaseDurationSeconds", Type::Int32, 2),
+    distinct("leaseTransitions", Type::Int32, 5),
+    distinct("preferredHolder", Type::String, 7),
+    distinct("renewTime", Type::MicroTime, 4),
+    distinct("strategy", Type::String, 6),
 ];
 /// `v1.LeaseSpec`
 pub(crate) static LEASE_SPEC: Message = Message {

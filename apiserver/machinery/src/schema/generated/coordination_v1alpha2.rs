@@ -8,16 +8,17 @@ static ITEM_0: Type = Type::Message(Ref::Static(&super::coordination_v1alpha2::L
 static LEASE_CANDIDATE_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::coordination_v1alpha2::LEASE_CANDIDATE_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("spec", Type::Message(Ref::Static(&super::coordination_v1alpha2::LEASE_CANDIDATE_SPEC)), 2),
 ];
 static LEASE_CANDIDATE_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("coordination.k8s.io/v1alpha2/LeaseCandidate")];
 /// `v1alpha2.LeaseCandidate`
@@ -33,9 +34,18 @@ pub(crate) static LEASE_CANDIDATE: Message = Message {
 
 static LEASE_CANDIDATE_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_0)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static LEASE_CANDIDATE_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("coordination.k8s.io/v1alpha2/LeaseCandidateList")];
@@ -51,12 +61,12 @@ pub(crate) static LEASE_CANDIDATE_LIST: Message = Message {
 };
 
 static LEASE_CANDIDATE_SPEC_FIELDS: [Field; 6] = [
-    field("binaryVersion", Type::String, true, NATURAL, NO_PATCH, 4, ProtoWire::Natural),
+    always("binaryVersion", Type::String, 4),
     plain("emulationVersion", Type::String, 5),
-    field("leaseName", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("pingTime", Type::MicroTime, 2),
-    plain("renewTime", Type::MicroTime, 3),
-    field("strategy", Type::String, true, NATURAL, NO_PATCH, 6, ProtoWire::Natural),
+    always("leaseName", Type::String, 1),
+    distinct("pingTime", Type::MicroTime, 2),
+    distinct("renewTime", Type::MicroTime, 3),
+    field("strategy", Type::String, true, NATURAL, NO_PATCH, 6, ProtoWire::Natural, OMIT),
 ];
 /// `v1alpha2.LeaseCandidateSpec`
 pub(crate) static LEASE_CANDIDATE_SPEC: Message = Message {

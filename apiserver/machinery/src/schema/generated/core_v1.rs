@@ -100,7 +100,7 @@ static AWS_ELASTIC_BLOCK_STORE_VOLUME_SOURCE_FIELDS: [Field; 4] = [
     plain("fsType", Type::String, 2),
     plain("partition", Type::Int32, 3),
     plain("readOnly", Type::Bool, 4),
-    field("volumeID", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("volumeID", Type::String, 1),
 ];
 /// `v1.AWSElasticBlockStoreVolumeSource`
 pub(crate) static AWS_ELASTIC_BLOCK_STORE_VOLUME_SOURCE: Message = Message {
@@ -114,9 +114,9 @@ pub(crate) static AWS_ELASTIC_BLOCK_STORE_VOLUME_SOURCE: Message = Message {
 };
 
 static AFFINITY_FIELDS: [Field; 3] = [
-    plain("nodeAffinity", Type::Message(Ref::Static(&super::core_v1::NODE_AFFINITY)), 1),
-    plain("podAffinity", Type::Message(Ref::Static(&super::core_v1::POD_AFFINITY)), 2),
-    plain("podAntiAffinity", Type::Message(Ref::Static(&super::core_v1::POD_ANTI_AFFINITY)), 3),
+    distinct("nodeAffinity", Type::Message(Ref::Static(&super::core_v1::NODE_AFFINITY)), 1),
+    distinct("podAffinity", Type::Message(Ref::Static(&super::core_v1::POD_AFFINITY)), 2),
+    distinct("podAntiAffinity", Type::Message(Ref::Static(&super::core_v1::POD_ANTI_AFFINITY)), 3),
 ];
 /// `v1.Affinity`
 pub(crate) static AFFINITY: Message = Message {
@@ -129,10 +129,8 @@ pub(crate) static AFFINITY: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static APP_ARMOR_PROFILE_FIELDS: [Field; 2] = [
-    plain("localhostProfile", Type::String, 2),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-];
+static APP_ARMOR_PROFILE_FIELDS: [Field; 2] =
+    [distinct("localhostProfile", Type::String, 2), always("type", Type::String, 1)];
 /// `v1.AppArmorProfile`
 pub(crate) static APP_ARMOR_PROFILE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.AppArmorProfile"),
@@ -144,10 +142,7 @@ pub(crate) static APP_ARMOR_PROFILE: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static ATTACHED_VOLUME_FIELDS: [Field; 2] = [
-    field("devicePath", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-];
+static ATTACHED_VOLUME_FIELDS: [Field; 2] = [always("devicePath", Type::String, 2), always("name", Type::String, 1)];
 /// `v1.AttachedVolume`
 pub(crate) static ATTACHED_VOLUME: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.AttachedVolume"),
@@ -160,12 +155,12 @@ pub(crate) static ATTACHED_VOLUME: Message = Message {
 };
 
 static AZURE_DISK_VOLUME_SOURCE_FIELDS: [Field; 6] = [
-    plain("cachingMode", Type::String, 3),
-    field("diskName", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("diskURI", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    plain("fsType", Type::String, 4),
-    plain("kind", Type::String, 6),
-    plain("readOnly", Type::Bool, 5),
+    distinct("cachingMode", Type::String, 3),
+    always("diskName", Type::String, 1),
+    always("diskURI", Type::String, 2),
+    distinct("fsType", Type::String, 4),
+    distinct("kind", Type::String, 6),
+    distinct("readOnly", Type::Bool, 5),
 ];
 /// `v1.AzureDiskVolumeSource`
 pub(crate) static AZURE_DISK_VOLUME_SOURCE: Message = Message {
@@ -180,9 +175,9 @@ pub(crate) static AZURE_DISK_VOLUME_SOURCE: Message = Message {
 
 static AZURE_FILE_PERSISTENT_VOLUME_SOURCE_FIELDS: [Field; 4] = [
     plain("readOnly", Type::Bool, 3),
-    field("secretName", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("secretNamespace", Type::String, 4),
-    field("shareName", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("secretName", Type::String, 1),
+    distinct("secretNamespace", Type::String, 4),
+    always("shareName", Type::String, 2),
 ];
 /// `v1.AzureFilePersistentVolumeSource`
 pub(crate) static AZURE_FILE_PERSISTENT_VOLUME_SOURCE: Message = Message {
@@ -195,11 +190,8 @@ pub(crate) static AZURE_FILE_PERSISTENT_VOLUME_SOURCE: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static AZURE_FILE_VOLUME_SOURCE_FIELDS: [Field; 3] = [
-    plain("readOnly", Type::Bool, 3),
-    field("secretName", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("shareName", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-];
+static AZURE_FILE_VOLUME_SOURCE_FIELDS: [Field; 3] =
+    [plain("readOnly", Type::Bool, 3), always("secretName", Type::String, 1), always("shareName", Type::String, 2)];
 /// `v1.AzureFileVolumeSource`
 pub(crate) static AZURE_FILE_VOLUME_SOURCE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.AzureFileVolumeSource"),
@@ -214,16 +206,17 @@ pub(crate) static AZURE_FILE_VOLUME_SOURCE: Message = Message {
 static BINDING_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "target",
-        Type::Message(Ref::Static(&super::core_v1::OBJECT_REFERENCE)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("target", Type::Message(Ref::Static(&super::core_v1::OBJECT_REFERENCE)), 2),
 ];
 static BINDING_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/Binding")];
 /// `v1.Binding`
@@ -238,16 +231,16 @@ pub(crate) static BINDING: Message = Message {
 };
 
 static CSI_PERSISTENT_VOLUME_SOURCE_FIELDS: [Field; 10] = [
-    plain("controllerExpandSecretRef", Type::Message(Ref::Static(&super::core_v1::SECRET_REFERENCE)), 9),
-    plain("controllerPublishSecretRef", Type::Message(Ref::Static(&super::core_v1::SECRET_REFERENCE)), 6),
-    field("driver", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    distinct("controllerExpandSecretRef", Type::Message(Ref::Static(&super::core_v1::SECRET_REFERENCE)), 9),
+    distinct("controllerPublishSecretRef", Type::Message(Ref::Static(&super::core_v1::SECRET_REFERENCE)), 6),
+    always("driver", Type::String, 1),
     plain("fsType", Type::String, 4),
-    plain("nodeExpandSecretRef", Type::Message(Ref::Static(&super::core_v1::SECRET_REFERENCE)), 10),
-    plain("nodePublishSecretRef", Type::Message(Ref::Static(&super::core_v1::SECRET_REFERENCE)), 8),
-    plain("nodeStageSecretRef", Type::Message(Ref::Static(&super::core_v1::SECRET_REFERENCE)), 7),
+    distinct("nodeExpandSecretRef", Type::Message(Ref::Static(&super::core_v1::SECRET_REFERENCE)), 10),
+    distinct("nodePublishSecretRef", Type::Message(Ref::Static(&super::core_v1::SECRET_REFERENCE)), 8),
+    distinct("nodeStageSecretRef", Type::Message(Ref::Static(&super::core_v1::SECRET_REFERENCE)), 7),
     plain("readOnly", Type::Bool, 3),
     plain("volumeAttributes", Type::Map(Ref::Static(&ITEM_0)), 5),
-    field("volumeHandle", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("volumeHandle", Type::String, 2),
 ];
 /// `v1.CSIPersistentVolumeSource`
 pub(crate) static CSI_PERSISTENT_VOLUME_SOURCE: Message = Message {
@@ -261,10 +254,10 @@ pub(crate) static CSI_PERSISTENT_VOLUME_SOURCE: Message = Message {
 };
 
 static CSI_VOLUME_SOURCE_FIELDS: [Field; 5] = [
-    field("driver", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("fsType", Type::String, 3),
-    plain("nodePublishSecretRef", Type::Message(Ref::Static(&super::core_v1::LOCAL_OBJECT_REFERENCE)), 5),
-    plain("readOnly", Type::Bool, 2),
+    always("driver", Type::String, 1),
+    distinct("fsType", Type::String, 3),
+    distinct("nodePublishSecretRef", Type::Message(Ref::Static(&super::core_v1::LOCAL_OBJECT_REFERENCE)), 5),
+    distinct("readOnly", Type::Bool, 2),
     plain("volumeAttributes", Type::Map(Ref::Static(&ITEM_0)), 4),
 ];
 /// `v1.CSIVolumeSource`
@@ -292,11 +285,11 @@ pub(crate) static CAPABILITIES: Message = Message {
 };
 
 static CEPH_FS_PERSISTENT_VOLUME_SOURCE_FIELDS: [Field; 6] = [
-    field("monitors", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("monitors", Type::List(Ref::Static(&ITEM_0)), 1),
     plain("path", Type::String, 2),
     plain("readOnly", Type::Bool, 6),
     plain("secretFile", Type::String, 4),
-    plain("secretRef", Type::Message(Ref::Static(&super::core_v1::SECRET_REFERENCE)), 5),
+    distinct("secretRef", Type::Message(Ref::Static(&super::core_v1::SECRET_REFERENCE)), 5),
     plain("user", Type::String, 3),
 ];
 /// `v1.CephFSPersistentVolumeSource`
@@ -311,11 +304,11 @@ pub(crate) static CEPH_FS_PERSISTENT_VOLUME_SOURCE: Message = Message {
 };
 
 static CEPH_FS_VOLUME_SOURCE_FIELDS: [Field; 6] = [
-    field("monitors", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("monitors", Type::List(Ref::Static(&ITEM_0)), 1),
     plain("path", Type::String, 2),
     plain("readOnly", Type::Bool, 6),
     plain("secretFile", Type::String, 4),
-    plain("secretRef", Type::Message(Ref::Static(&super::core_v1::LOCAL_OBJECT_REFERENCE)), 5),
+    distinct("secretRef", Type::Message(Ref::Static(&super::core_v1::LOCAL_OBJECT_REFERENCE)), 5),
     plain("user", Type::String, 3),
 ];
 /// `v1.CephFSVolumeSource`
@@ -332,8 +325,8 @@ pub(crate) static CEPH_FS_VOLUME_SOURCE: Message = Message {
 static CINDER_PERSISTENT_VOLUME_SOURCE_FIELDS: [Field; 4] = [
     plain("fsType", Type::String, 2),
     plain("readOnly", Type::Bool, 3),
-    plain("secretRef", Type::Message(Ref::Static(&super::core_v1::SECRET_REFERENCE)), 4),
-    field("volumeID", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    distinct("secretRef", Type::Message(Ref::Static(&super::core_v1::SECRET_REFERENCE)), 4),
+    always("volumeID", Type::String, 1),
 ];
 /// `v1.CinderPersistentVolumeSource`
 pub(crate) static CINDER_PERSISTENT_VOLUME_SOURCE: Message = Message {
@@ -349,8 +342,8 @@ pub(crate) static CINDER_PERSISTENT_VOLUME_SOURCE: Message = Message {
 static CINDER_VOLUME_SOURCE_FIELDS: [Field; 4] = [
     plain("fsType", Type::String, 2),
     plain("readOnly", Type::Bool, 3),
-    plain("secretRef", Type::Message(Ref::Static(&super::core_v1::LOCAL_OBJECT_REFERENCE)), 4),
-    field("volumeID", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    distinct("secretRef", Type::Message(Ref::Static(&super::core_v1::LOCAL_OBJECT_REFERENCE)), 4),
+    always("volumeID", Type::String, 1),
 ];
 /// `v1.CinderVolumeSource`
 pub(crate) static CINDER_VOLUME_SOURCE: Message = Message {
@@ -363,7 +356,7 @@ pub(crate) static CINDER_VOLUME_SOURCE: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static CLIENT_IP_CONFIG_FIELDS: [Field; 1] = [plain("timeoutSeconds", Type::Int32, 1)];
+static CLIENT_IP_CONFIG_FIELDS: [Field; 1] = [distinct("timeoutSeconds", Type::Int32, 1)];
 /// `v1.ClientIPConfig`
 pub(crate) static CLIENT_IP_CONFIG: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.ClientIPConfig"),
@@ -376,11 +369,11 @@ pub(crate) static CLIENT_IP_CONFIG: Message = Message {
 };
 
 static CLUSTER_TRUST_BUNDLE_PROJECTION_FIELDS: [Field; 5] = [
-    plain("labelSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 3),
-    plain("name", Type::String, 1),
-    plain("optional", Type::Bool, 5),
-    field("path", Type::String, true, NATURAL, NO_PATCH, 4, ProtoWire::Natural),
-    plain("signerName", Type::String, 2),
+    distinct("labelSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 3),
+    distinct("name", Type::String, 1),
+    distinct("optional", Type::Bool, 5),
+    always("path", Type::String, 4),
+    distinct("signerName", Type::String, 2),
 ];
 /// `v1.ClusterTrustBundleProjection`
 pub(crate) static CLUSTER_TRUST_BUNDLE_PROJECTION: Message = Message {
@@ -396,8 +389,8 @@ pub(crate) static CLUSTER_TRUST_BUNDLE_PROJECTION: Message = Message {
 static COMPONENT_CONDITION_FIELDS: [Field; 4] = [
     plain("error", Type::String, 4),
     plain("message", Type::String, 3),
-    field("status", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("status", Type::String, 2),
+    always("type", Type::String, 1),
 ];
 /// `v1.ComponentCondition`
 pub(crate) static COMPONENT_CONDITION: Message = Message {
@@ -420,9 +413,19 @@ static COMPONENT_STATUS_FIELDS: [Field; 4] = [
         patched(true, false, "type"),
         2,
         ProtoWire::Natural,
+        OMIT,
     ),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static COMPONENT_STATUS_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/ComponentStatus")];
 /// `v1.ComponentStatus`
@@ -438,9 +441,18 @@ pub(crate) static COMPONENT_STATUS: Message = Message {
 
 static COMPONENT_STATUS_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_2)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_2)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static COMPONENT_STATUS_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/ComponentStatusList")];
 /// `v1.ComponentStatusList`
@@ -458,9 +470,18 @@ static CONFIG_MAP_FIELDS: [Field; 6] = [
     plain("apiVersion", Type::String, 0),
     plain("binaryData", Type::Map(Ref::Static(&ITEM_3)), 3),
     plain("data", Type::Map(Ref::Static(&ITEM_0)), 2),
-    plain("immutable", Type::Bool, 4),
+    distinct("immutable", Type::Bool, 4),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static CONFIG_MAP_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/ConfigMap")];
 /// `v1.ConfigMap`
@@ -474,7 +495,7 @@ pub(crate) static CONFIG_MAP: Message = Message {
     kinds: Cow::Borrowed(&CONFIG_MAP_KINDS),
 };
 
-static CONFIG_MAP_ENV_SOURCE_FIELDS: [Field; 2] = [plain("name", Type::String, 0), plain("optional", Type::Bool, 2)];
+static CONFIG_MAP_ENV_SOURCE_FIELDS: [Field; 2] = [plain("name", Type::String, 0), distinct("optional", Type::Bool, 2)];
 static CONFIG_MAP_ENV_SOURCE_EMBEDDED: [Embedded; 1] =
     [Embedded { number: 1, message: Ref::Static(&super::core_v1::LOCAL_OBJECT_REFERENCE) }];
 /// `v1.ConfigMapEnvSource`
@@ -488,11 +509,8 @@ pub(crate) static CONFIG_MAP_ENV_SOURCE: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static CONFIG_MAP_KEY_SELECTOR_FIELDS: [Field; 3] = [
-    field("key", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    plain("name", Type::String, 0),
-    plain("optional", Type::Bool, 3),
-];
+static CONFIG_MAP_KEY_SELECTOR_FIELDS: [Field; 3] =
+    [always("key", Type::String, 2), plain("name", Type::String, 0), distinct("optional", Type::Bool, 3)];
 static CONFIG_MAP_KEY_SELECTOR_EMBEDDED: [Embedded; 1] =
     [Embedded { number: 1, message: Ref::Static(&super::core_v1::LOCAL_OBJECT_REFERENCE) }];
 /// `v1.ConfigMapKeySelector`
@@ -508,9 +526,18 @@ pub(crate) static CONFIG_MAP_KEY_SELECTOR: Message = Message {
 
 static CONFIG_MAP_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_4)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_4)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static CONFIG_MAP_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/ConfigMapList")];
 /// `v1.ConfigMapList`
@@ -525,9 +552,9 @@ pub(crate) static CONFIG_MAP_LIST: Message = Message {
 };
 
 static CONFIG_MAP_NODE_CONFIG_SOURCE_FIELDS: [Field; 5] = [
-    field("kubeletConfigKey", Type::String, true, NATURAL, NO_PATCH, 5, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("namespace", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("kubeletConfigKey", Type::String, 5),
+    always("name", Type::String, 2),
+    always("namespace", Type::String, 1),
     plain("resourceVersion", Type::String, 4),
     plain("uid", Type::String, 3),
 ];
@@ -545,7 +572,7 @@ pub(crate) static CONFIG_MAP_NODE_CONFIG_SOURCE: Message = Message {
 static CONFIG_MAP_PROJECTION_FIELDS: [Field; 3] = [
     plain("items", Type::List(Ref::Static(&ITEM_5)), 2),
     plain("name", Type::String, 0),
-    plain("optional", Type::Bool, 4),
+    distinct("optional", Type::Bool, 4),
 ];
 static CONFIG_MAP_PROJECTION_EMBEDDED: [Embedded; 1] =
     [Embedded { number: 1, message: Ref::Static(&super::core_v1::LOCAL_OBJECT_REFERENCE) }];
@@ -561,10 +588,10 @@ pub(crate) static CONFIG_MAP_PROJECTION: Message = Message {
 };
 
 static CONFIG_MAP_VOLUME_SOURCE_FIELDS: [Field; 4] = [
-    plain("defaultMode", Type::Int32, 3),
+    distinct("defaultMode", Type::Int32, 3),
     plain("items", Type::List(Ref::Static(&ITEM_5)), 2),
     plain("name", Type::String, 0),
-    plain("optional", Type::Bool, 4),
+    distinct("optional", Type::Bool, 4),
 ];
 static CONFIG_MAP_VOLUME_SOURCE_EMBEDDED: [Embedded; 1] =
     [Embedded { number: 1, message: Ref::Static(&super::core_v1::LOCAL_OBJECT_REFERENCE) }];
@@ -590,13 +617,14 @@ static CONTAINER_FIELDS: [Field; 25] = [
         patched(true, false, "name"),
         7,
         ProtoWire::Natural,
+        OMIT,
     ),
     plain("envFrom", Type::List(Ref::Static(&ITEM_7)), 19),
     plain("image", Type::String, 2),
     plain("imagePullPolicy", Type::String, 14),
-    plain("lifecycle", Type::Message(Ref::Static(&super::core_v1::LIFECYCLE)), 12),
-    plain("livenessProbe", Type::Message(Ref::Static(&super::core_v1::PROBE)), 10),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    distinct("lifecycle", Type::Message(Ref::Static(&super::core_v1::LIFECYCLE)), 12),
+    distinct("livenessProbe", Type::Message(Ref::Static(&super::core_v1::PROBE)), 10),
+    always("name", Type::String, 1),
     field(
         "ports",
         Type::List(Ref::Static(&ITEM_8)),
@@ -605,14 +633,24 @@ static CONTAINER_FIELDS: [Field; 25] = [
         patched(true, false, "containerPort"),
         6,
         ProtoWire::Natural,
+        OMIT,
     ),
-    plain("readinessProbe", Type::Message(Ref::Static(&super::core_v1::PROBE)), 11),
+    distinct("readinessProbe", Type::Message(Ref::Static(&super::core_v1::PROBE)), 11),
     plain("resizePolicy", Type::List(Ref::Static(&ITEM_9)), 23),
-    plain("resources", Type::Message(Ref::Static(&super::core_v1::RESOURCE_REQUIREMENTS)), 8),
-    plain("restartPolicy", Type::String, 24),
+    field(
+        "resources",
+        Type::Message(Ref::Static(&super::core_v1::RESOURCE_REQUIREMENTS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        8,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    distinct("restartPolicy", Type::String, 24),
     plain("restartPolicyRules", Type::List(Ref::Static(&ITEM_10)), 25),
-    plain("securityContext", Type::Message(Ref::Static(&super::core_v1::SECURITY_CONTEXT)), 15),
-    plain("startupProbe", Type::Message(Ref::Static(&super::core_v1::PROBE)), 22),
+    distinct("securityContext", Type::Message(Ref::Static(&super::core_v1::SECURITY_CONTEXT)), 15),
+    distinct("startupProbe", Type::Message(Ref::Static(&super::core_v1::PROBE)), 22),
     plain("stdin", Type::Bool, 16),
     plain("stdinOnce", Type::Bool, 17),
     plain("terminationMessagePath", Type::String, 13),
@@ -626,6 +664,7 @@ static CONTAINER_FIELDS: [Field; 25] = [
         patched(true, false, "devicePath"),
         21,
         ProtoWire::Natural,
+        OMIT,
     ),
     field(
         "volumeMounts",
@@ -635,6 +674,7 @@ static CONTAINER_FIELDS: [Field; 25] = [
         patched(true, false, "mountPath"),
         9,
         ProtoWire::Natural,
+        OMIT,
     ),
     plain("workingDir", Type::String, 5),
 ];
@@ -650,9 +690,9 @@ pub(crate) static CONTAINER: Message = Message {
 };
 
 static CONTAINER_EXTENDED_RESOURCE_REQUEST_FIELDS: [Field; 3] = [
-    field("containerName", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("requestName", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field("resourceName", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("containerName", Type::String, 1),
+    always("requestName", Type::String, 3),
+    always("resourceName", Type::String, 2),
 ];
 /// `v1.ContainerExtendedResourceRequest`
 pub(crate) static CONTAINER_EXTENDED_RESOURCE_REQUEST: Message = Message {
@@ -665,8 +705,10 @@ pub(crate) static CONTAINER_EXTENDED_RESOURCE_REQUEST: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static CONTAINER_IMAGE_FIELDS: [Field; 2] =
-    [plain("names", Type::List(Ref::Static(&ITEM_0)), 1), plain("sizeBytes", Type::Int64, 2)];
+static CONTAINER_IMAGE_FIELDS: [Field; 2] = [
+    field("names", Type::List(Ref::Static(&ITEM_0)), false, NATURAL, NO_PATCH, 1, ProtoWire::Natural, ALWAYS),
+    plain("sizeBytes", Type::Int64, 2),
+];
 /// `v1.ContainerImage`
 pub(crate) static CONTAINER_IMAGE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.ContainerImage"),
@@ -679,7 +721,7 @@ pub(crate) static CONTAINER_IMAGE: Message = Message {
 };
 
 static CONTAINER_PORT_FIELDS: [Field; 5] = [
-    field("containerPort", Type::Int32, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
+    always("containerPort", Type::Int32, 3),
     plain("hostIP", Type::String, 5),
     plain("hostPort", Type::Int32, 2),
     plain("name", Type::String, 1),
@@ -696,10 +738,8 @@ pub(crate) static CONTAINER_PORT: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static CONTAINER_RESIZE_POLICY_FIELDS: [Field; 2] = [
-    field("resourceName", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("restartPolicy", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-];
+static CONTAINER_RESIZE_POLICY_FIELDS: [Field; 2] =
+    [always("resourceName", Type::String, 1), always("restartPolicy", Type::String, 2)];
 /// `v1.ContainerResizePolicy`
 pub(crate) static CONTAINER_RESIZE_POLICY: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.ContainerResizePolicy"),
@@ -712,8 +752,8 @@ pub(crate) static CONTAINER_RESIZE_POLICY: Message = Message {
 };
 
 static CONTAINER_RESTART_RULE_FIELDS: [Field; 2] = [
-    field("action", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("exitCodes", Type::Message(Ref::Static(&super::core_v1::CONTAINER_RESTART_RULE_ON_EXIT_CODES)), 2),
+    field("action", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural, OMIT),
+    distinct("exitCodes", Type::Message(Ref::Static(&super::core_v1::CONTAINER_RESTART_RULE_ON_EXIT_CODES)), 2),
 ];
 /// `v1.ContainerRestartRule`
 pub(crate) static CONTAINER_RESTART_RULE: Message = Message {
@@ -727,8 +767,8 @@ pub(crate) static CONTAINER_RESTART_RULE: Message = Message {
 };
 
 static CONTAINER_RESTART_RULE_ON_EXIT_CODES_FIELDS: [Field; 2] = [
-    field("operator", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("values", Type::List(Ref::Static(&ITEM_13)), false, SET, NO_PATCH, 2, ProtoWire::Natural),
+    field("operator", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural, OMIT),
+    field("values", Type::List(Ref::Static(&ITEM_13)), false, SET, NO_PATCH, 2, ProtoWire::Natural, OMIT),
 ];
 /// `v1.ContainerRestartRuleOnExitCodes`
 pub(crate) static CONTAINER_RESTART_RULE_ON_EXIT_CODES: Message = Message {
@@ -742,9 +782,9 @@ pub(crate) static CONTAINER_RESTART_RULE_ON_EXIT_CODES: Message = Message {
 };
 
 static CONTAINER_STATE_FIELDS: [Field; 3] = [
-    plain("running", Type::Message(Ref::Static(&super::core_v1::CONTAINER_STATE_RUNNING)), 2),
-    plain("terminated", Type::Message(Ref::Static(&super::core_v1::CONTAINER_STATE_TERMINATED)), 3),
-    plain("waiting", Type::Message(Ref::Static(&super::core_v1::CONTAINER_STATE_WAITING)), 1),
+    distinct("running", Type::Message(Ref::Static(&super::core_v1::CONTAINER_STATE_RUNNING)), 2),
+    distinct("terminated", Type::Message(Ref::Static(&super::core_v1::CONTAINER_STATE_TERMINATED)), 3),
+    distinct("waiting", Type::Message(Ref::Static(&super::core_v1::CONTAINER_STATE_WAITING)), 1),
 ];
 /// `v1.ContainerState`
 pub(crate) static CONTAINER_STATE: Message = Message {
@@ -757,7 +797,8 @@ pub(crate) static CONTAINER_STATE: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static CONTAINER_STATE_RUNNING_FIELDS: [Field; 1] = [plain("startedAt", Type::Time, 1)];
+static CONTAINER_STATE_RUNNING_FIELDS: [Field; 1] =
+    [field("startedAt", Type::Time, false, NATURAL, NO_PATCH, 1, ProtoWire::Natural, ALWAYS)];
 /// `v1.ContainerStateRunning`
 pub(crate) static CONTAINER_STATE_RUNNING: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.ContainerStateRunning"),
@@ -771,12 +812,12 @@ pub(crate) static CONTAINER_STATE_RUNNING: Message = Message {
 
 static CONTAINER_STATE_TERMINATED_FIELDS: [Field; 7] = [
     plain("containerID", Type::String, 7),
-    field("exitCode", Type::Int32, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("finishedAt", Type::Time, 6),
+    always("exitCode", Type::Int32, 1),
+    field("finishedAt", Type::Time, false, NATURAL, NO_PATCH, 6, ProtoWire::Natural, ALWAYS),
     plain("message", Type::String, 4),
     plain("reason", Type::String, 3),
     plain("signal", Type::Int32, 2),
-    plain("startedAt", Type::Time, 5),
+    field("startedAt", Type::Time, false, NATURAL, NO_PATCH, 5, ProtoWire::Natural, ALWAYS),
 ];
 /// `v1.ContainerStateTerminated`
 pub(crate) static CONTAINER_STATE_TERMINATED: Message = Message {
@@ -812,19 +853,38 @@ static CONTAINER_STATUS_FIELDS: [Field; 15] = [
         patched(true, false, "name"),
         14,
         ProtoWire::Natural,
+        OMIT,
     ),
     plain("containerID", Type::String, 8),
-    field("image", Type::String, true, NATURAL, NO_PATCH, 6, ProtoWire::Natural),
-    field("imageID", Type::String, true, NATURAL, NO_PATCH, 7, ProtoWire::Natural),
-    plain("lastState", Type::Message(Ref::Static(&super::core_v1::CONTAINER_STATE)), 3),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("ready", Type::Bool, true, NATURAL, NO_PATCH, 4, ProtoWire::Natural),
-    plain("resources", Type::Message(Ref::Static(&super::core_v1::RESOURCE_REQUIREMENTS)), 11),
-    field("restartCount", Type::Int32, true, NATURAL, NO_PATCH, 5, ProtoWire::Natural),
-    plain("started", Type::Bool, 9),
-    plain("state", Type::Message(Ref::Static(&super::core_v1::CONTAINER_STATE)), 2),
-    plain("stopSignal", Type::String, 15),
-    plain("user", Type::Message(Ref::Static(&super::core_v1::CONTAINER_USER)), 13),
+    always("image", Type::String, 6),
+    always("imageID", Type::String, 7),
+    field(
+        "lastState",
+        Type::Message(Ref::Static(&super::core_v1::CONTAINER_STATE)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    always("name", Type::String, 1),
+    always("ready", Type::Bool, 4),
+    distinct("resources", Type::Message(Ref::Static(&super::core_v1::RESOURCE_REQUIREMENTS)), 11),
+    always("restartCount", Type::Int32, 5),
+    distinct("started", Type::Bool, 9),
+    field(
+        "state",
+        Type::Message(Ref::Static(&super::core_v1::CONTAINER_STATE)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    distinct("stopSignal", Type::String, 15),
+    distinct("user", Type::Message(Ref::Static(&super::core_v1::CONTAINER_USER)), 13),
     field(
         "volumeMounts",
         Type::List(Ref::Static(&ITEM_16)),
@@ -833,6 +893,7 @@ static CONTAINER_STATUS_FIELDS: [Field; 15] = [
         patched(true, false, "mountPath"),
         12,
         ProtoWire::Natural,
+        OMIT,
     ),
 ];
 /// `v1.ContainerStatus`
@@ -847,7 +908,7 @@ pub(crate) static CONTAINER_STATUS: Message = Message {
 };
 
 static CONTAINER_USER_FIELDS: [Field; 1] =
-    [plain("linux", Type::Message(Ref::Static(&super::core_v1::LINUX_CONTAINER_USER)), 1)];
+    [distinct("linux", Type::Message(Ref::Static(&super::core_v1::LINUX_CONTAINER_USER)), 1)];
 /// `v1.ContainerUser`
 pub(crate) static CONTAINER_USER: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.ContainerUser"),
@@ -859,8 +920,7 @@ pub(crate) static CONTAINER_USER: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static DAEMON_ENDPOINT_FIELDS: [Field; 1] =
-    [field("Port", Type::Int32, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static DAEMON_ENDPOINT_FIELDS: [Field; 1] = [always("Port", Type::Int32, 1)];
 /// `v1.DaemonEndpoint`
 pub(crate) static DAEMON_ENDPOINT: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.DaemonEndpoint"),
@@ -885,10 +945,10 @@ pub(crate) static DOWNWARD_API_PROJECTION: Message = Message {
 };
 
 static DOWNWARD_API_VOLUME_FILE_FIELDS: [Field; 4] = [
-    plain("fieldRef", Type::Message(Ref::Static(&super::core_v1::OBJECT_FIELD_SELECTOR)), 2),
-    plain("mode", Type::Int32, 4),
-    field("path", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("resourceFieldRef", Type::Message(Ref::Static(&super::core_v1::RESOURCE_FIELD_SELECTOR)), 3),
+    distinct("fieldRef", Type::Message(Ref::Static(&super::core_v1::OBJECT_FIELD_SELECTOR)), 2),
+    distinct("mode", Type::Int32, 4),
+    always("path", Type::String, 1),
+    distinct("resourceFieldRef", Type::Message(Ref::Static(&super::core_v1::RESOURCE_FIELD_SELECTOR)), 3),
 ];
 /// `v1.DownwardAPIVolumeFile`
 pub(crate) static DOWNWARD_API_VOLUME_FILE: Message = Message {
@@ -902,7 +962,7 @@ pub(crate) static DOWNWARD_API_VOLUME_FILE: Message = Message {
 };
 
 static DOWNWARD_API_VOLUME_SOURCE_FIELDS: [Field; 2] =
-    [plain("defaultMode", Type::Int32, 2), plain("items", Type::List(Ref::Static(&ITEM_17)), 1)];
+    [distinct("defaultMode", Type::Int32, 2), plain("items", Type::List(Ref::Static(&ITEM_17)), 1)];
 /// `v1.DownwardAPIVolumeSource`
 pub(crate) static DOWNWARD_API_VOLUME_SOURCE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.DownwardAPIVolumeSource"),
@@ -915,7 +975,7 @@ pub(crate) static DOWNWARD_API_VOLUME_SOURCE: Message = Message {
 };
 
 static EMPTY_DIR_VOLUME_SOURCE_FIELDS: [Field; 2] =
-    [plain("medium", Type::String, 1), plain("sizeLimit", Type::Quantity, 2)];
+    [plain("medium", Type::String, 1), distinct("sizeLimit", Type::Quantity, 2)];
 /// `v1.EmptyDirVolumeSource`
 pub(crate) static EMPTY_DIR_VOLUME_SOURCE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.EmptyDirVolumeSource"),
@@ -929,9 +989,9 @@ pub(crate) static EMPTY_DIR_VOLUME_SOURCE: Message = Message {
 
 static ENDPOINT_ADDRESS_FIELDS: [Field; 4] = [
     plain("hostname", Type::String, 3),
-    field("ip", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("nodeName", Type::String, 4),
-    plain("targetRef", Type::Message(Ref::Static(&super::core_v1::OBJECT_REFERENCE)), 2),
+    always("ip", Type::String, 1),
+    distinct("nodeName", Type::String, 4),
+    distinct("targetRef", Type::Message(Ref::Static(&super::core_v1::OBJECT_REFERENCE)), 2),
 ];
 /// `v1.EndpointAddress`
 pub(crate) static ENDPOINT_ADDRESS: Message = Message {
@@ -945,9 +1005,9 @@ pub(crate) static ENDPOINT_ADDRESS: Message = Message {
 };
 
 static ENDPOINT_PORT_FIELDS: [Field; 4] = [
-    plain("appProtocol", Type::String, 4),
+    distinct("appProtocol", Type::String, 4),
     plain("name", Type::String, 1),
-    field("port", Type::Int32, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("port", Type::Int32, 2),
     plain("protocol", Type::String, 3),
 ];
 /// `v1.EndpointPort`
@@ -980,7 +1040,16 @@ pub(crate) static ENDPOINT_SUBSET: Message = Message {
 static ENDPOINTS_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
     plain("subsets", Type::List(Ref::Static(&ITEM_20)), 2),
 ];
 static ENDPOINTS_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/Endpoints")];
@@ -997,9 +1066,18 @@ pub(crate) static ENDPOINTS: Message = Message {
 
 static ENDPOINTS_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_21)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_21)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static ENDPOINTS_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/EndpointsList")];
 /// `v1.EndpointsList`
@@ -1014,9 +1092,9 @@ pub(crate) static ENDPOINTS_LIST: Message = Message {
 };
 
 static ENV_FROM_SOURCE_FIELDS: [Field; 3] = [
-    plain("configMapRef", Type::Message(Ref::Static(&super::core_v1::CONFIG_MAP_ENV_SOURCE)), 2),
+    distinct("configMapRef", Type::Message(Ref::Static(&super::core_v1::CONFIG_MAP_ENV_SOURCE)), 2),
     plain("prefix", Type::String, 1),
-    plain("secretRef", Type::Message(Ref::Static(&super::core_v1::SECRET_ENV_SOURCE)), 3),
+    distinct("secretRef", Type::Message(Ref::Static(&super::core_v1::SECRET_ENV_SOURCE)), 3),
 ];
 /// `v1.EnvFromSource`
 pub(crate) static ENV_FROM_SOURCE: Message = Message {
@@ -1030,9 +1108,9 @@ pub(crate) static ENV_FROM_SOURCE: Message = Message {
 };
 
 static ENV_VAR_FIELDS: [Field; 3] = [
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("name", Type::String, 1),
     plain("value", Type::String, 2),
-    plain("valueFrom", Type::Message(Ref::Static(&super::core_v1::ENV_VAR_SOURCE)), 3),
+    distinct("valueFrom", Type::Message(Ref::Static(&super::core_v1::ENV_VAR_SOURCE)), 3),
 ];
 /// `v1.EnvVar`
 pub(crate) static ENV_VAR: Message = Message {
@@ -1046,11 +1124,11 @@ pub(crate) static ENV_VAR: Message = Message {
 };
 
 static ENV_VAR_SOURCE_FIELDS: [Field; 5] = [
-    plain("configMapKeyRef", Type::Message(Ref::Static(&super::core_v1::CONFIG_MAP_KEY_SELECTOR)), 3),
-    plain("fieldRef", Type::Message(Ref::Static(&super::core_v1::OBJECT_FIELD_SELECTOR)), 1),
-    plain("fileKeyRef", Type::Message(Ref::Static(&super::core_v1::FILE_KEY_SELECTOR)), 5),
-    plain("resourceFieldRef", Type::Message(Ref::Static(&super::core_v1::RESOURCE_FIELD_SELECTOR)), 2),
-    plain("secretKeyRef", Type::Message(Ref::Static(&super::core_v1::SECRET_KEY_SELECTOR)), 4),
+    distinct("configMapKeyRef", Type::Message(Ref::Static(&super::core_v1::CONFIG_MAP_KEY_SELECTOR)), 3),
+    distinct("fieldRef", Type::Message(Ref::Static(&super::core_v1::OBJECT_FIELD_SELECTOR)), 1),
+    distinct("fileKeyRef", Type::Message(Ref::Static(&super::core_v1::FILE_KEY_SELECTOR)), 5),
+    distinct("resourceFieldRef", Type::Message(Ref::Static(&super::core_v1::RESOURCE_FIELD_SELECTOR)), 2),
+    distinct("secretKeyRef", Type::Message(Ref::Static(&super::core_v1::SECRET_KEY_SELECTOR)), 4),
 ];
 /// `v1.EnvVarSource`
 pub(crate) static ENV_VAR_SOURCE: Message = Message {
@@ -1074,13 +1152,14 @@ static EPHEMERAL_CONTAINER_FIELDS: [Field; 26] = [
         patched(true, false, "name"),
         0,
         ProtoWire::Natural,
+        OMIT,
     ),
     plain("envFrom", Type::List(Ref::Static(&ITEM_7)), 0),
     plain("image", Type::String, 0),
     plain("imagePullPolicy", Type::String, 0),
-    plain("lifecycle", Type::Message(Ref::Static(&super::core_v1::LIFECYCLE)), 0),
-    plain("livenessProbe", Type::Message(Ref::Static(&super::core_v1::PROBE)), 0),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 0, ProtoWire::Natural),
+    distinct("lifecycle", Type::Message(Ref::Static(&super::core_v1::LIFECYCLE)), 0),
+    distinct("livenessProbe", Type::Message(Ref::Static(&super::core_v1::PROBE)), 0),
+    always("name", Type::String, 0),
     field(
         "ports",
         Type::List(Ref::Static(&ITEM_8)),
@@ -1089,14 +1168,24 @@ static EPHEMERAL_CONTAINER_FIELDS: [Field; 26] = [
         patched(true, false, "containerPort"),
         0,
         ProtoWire::Natural,
+        OMIT,
     ),
-    plain("readinessProbe", Type::Message(Ref::Static(&super::core_v1::PROBE)), 0),
+    distinct("readinessProbe", Type::Message(Ref::Static(&super::core_v1::PROBE)), 0),
     plain("resizePolicy", Type::List(Ref::Static(&ITEM_9)), 0),
-    plain("resources", Type::Message(Ref::Static(&super::core_v1::RESOURCE_REQUIREMENTS)), 0),
-    plain("restartPolicy", Type::String, 0),
+    field(
+        "resources",
+        Type::Message(Ref::Static(&super::core_v1::RESOURCE_REQUIREMENTS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        0,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    distinct("restartPolicy", Type::String, 0),
     plain("restartPolicyRules", Type::List(Ref::Static(&ITEM_10)), 0),
-    plain("securityContext", Type::Message(Ref::Static(&super::core_v1::SECURITY_CONTEXT)), 0),
-    plain("startupProbe", Type::Message(Ref::Static(&super::core_v1::PROBE)), 0),
+    distinct("securityContext", Type::Message(Ref::Static(&super::core_v1::SECURITY_CONTEXT)), 0),
+    distinct("startupProbe", Type::Message(Ref::Static(&super::core_v1::PROBE)), 0),
     plain("stdin", Type::Bool, 0),
     plain("stdinOnce", Type::Bool, 0),
     plain("targetContainerName", Type::String, 2),
@@ -1111,6 +1200,7 @@ static EPHEMERAL_CONTAINER_FIELDS: [Field; 26] = [
         patched(true, false, "devicePath"),
         0,
         ProtoWire::Natural,
+        OMIT,
     ),
     field(
         "volumeMounts",
@@ -1120,6 +1210,7 @@ static EPHEMERAL_CONTAINER_FIELDS: [Field; 26] = [
         patched(true, false, "mountPath"),
         0,
         ProtoWire::Natural,
+        OMIT,
     ),
     plain("workingDir", Type::String, 0),
 ];
@@ -1137,7 +1228,7 @@ pub(crate) static EPHEMERAL_CONTAINER: Message = Message {
 };
 
 static EPHEMERAL_VOLUME_SOURCE_FIELDS: [Field; 1] =
-    [plain("volumeClaimTemplate", Type::Message(Ref::Static(&super::core_v1::PERSISTENT_VOLUME_CLAIM_TEMPLATE)), 1)];
+    [distinct("volumeClaimTemplate", Type::Message(Ref::Static(&super::core_v1::PERSISTENT_VOLUME_CLAIM_TEMPLATE)), 1)];
 /// `v1.EphemeralVolumeSource`
 pub(crate) static EPHEMERAL_VOLUME_SOURCE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.EphemeralVolumeSource"),
@@ -1153,35 +1244,28 @@ static EVENT_FIELDS: [Field; 17] = [
     plain("action", Type::String, 12),
     plain("apiVersion", Type::String, 0),
     plain("count", Type::Int32, 8),
-    plain("eventTime", Type::MicroTime, 10),
-    plain("firstTimestamp", Type::Time, 6),
-    field(
-        "involvedObject",
-        Type::Message(Ref::Static(&super::core_v1::OBJECT_REFERENCE)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
+    field("eventTime", Type::MicroTime, false, NATURAL, NO_PATCH, 10, ProtoWire::Natural, ALWAYS),
+    field("firstTimestamp", Type::Time, false, NATURAL, NO_PATCH, 6, ProtoWire::Natural, ALWAYS),
+    always("involvedObject", Type::Message(Ref::Static(&super::core_v1::OBJECT_REFERENCE)), 2),
     plain("kind", Type::String, 0),
-    plain("lastTimestamp", Type::Time, 7),
+    field("lastTimestamp", Type::Time, false, NATURAL, NO_PATCH, 7, ProtoWire::Natural, ALWAYS),
     plain("message", Type::String, 4),
+    always("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
+    plain("reason", Type::String, 3),
+    distinct("related", Type::Message(Ref::Static(&super::core_v1::OBJECT_REFERENCE)), 13),
+    field("reportingComponent", Type::String, false, NATURAL, NO_PATCH, 14, ProtoWire::Natural, ALWAYS),
+    field("reportingInstance", Type::String, false, NATURAL, NO_PATCH, 15, ProtoWire::Natural, ALWAYS),
+    distinct("series", Type::Message(Ref::Static(&super::core_v1::EVENT_SERIES)), 11),
     field(
-        "metadata",
-        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
-        true,
+        "source",
+        Type::Message(Ref::Static(&super::core_v1::EVENT_SOURCE)),
+        false,
         NATURAL,
         NO_PATCH,
-        1,
+        5,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    plain("reason", Type::String, 3),
-    plain("related", Type::Message(Ref::Static(&super::core_v1::OBJECT_REFERENCE)), 13),
-    plain("reportingComponent", Type::String, 14),
-    plain("reportingInstance", Type::String, 15),
-    plain("series", Type::Message(Ref::Static(&super::core_v1::EVENT_SERIES)), 11),
-    plain("source", Type::Message(Ref::Static(&super::core_v1::EVENT_SOURCE)), 5),
     plain("type", Type::String, 9),
 ];
 static EVENT_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/Event")];
@@ -1198,9 +1282,18 @@ pub(crate) static EVENT: Message = Message {
 
 static EVENT_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_22)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_22)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static EVENT_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/EventList")];
 /// `v1.EventList`
@@ -1214,8 +1307,10 @@ pub(crate) static EVENT_LIST: Message = Message {
     kinds: Cow::Borrowed(&EVENT_LIST_KINDS),
 };
 
-static EVENT_SERIES_FIELDS: [Field; 2] =
-    [plain("count", Type::Int32, 1), plain("lastObservedTime", Type::MicroTime, 2)];
+static EVENT_SERIES_FIELDS: [Field; 2] = [
+    plain("count", Type::Int32, 1),
+    field("lastObservedTime", Type::MicroTime, false, NATURAL, NO_PATCH, 2, ProtoWire::Natural, ALWAYS),
+];
 /// `v1.EventSeries`
 pub(crate) static EVENT_SERIES: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.EventSeries"),
@@ -1253,7 +1348,7 @@ pub(crate) static EXEC_ACTION: Message = Message {
 
 static FC_VOLUME_SOURCE_FIELDS: [Field; 5] = [
     plain("fsType", Type::String, 3),
-    plain("lun", Type::Int32, 2),
+    distinct("lun", Type::Int32, 2),
     plain("readOnly", Type::Bool, 4),
     plain("targetWWNs", Type::List(Ref::Static(&ITEM_0)), 1),
     plain("wwids", Type::List(Ref::Static(&ITEM_0)), 5),
@@ -1270,10 +1365,10 @@ pub(crate) static FC_VOLUME_SOURCE: Message = Message {
 };
 
 static FILE_KEY_SELECTOR_FIELDS: [Field; 4] = [
-    field("key", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    plain("optional", Type::Bool, 4),
-    field("path", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("volumeName", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("key", Type::String, 3),
+    distinct("optional", Type::Bool, 4),
+    always("path", Type::String, 2),
+    always("volumeName", Type::String, 1),
 ];
 /// `v1.FileKeySelector`
 pub(crate) static FILE_KEY_SELECTOR: Message = Message {
@@ -1287,11 +1382,11 @@ pub(crate) static FILE_KEY_SELECTOR: Message = Message {
 };
 
 static FLEX_PERSISTENT_VOLUME_SOURCE_FIELDS: [Field; 5] = [
-    field("driver", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("driver", Type::String, 1),
     plain("fsType", Type::String, 2),
     plain("options", Type::Map(Ref::Static(&ITEM_0)), 5),
     plain("readOnly", Type::Bool, 4),
-    plain("secretRef", Type::Message(Ref::Static(&super::core_v1::SECRET_REFERENCE)), 3),
+    distinct("secretRef", Type::Message(Ref::Static(&super::core_v1::SECRET_REFERENCE)), 3),
 ];
 /// `v1.FlexPersistentVolumeSource`
 pub(crate) static FLEX_PERSISTENT_VOLUME_SOURCE: Message = Message {
@@ -1305,11 +1400,11 @@ pub(crate) static FLEX_PERSISTENT_VOLUME_SOURCE: Message = Message {
 };
 
 static FLEX_VOLUME_SOURCE_FIELDS: [Field; 5] = [
-    field("driver", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("driver", Type::String, 1),
     plain("fsType", Type::String, 2),
     plain("options", Type::Map(Ref::Static(&ITEM_0)), 5),
     plain("readOnly", Type::Bool, 4),
-    plain("secretRef", Type::Message(Ref::Static(&super::core_v1::LOCAL_OBJECT_REFERENCE)), 3),
+    distinct("secretRef", Type::Message(Ref::Static(&super::core_v1::LOCAL_OBJECT_REFERENCE)), 3),
 ];
 /// `v1.FlexVolumeSource`
 pub(crate) static FLEX_VOLUME_SOURCE: Message = Message {
@@ -1338,7 +1433,7 @@ pub(crate) static FLOCKER_VOLUME_SOURCE: Message = Message {
 static GCE_PERSISTENT_DISK_VOLUME_SOURCE_FIELDS: [Field; 4] = [
     plain("fsType", Type::String, 2),
     plain("partition", Type::Int32, 3),
-    field("pdName", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("pdName", Type::String, 1),
     plain("readOnly", Type::Bool, 4),
 ];
 /// `v1.GCEPersistentDiskVolumeSource`
@@ -1352,8 +1447,7 @@ pub(crate) static GCE_PERSISTENT_DISK_VOLUME_SOURCE: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static GRPC_ACTION_FIELDS: [Field; 2] =
-    [field("port", Type::Int32, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural), plain("service", Type::String, 2)];
+static GRPC_ACTION_FIELDS: [Field; 2] = [always("port", Type::Int32, 1), distinct("service", Type::String, 2)];
 /// `v1.GRPCAction`
 pub(crate) static GRPC_ACTION: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.GRPCAction"),
@@ -1365,11 +1459,8 @@ pub(crate) static GRPC_ACTION: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static GIT_REPO_VOLUME_SOURCE_FIELDS: [Field; 3] = [
-    plain("directory", Type::String, 3),
-    field("repository", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("revision", Type::String, 2),
-];
+static GIT_REPO_VOLUME_SOURCE_FIELDS: [Field; 3] =
+    [plain("directory", Type::String, 3), always("repository", Type::String, 1), plain("revision", Type::String, 2)];
 /// `v1.GitRepoVolumeSource`
 pub(crate) static GIT_REPO_VOLUME_SOURCE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.GitRepoVolumeSource"),
@@ -1382,9 +1473,9 @@ pub(crate) static GIT_REPO_VOLUME_SOURCE: Message = Message {
 };
 
 static GLUSTERFS_PERSISTENT_VOLUME_SOURCE_FIELDS: [Field; 4] = [
-    field("endpoints", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("endpointsNamespace", Type::String, 4),
-    field("path", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("endpoints", Type::String, 1),
+    distinct("endpointsNamespace", Type::String, 4),
+    always("path", Type::String, 2),
     plain("readOnly", Type::Bool, 3),
 ];
 /// `v1.GlusterfsPersistentVolumeSource`
@@ -1398,11 +1489,8 @@ pub(crate) static GLUSTERFS_PERSISTENT_VOLUME_SOURCE: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static GLUSTERFS_VOLUME_SOURCE_FIELDS: [Field; 3] = [
-    field("endpoints", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("path", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    plain("readOnly", Type::Bool, 3),
-];
+static GLUSTERFS_VOLUME_SOURCE_FIELDS: [Field; 3] =
+    [always("endpoints", Type::String, 1), always("path", Type::String, 2), plain("readOnly", Type::Bool, 3)];
 /// `v1.GlusterfsVolumeSource`
 pub(crate) static GLUSTERFS_VOLUME_SOURCE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.GlusterfsVolumeSource"),
@@ -1418,7 +1506,7 @@ static HTTP_GET_ACTION_FIELDS: [Field; 5] = [
     plain("host", Type::String, 3),
     plain("httpHeaders", Type::List(Ref::Static(&ITEM_23)), 5),
     plain("path", Type::String, 1),
-    field("port", Type::IntOrString, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("port", Type::IntOrString, 2),
     plain("scheme", Type::String, 4),
 ];
 /// `v1.HTTPGetAction`
@@ -1432,10 +1520,7 @@ pub(crate) static HTTP_GET_ACTION: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static HTTP_HEADER_FIELDS: [Field; 2] = [
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("value", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-];
+static HTTP_HEADER_FIELDS: [Field; 2] = [always("name", Type::String, 1), always("value", Type::String, 2)];
 /// `v1.HTTPHeader`
 pub(crate) static HTTP_HEADER: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.HTTPHeader"),
@@ -1447,10 +1532,8 @@ pub(crate) static HTTP_HEADER: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static HOST_ALIAS_FIELDS: [Field; 2] = [
-    plain("hostnames", Type::List(Ref::Static(&ITEM_0)), 2),
-    field("ip", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-];
+static HOST_ALIAS_FIELDS: [Field; 2] =
+    [plain("hostnames", Type::List(Ref::Static(&ITEM_0)), 2), always("ip", Type::String, 1)];
 /// `v1.HostAlias`
 pub(crate) static HOST_ALIAS: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.HostAlias"),
@@ -1462,7 +1545,7 @@ pub(crate) static HOST_ALIAS: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static HOST_IP_FIELDS: [Field; 1] = [field("ip", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static HOST_IP_FIELDS: [Field; 1] = [always("ip", Type::String, 1)];
 /// `v1.HostIP`
 pub(crate) static HOST_IP: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.HostIP"),
@@ -1475,7 +1558,7 @@ pub(crate) static HOST_IP: Message = Message {
 };
 
 static HOST_PATH_VOLUME_SOURCE_FIELDS: [Field; 2] =
-    [field("path", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural), plain("type", Type::String, 2)];
+    [always("path", Type::String, 1), distinct("type", Type::String, 2)];
 /// `v1.HostPathVolumeSource`
 pub(crate) static HOST_PATH_VOLUME_SOURCE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.HostPathVolumeSource"),
@@ -1491,14 +1574,14 @@ static ISCSI_PERSISTENT_VOLUME_SOURCE_FIELDS: [Field; 11] = [
     plain("chapAuthDiscovery", Type::Bool, 8),
     plain("chapAuthSession", Type::Bool, 11),
     plain("fsType", Type::String, 5),
-    plain("initiatorName", Type::String, 12),
-    field("iqn", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    distinct("initiatorName", Type::String, 12),
+    always("iqn", Type::String, 2),
     plain("iscsiInterface", Type::String, 4),
-    field("lun", Type::Int32, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
+    always("lun", Type::Int32, 3),
     plain("portals", Type::List(Ref::Static(&ITEM_0)), 7),
     plain("readOnly", Type::Bool, 6),
-    plain("secretRef", Type::Message(Ref::Static(&super::core_v1::SECRET_REFERENCE)), 10),
-    field("targetPortal", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    distinct("secretRef", Type::Message(Ref::Static(&super::core_v1::SECRET_REFERENCE)), 10),
+    always("targetPortal", Type::String, 1),
 ];
 /// `v1.ISCSIPersistentVolumeSource`
 pub(crate) static ISCSI_PERSISTENT_VOLUME_SOURCE: Message = Message {
@@ -1515,14 +1598,14 @@ static ISCSI_VOLUME_SOURCE_FIELDS: [Field; 11] = [
     plain("chapAuthDiscovery", Type::Bool, 8),
     plain("chapAuthSession", Type::Bool, 11),
     plain("fsType", Type::String, 5),
-    plain("initiatorName", Type::String, 12),
-    field("iqn", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    distinct("initiatorName", Type::String, 12),
+    always("iqn", Type::String, 2),
     plain("iscsiInterface", Type::String, 4),
-    field("lun", Type::Int32, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
+    always("lun", Type::Int32, 3),
     plain("portals", Type::List(Ref::Static(&ITEM_0)), 7),
     plain("readOnly", Type::Bool, 6),
-    plain("secretRef", Type::Message(Ref::Static(&super::core_v1::LOCAL_OBJECT_REFERENCE)), 10),
-    field("targetPortal", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    distinct("secretRef", Type::Message(Ref::Static(&super::core_v1::LOCAL_OBJECT_REFERENCE)), 10),
+    always("targetPortal", Type::String, 1),
 ];
 /// `v1.ISCSIVolumeSource`
 pub(crate) static ISCSI_VOLUME_SOURCE: Message = Message {
@@ -1549,7 +1632,7 @@ pub(crate) static IMAGE_VOLUME_SOURCE: Message = Message {
 };
 
 static IMAGE_VOLUME_STATUS_FIELDS: [Field; 1] =
-    [field("imageRef", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+    [field("imageRef", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural, OMIT)];
 /// `v1.ImageVolumeStatus`
 pub(crate) static IMAGE_VOLUME_STATUS: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.ImageVolumeStatus"),
@@ -1561,11 +1644,8 @@ pub(crate) static IMAGE_VOLUME_STATUS: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static KEY_TO_PATH_FIELDS: [Field; 3] = [
-    field("key", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("mode", Type::Int32, 3),
-    field("path", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-];
+static KEY_TO_PATH_FIELDS: [Field; 3] =
+    [always("key", Type::String, 1), distinct("mode", Type::Int32, 3), always("path", Type::String, 2)];
 /// `v1.KeyToPath`
 pub(crate) static KEY_TO_PATH: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.KeyToPath"),
@@ -1578,9 +1658,9 @@ pub(crate) static KEY_TO_PATH: Message = Message {
 };
 
 static LIFECYCLE_FIELDS: [Field; 3] = [
-    plain("postStart", Type::Message(Ref::Static(&super::core_v1::LIFECYCLE_HANDLER)), 1),
-    plain("preStop", Type::Message(Ref::Static(&super::core_v1::LIFECYCLE_HANDLER)), 2),
-    plain("stopSignal", Type::String, 3),
+    distinct("postStart", Type::Message(Ref::Static(&super::core_v1::LIFECYCLE_HANDLER)), 1),
+    distinct("preStop", Type::Message(Ref::Static(&super::core_v1::LIFECYCLE_HANDLER)), 2),
+    distinct("stopSignal", Type::String, 3),
 ];
 /// `v1.Lifecycle`
 pub(crate) static LIFECYCLE: Message = Message {
@@ -1594,10 +1674,10 @@ pub(crate) static LIFECYCLE: Message = Message {
 };
 
 static LIFECYCLE_HANDLER_FIELDS: [Field; 4] = [
-    plain("exec", Type::Message(Ref::Static(&super::core_v1::EXEC_ACTION)), 1),
-    plain("httpGet", Type::Message(Ref::Static(&super::core_v1::HTTP_GET_ACTION)), 2),
-    plain("sleep", Type::Message(Ref::Static(&super::core_v1::SLEEP_ACTION)), 4),
-    plain("tcpSocket", Type::Message(Ref::Static(&super::core_v1::TCP_SOCKET_ACTION)), 3),
+    distinct("exec", Type::Message(Ref::Static(&super::core_v1::EXEC_ACTION)), 1),
+    distinct("httpGet", Type::Message(Ref::Static(&super::core_v1::HTTP_GET_ACTION)), 2),
+    distinct("sleep", Type::Message(Ref::Static(&super::core_v1::SLEEP_ACTION)), 4),
+    distinct("tcpSocket", Type::Message(Ref::Static(&super::core_v1::TCP_SOCKET_ACTION)), 3),
 ];
 /// `v1.LifecycleHandler`
 pub(crate) static LIFECYCLE_HANDLER: Message = Message {
@@ -1613,8 +1693,26 @@ pub(crate) static LIFECYCLE_HANDLER: Message = Message {
 static LIMIT_RANGE_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::core_v1::LIMIT_RANGE_SPEC)), 2),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::core_v1::LIMIT_RANGE_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static LIMIT_RANGE_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/LimitRange")];
 /// `v1.LimitRange`
@@ -1634,7 +1732,7 @@ static LIMIT_RANGE_ITEM_FIELDS: [Field; 6] = [
     plain("max", Type::Map(Ref::Static(&ITEM_14)), 2),
     plain("maxLimitRequestRatio", Type::Map(Ref::Static(&ITEM_14)), 6),
     plain("min", Type::Map(Ref::Static(&ITEM_14)), 3),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("type", Type::String, 1),
 ];
 /// `v1.LimitRangeItem`
 pub(crate) static LIMIT_RANGE_ITEM: Message = Message {
@@ -1649,9 +1747,18 @@ pub(crate) static LIMIT_RANGE_ITEM: Message = Message {
 
 static LIMIT_RANGE_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_24)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_24)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static LIMIT_RANGE_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/LimitRangeList")];
 /// `v1.LimitRangeList`
@@ -1665,8 +1772,7 @@ pub(crate) static LIMIT_RANGE_LIST: Message = Message {
     kinds: Cow::Borrowed(&LIMIT_RANGE_LIST_KINDS),
 };
 
-static LIMIT_RANGE_SPEC_FIELDS: [Field; 1] =
-    [field("limits", Type::List(Ref::Static(&ITEM_25)), true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static LIMIT_RANGE_SPEC_FIELDS: [Field; 1] = [always("limits", Type::List(Ref::Static(&ITEM_25)), 1)];
 /// `v1.LimitRangeSpec`
 pub(crate) static LIMIT_RANGE_SPEC: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.LimitRangeSpec"),
@@ -1679,9 +1785,9 @@ pub(crate) static LIMIT_RANGE_SPEC: Message = Message {
 };
 
 static LINUX_CONTAINER_USER_FIELDS: [Field; 3] = [
-    field("gid", Type::Int64, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("gid", Type::Int64, 2),
     plain("supplementalGroups", Type::List(Ref::Static(&ITEM_26)), 3),
-    field("uid", Type::Int64, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("uid", Type::Int64, 1),
 ];
 /// `v1.LinuxContainerUser`
 pub(crate) static LINUX_CONTAINER_USER: Message = Message {
@@ -1697,7 +1803,7 @@ pub(crate) static LINUX_CONTAINER_USER: Message = Message {
 static LOAD_BALANCER_INGRESS_FIELDS: [Field; 4] = [
     plain("hostname", Type::String, 2),
     plain("ip", Type::String, 1),
-    plain("ipMode", Type::String, 3),
+    distinct("ipMode", Type::String, 3),
     plain("ports", Type::List(Ref::Static(&ITEM_27)), 4),
 ];
 /// `v1.LoadBalancerIngress`
@@ -1735,8 +1841,7 @@ pub(crate) static LOCAL_OBJECT_REFERENCE: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static LOCAL_VOLUME_SOURCE_FIELDS: [Field; 2] =
-    [plain("fsType", Type::String, 2), field("path", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static LOCAL_VOLUME_SOURCE_FIELDS: [Field; 2] = [distinct("fsType", Type::String, 2), always("path", Type::String, 1)];
 /// `v1.LocalVolumeSource`
 pub(crate) static LOCAL_VOLUME_SOURCE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.LocalVolumeSource"),
@@ -1748,10 +1853,8 @@ pub(crate) static LOCAL_VOLUME_SOURCE: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static MODIFY_VOLUME_STATUS_FIELDS: [Field; 2] = [
-    field("status", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    plain("targetVolumeAttributesClassName", Type::String, 1),
-];
+static MODIFY_VOLUME_STATUS_FIELDS: [Field; 2] =
+    [always("status", Type::String, 2), plain("targetVolumeAttributesClassName", Type::String, 1)];
 /// `v1.ModifyVolumeStatus`
 pub(crate) static MODIFY_VOLUME_STATUS: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.ModifyVolumeStatus"),
@@ -1763,11 +1866,8 @@ pub(crate) static MODIFY_VOLUME_STATUS: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static NFS_VOLUME_SOURCE_FIELDS: [Field; 3] = [
-    field("path", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    plain("readOnly", Type::Bool, 3),
-    field("server", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-];
+static NFS_VOLUME_SOURCE_FIELDS: [Field; 3] =
+    [always("path", Type::String, 2), plain("readOnly", Type::Bool, 3), always("server", Type::String, 1)];
 /// `v1.NFSVolumeSource`
 pub(crate) static NFS_VOLUME_SOURCE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.NFSVolumeSource"),
@@ -1782,9 +1882,36 @@ pub(crate) static NFS_VOLUME_SOURCE: Message = Message {
 static NAMESPACE_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::core_v1::NAMESPACE_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::core_v1::NAMESPACE_STATUS)), 3),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::core_v1::NAMESPACE_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::core_v1::NAMESPACE_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static NAMESPACE_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/Namespace")];
 /// `v1.Namespace`
@@ -1799,11 +1926,11 @@ pub(crate) static NAMESPACE: Message = Message {
 };
 
 static NAMESPACE_CONDITION_FIELDS: [Field; 5] = [
-    plain("lastTransitionTime", Type::Time, 4),
+    field("lastTransitionTime", Type::Time, false, NATURAL, NO_PATCH, 4, ProtoWire::Natural, ALWAYS),
     plain("message", Type::String, 6),
     plain("reason", Type::String, 5),
-    field("status", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("status", Type::String, 2),
+    always("type", Type::String, 1),
 ];
 /// `v1.NamespaceCondition`
 pub(crate) static NAMESPACE_CONDITION: Message = Message {
@@ -1818,9 +1945,18 @@ pub(crate) static NAMESPACE_CONDITION: Message = Message {
 
 static NAMESPACE_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_29)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_29)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static NAMESPACE_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/NamespaceList")];
 /// `v1.NamespaceList`
@@ -1855,6 +1991,7 @@ static NAMESPACE_STATUS_FIELDS: [Field; 2] = [
         patched(true, false, "type"),
         2,
         ProtoWire::Natural,
+        OMIT,
     ),
     plain("phase", Type::String, 1),
 ];
@@ -1872,9 +2009,36 @@ pub(crate) static NAMESPACE_STATUS: Message = Message {
 static NODE_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::core_v1::NODE_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::core_v1::NODE_STATUS)), 3),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::core_v1::NODE_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::core_v1::NODE_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static NODE_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/Node")];
 /// `v1.Node`
@@ -1888,10 +2052,7 @@ pub(crate) static NODE: Message = Message {
     kinds: Cow::Borrowed(&NODE_KINDS),
 };
 
-static NODE_ADDRESS_FIELDS: [Field; 2] = [
-    field("address", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-];
+static NODE_ADDRESS_FIELDS: [Field; 2] = [always("address", Type::String, 2), always("type", Type::String, 1)];
 /// `v1.NodeAddress`
 pub(crate) static NODE_ADDRESS: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.NodeAddress"),
@@ -1905,7 +2066,7 @@ pub(crate) static NODE_ADDRESS: Message = Message {
 
 static NODE_AFFINITY_FIELDS: [Field; 2] = [
     plain("preferredDuringSchedulingIgnoredDuringExecution", Type::List(Ref::Static(&ITEM_31)), 2),
-    plain(
+    distinct(
         "requiredDuringSchedulingIgnoredDuringExecution",
         Type::Message(Ref::Static(&super::core_v1::NODE_SELECTOR)),
         1,
@@ -1923,9 +2084,9 @@ pub(crate) static NODE_AFFINITY: Message = Message {
 };
 
 static NODE_ALLOCATABLE_RESOURCE_CLAIM_STATUS_FIELDS: [Field; 3] = [
-    field("containers", Type::List(Ref::Static(&ITEM_0)), false, SET, NO_PATCH, 2, ProtoWire::Natural),
-    field("resourceClaimName", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("resources", Type::Map(Ref::Static(&ITEM_14)), true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
+    field("containers", Type::List(Ref::Static(&ITEM_0)), false, SET, NO_PATCH, 2, ProtoWire::Natural, OMIT),
+    always("resourceClaimName", Type::String, 1),
+    always("resources", Type::Map(Ref::Static(&ITEM_14)), 3),
 ];
 /// `v1.NodeAllocatableResourceClaimStatus`
 pub(crate) static NODE_ALLOCATABLE_RESOURCE_CLAIM_STATUS: Message = Message {
@@ -1939,12 +2100,12 @@ pub(crate) static NODE_ALLOCATABLE_RESOURCE_CLAIM_STATUS: Message = Message {
 };
 
 static NODE_CONDITION_FIELDS: [Field; 6] = [
-    plain("lastHeartbeatTime", Type::Time, 3),
-    plain("lastTransitionTime", Type::Time, 4),
+    field("lastHeartbeatTime", Type::Time, false, NATURAL, NO_PATCH, 3, ProtoWire::Natural, ALWAYS),
+    field("lastTransitionTime", Type::Time, false, NATURAL, NO_PATCH, 4, ProtoWire::Natural, ALWAYS),
     plain("message", Type::String, 6),
     plain("reason", Type::String, 5),
-    field("status", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("status", Type::String, 2),
+    always("type", Type::String, 1),
 ];
 /// `v1.NodeCondition`
 pub(crate) static NODE_CONDITION: Message = Message {
@@ -1958,7 +2119,7 @@ pub(crate) static NODE_CONDITION: Message = Message {
 };
 
 static NODE_CONFIG_SOURCE_FIELDS: [Field; 1] =
-    [plain("configMap", Type::Message(Ref::Static(&super::core_v1::CONFIG_MAP_NODE_CONFIG_SOURCE)), 2)];
+    [distinct("configMap", Type::Message(Ref::Static(&super::core_v1::CONFIG_MAP_NODE_CONFIG_SOURCE)), 2)];
 /// `v1.NodeConfigSource`
 pub(crate) static NODE_CONFIG_SOURCE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.NodeConfigSource"),
@@ -1971,10 +2132,10 @@ pub(crate) static NODE_CONFIG_SOURCE: Message = Message {
 };
 
 static NODE_CONFIG_STATUS_FIELDS: [Field; 4] = [
-    plain("active", Type::Message(Ref::Static(&super::core_v1::NODE_CONFIG_SOURCE)), 2),
-    plain("assigned", Type::Message(Ref::Static(&super::core_v1::NODE_CONFIG_SOURCE)), 1),
+    distinct("active", Type::Message(Ref::Static(&super::core_v1::NODE_CONFIG_SOURCE)), 2),
+    distinct("assigned", Type::Message(Ref::Static(&super::core_v1::NODE_CONFIG_SOURCE)), 1),
     plain("error", Type::String, 4),
-    plain("lastKnownGood", Type::Message(Ref::Static(&super::core_v1::NODE_CONFIG_SOURCE)), 3),
+    distinct("lastKnownGood", Type::Message(Ref::Static(&super::core_v1::NODE_CONFIG_SOURCE)), 3),
 ];
 /// `v1.NodeConfigStatus`
 pub(crate) static NODE_CONFIG_STATUS: Message = Message {
@@ -1987,8 +2148,16 @@ pub(crate) static NODE_CONFIG_STATUS: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static NODE_DAEMON_ENDPOINTS_FIELDS: [Field; 1] =
-    [plain("kubeletEndpoint", Type::Message(Ref::Static(&super::core_v1::DAEMON_ENDPOINT)), 1)];
+static NODE_DAEMON_ENDPOINTS_FIELDS: [Field; 1] = [field(
+    "kubeletEndpoint",
+    Type::Message(Ref::Static(&super::core_v1::DAEMON_ENDPOINT)),
+    false,
+    NATURAL,
+    NO_PATCH,
+    1,
+    ProtoWire::Natural,
+    ALWAYS,
+)];
 /// `v1.NodeDaemonEndpoints`
 pub(crate) static NODE_DAEMON_ENDPOINTS: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.NodeDaemonEndpoints"),
@@ -2000,7 +2169,7 @@ pub(crate) static NODE_DAEMON_ENDPOINTS: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static NODE_FEATURES_FIELDS: [Field; 1] = [plain("supplementalGroupsPolicy", Type::Bool, 1)];
+static NODE_FEATURES_FIELDS: [Field; 1] = [distinct("supplementalGroupsPolicy", Type::Bool, 1)];
 /// `v1.NodeFeatures`
 pub(crate) static NODE_FEATURES: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.NodeFeatures"),
@@ -2014,9 +2183,18 @@ pub(crate) static NODE_FEATURES: Message = Message {
 
 static NODE_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_32)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_32)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static NODE_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/NodeList")];
 /// `v1.NodeList`
@@ -2031,8 +2209,8 @@ pub(crate) static NODE_LIST: Message = Message {
 };
 
 static NODE_RUNTIME_HANDLER_FIELDS: [Field; 2] = [
-    plain("features", Type::Message(Ref::Static(&super::core_v1::NODE_RUNTIME_HANDLER_FEATURES)), 2),
-    plain("name", Type::String, 1),
+    distinct("features", Type::Message(Ref::Static(&super::core_v1::NODE_RUNTIME_HANDLER_FEATURES)), 2),
+    field("name", Type::String, false, NATURAL, NO_PATCH, 1, ProtoWire::Natural, ALWAYS),
 ];
 /// `v1.NodeRuntimeHandler`
 pub(crate) static NODE_RUNTIME_HANDLER: Message = Message {
@@ -2046,7 +2224,7 @@ pub(crate) static NODE_RUNTIME_HANDLER: Message = Message {
 };
 
 static NODE_RUNTIME_HANDLER_FEATURES_FIELDS: [Field; 2] =
-    [plain("recursiveReadOnlyMounts", Type::Bool, 1), plain("userNamespaces", Type::Bool, 2)];
+    [distinct("recursiveReadOnlyMounts", Type::Bool, 1), distinct("userNamespaces", Type::Bool, 2)];
 /// `v1.NodeRuntimeHandlerFeatures`
 pub(crate) static NODE_RUNTIME_HANDLER_FEATURES: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.NodeRuntimeHandlerFeatures"),
@@ -2058,8 +2236,7 @@ pub(crate) static NODE_RUNTIME_HANDLER_FEATURES: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static NODE_SELECTOR_FIELDS: [Field; 1] =
-    [field("nodeSelectorTerms", Type::List(Ref::Static(&ITEM_33)), true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static NODE_SELECTOR_FIELDS: [Field; 1] = [always("nodeSelectorTerms", Type::List(Ref::Static(&ITEM_33)), 1)];
 /// `v1.NodeSelector`
 pub(crate) static NODE_SELECTOR: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.NodeSelector"),
@@ -2072,8 +2249,8 @@ pub(crate) static NODE_SELECTOR: Message = Message {
 };
 
 static NODE_SELECTOR_REQUIREMENT_FIELDS: [Field; 3] = [
-    field("key", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("operator", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("key", Type::String, 1),
+    always("operator", Type::String, 2),
     plain("values", Type::List(Ref::Static(&ITEM_0)), 3),
 ];
 /// `v1.NodeSelectorRequirement`
@@ -2103,10 +2280,19 @@ pub(crate) static NODE_SELECTOR_TERM: Message = Message {
 };
 
 static NODE_SPEC_FIELDS: [Field; 7] = [
-    plain("configSource", Type::Message(Ref::Static(&super::core_v1::NODE_CONFIG_SOURCE)), 6),
+    distinct("configSource", Type::Message(Ref::Static(&super::core_v1::NODE_CONFIG_SOURCE)), 6),
     plain("externalID", Type::String, 2),
     plain("podCIDR", Type::String, 1),
-    field("podCIDRs", Type::List(Ref::Static(&ITEM_0)), false, SET, patched(true, false, ""), 7, ProtoWire::Natural),
+    field(
+        "podCIDRs",
+        Type::List(Ref::Static(&ITEM_0)),
+        false,
+        SET,
+        patched(true, false, ""),
+        7,
+        ProtoWire::Natural,
+        OMIT,
+    ),
     plain("providerID", Type::String, 3),
     plain("taints", Type::List(Ref::Static(&ITEM_35)), 5),
     plain("unschedulable", Type::Bool, 4),
@@ -2131,6 +2317,7 @@ static NODE_STATUS_FIELDS: [Field; 14] = [
         patched(true, false, "type"),
         5,
         ProtoWire::Natural,
+        OMIT,
     ),
     plain("allocatable", Type::Map(Ref::Static(&ITEM_14)), 2),
     plain("capacity", Type::Map(Ref::Static(&ITEM_14)), 1),
@@ -2142,13 +2329,32 @@ static NODE_STATUS_FIELDS: [Field; 14] = [
         patched(true, false, "type"),
         4,
         ProtoWire::Natural,
+        OMIT,
     ),
-    plain("config", Type::Message(Ref::Static(&super::core_v1::NODE_CONFIG_STATUS)), 11),
-    plain("daemonEndpoints", Type::Message(Ref::Static(&super::core_v1::NODE_DAEMON_ENDPOINTS)), 6),
+    distinct("config", Type::Message(Ref::Static(&super::core_v1::NODE_CONFIG_STATUS)), 11),
+    field(
+        "daemonEndpoints",
+        Type::Message(Ref::Static(&super::core_v1::NODE_DAEMON_ENDPOINTS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        6,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
     plain("declaredFeatures", Type::List(Ref::Static(&ITEM_0)), 14),
-    plain("features", Type::Message(Ref::Static(&super::core_v1::NODE_FEATURES)), 13),
+    distinct("features", Type::Message(Ref::Static(&super::core_v1::NODE_FEATURES)), 13),
     plain("images", Type::List(Ref::Static(&ITEM_38)), 8),
-    plain("nodeInfo", Type::Message(Ref::Static(&super::core_v1::NODE_SYSTEM_INFO)), 7),
+    field(
+        "nodeInfo",
+        Type::Message(Ref::Static(&super::core_v1::NODE_SYSTEM_INFO)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        7,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
     plain("phase", Type::String, 3),
     plain("runtimeHandlers", Type::List(Ref::Static(&ITEM_39)), 12),
     plain("volumesAttached", Type::List(Ref::Static(&ITEM_40)), 10),
@@ -2165,7 +2371,7 @@ pub(crate) static NODE_STATUS: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static NODE_SWAP_STATUS_FIELDS: [Field; 1] = [plain("capacity", Type::Int64, 1)];
+static NODE_SWAP_STATUS_FIELDS: [Field; 1] = [distinct("capacity", Type::Int64, 1)];
 /// `v1.NodeSwapStatus`
 pub(crate) static NODE_SWAP_STATUS: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.NodeSwapStatus"),
@@ -2178,17 +2384,17 @@ pub(crate) static NODE_SWAP_STATUS: Message = Message {
 };
 
 static NODE_SYSTEM_INFO_FIELDS: [Field; 11] = [
-    field("architecture", Type::String, true, NATURAL, NO_PATCH, 10, ProtoWire::Natural),
-    field("bootID", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field("containerRuntimeVersion", Type::String, true, NATURAL, NO_PATCH, 6, ProtoWire::Natural),
-    field("kernelVersion", Type::String, true, NATURAL, NO_PATCH, 4, ProtoWire::Natural),
-    field("kubeProxyVersion", Type::String, true, NATURAL, NO_PATCH, 8, ProtoWire::Natural),
-    field("kubeletVersion", Type::String, true, NATURAL, NO_PATCH, 7, ProtoWire::Natural),
-    field("machineID", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("operatingSystem", Type::String, true, NATURAL, NO_PATCH, 9, ProtoWire::Natural),
-    field("osImage", Type::String, true, NATURAL, NO_PATCH, 5, ProtoWire::Natural),
-    plain("swap", Type::Message(Ref::Static(&super::core_v1::NODE_SWAP_STATUS)), 11),
-    field("systemUUID", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("architecture", Type::String, 10),
+    always("bootID", Type::String, 3),
+    always("containerRuntimeVersion", Type::String, 6),
+    always("kernelVersion", Type::String, 4),
+    always("kubeProxyVersion", Type::String, 8),
+    always("kubeletVersion", Type::String, 7),
+    always("machineID", Type::String, 1),
+    always("operatingSystem", Type::String, 9),
+    always("osImage", Type::String, 5),
+    distinct("swap", Type::Message(Ref::Static(&super::core_v1::NODE_SWAP_STATUS)), 11),
+    always("systemUUID", Type::String, 2),
 ];
 /// `v1.NodeSystemInfo`
 pub(crate) static NODE_SYSTEM_INFO: Message = Message {
@@ -2201,10 +2407,8 @@ pub(crate) static NODE_SYSTEM_INFO: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static OBJECT_FIELD_SELECTOR_FIELDS: [Field; 2] = [
-    plain("apiVersion", Type::String, 1),
-    field("fieldPath", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-];
+static OBJECT_FIELD_SELECTOR_FIELDS: [Field; 2] =
+    [plain("apiVersion", Type::String, 1), always("fieldPath", Type::String, 2)];
 /// `v1.ObjectFieldSelector`
 pub(crate) static OBJECT_FIELD_SELECTOR: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.ObjectFieldSelector"),
@@ -2239,9 +2443,36 @@ pub(crate) static OBJECT_REFERENCE: Message = Message {
 static PERSISTENT_VOLUME_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::core_v1::PERSISTENT_VOLUME_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::core_v1::PERSISTENT_VOLUME_STATUS)), 3),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::core_v1::PERSISTENT_VOLUME_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::core_v1::PERSISTENT_VOLUME_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static PERSISTENT_VOLUME_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/PersistentVolume")];
 /// `v1.PersistentVolume`
@@ -2258,9 +2489,36 @@ pub(crate) static PERSISTENT_VOLUME: Message = Message {
 static PERSISTENT_VOLUME_CLAIM_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::core_v1::PERSISTENT_VOLUME_CLAIM_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::core_v1::PERSISTENT_VOLUME_CLAIM_STATUS)), 3),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::core_v1::PERSISTENT_VOLUME_CLAIM_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::core_v1::PERSISTENT_VOLUME_CLAIM_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static PERSISTENT_VOLUME_CLAIM_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/PersistentVolumeClaim")];
 /// `v1.PersistentVolumeClaim`
@@ -2275,12 +2533,12 @@ pub(crate) static PERSISTENT_VOLUME_CLAIM: Message = Message {
 };
 
 static PERSISTENT_VOLUME_CLAIM_CONDITION_FIELDS: [Field; 6] = [
-    plain("lastProbeTime", Type::Time, 3),
-    plain("lastTransitionTime", Type::Time, 4),
+    field("lastProbeTime", Type::Time, false, NATURAL, NO_PATCH, 3, ProtoWire::Natural, ALWAYS),
+    field("lastTransitionTime", Type::Time, false, NATURAL, NO_PATCH, 4, ProtoWire::Natural, ALWAYS),
     plain("message", Type::String, 6),
     plain("reason", Type::String, 5),
-    field("status", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("status", Type::String, 2),
+    always("type", Type::String, 1),
 ];
 /// `v1.PersistentVolumeClaimCondition`
 pub(crate) static PERSISTENT_VOLUME_CLAIM_CONDITION: Message = Message {
@@ -2295,9 +2553,18 @@ pub(crate) static PERSISTENT_VOLUME_CLAIM_CONDITION: Message = Message {
 
 static PERSISTENT_VOLUME_CLAIM_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_41)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_41)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static PERSISTENT_VOLUME_CLAIM_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/PersistentVolumeClaimList")];
 /// `v1.PersistentVolumeClaimList`
@@ -2313,13 +2580,22 @@ pub(crate) static PERSISTENT_VOLUME_CLAIM_LIST: Message = Message {
 
 static PERSISTENT_VOLUME_CLAIM_SPEC_FIELDS: [Field; 9] = [
     plain("accessModes", Type::List(Ref::Static(&ITEM_0)), 1),
-    plain("dataSource", Type::Message(Ref::Static(&super::core_v1::TYPED_LOCAL_OBJECT_REFERENCE)), 7),
-    plain("dataSourceRef", Type::Message(Ref::Static(&super::core_v1::TYPED_OBJECT_REFERENCE)), 8),
-    plain("resources", Type::Message(Ref::Static(&super::core_v1::VOLUME_RESOURCE_REQUIREMENTS)), 2),
-    plain("selector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 4),
-    plain("storageClassName", Type::String, 5),
-    plain("volumeAttributesClassName", Type::String, 9),
-    plain("volumeMode", Type::String, 6),
+    distinct("dataSource", Type::Message(Ref::Static(&super::core_v1::TYPED_LOCAL_OBJECT_REFERENCE)), 7),
+    distinct("dataSourceRef", Type::Message(Ref::Static(&super::core_v1::TYPED_OBJECT_REFERENCE)), 8),
+    field(
+        "resources",
+        Type::Message(Ref::Static(&super::core_v1::VOLUME_RESOURCE_REQUIREMENTS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    distinct("selector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 4),
+    distinct("storageClassName", Type::String, 5),
+    distinct("volumeAttributesClassName", Type::String, 9),
+    distinct("volumeMode", Type::String, 6),
     plain("volumeName", Type::String, 3),
 ];
 /// `v1.PersistentVolumeClaimSpec`
@@ -2346,9 +2622,10 @@ static PERSISTENT_VOLUME_CLAIM_STATUS_FIELDS: [Field; 8] = [
         patched(true, false, "type"),
         4,
         ProtoWire::Natural,
+        OMIT,
     ),
-    plain("currentVolumeAttributesClassName", Type::String, 8),
-    plain("modifyVolumeStatus", Type::Message(Ref::Static(&super::core_v1::MODIFY_VOLUME_STATUS)), 9),
+    distinct("currentVolumeAttributesClassName", Type::String, 8),
+    distinct("modifyVolumeStatus", Type::Message(Ref::Static(&super::core_v1::MODIFY_VOLUME_STATUS)), 9),
     plain("phase", Type::String, 1),
 ];
 /// `v1.PersistentVolumeClaimStatus`
@@ -2363,16 +2640,17 @@ pub(crate) static PERSISTENT_VOLUME_CLAIM_STATUS: Message = Message {
 };
 
 static PERSISTENT_VOLUME_CLAIM_TEMPLATE_FIELDS: [Field; 2] = [
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::core_v1::PERSISTENT_VOLUME_CLAIM_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("spec", Type::Message(Ref::Static(&super::core_v1::PERSISTENT_VOLUME_CLAIM_SPEC)), 2),
 ];
 /// `v1.PersistentVolumeClaimTemplate`
 pub(crate) static PERSISTENT_VOLUME_CLAIM_TEMPLATE: Message = Message {
@@ -2385,10 +2663,8 @@ pub(crate) static PERSISTENT_VOLUME_CLAIM_TEMPLATE: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static PERSISTENT_VOLUME_CLAIM_VOLUME_SOURCE_FIELDS: [Field; 2] = [
-    field("claimName", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("readOnly", Type::Bool, 2),
-];
+static PERSISTENT_VOLUME_CLAIM_VOLUME_SOURCE_FIELDS: [Field; 2] =
+    [always("claimName", Type::String, 1), plain("readOnly", Type::Bool, 2)];
 /// `v1.PersistentVolumeClaimVolumeSource`
 pub(crate) static PERSISTENT_VOLUME_CLAIM_VOLUME_SOURCE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.PersistentVolumeClaimVolumeSource"),
@@ -2402,9 +2678,18 @@ pub(crate) static PERSISTENT_VOLUME_CLAIM_VOLUME_SOURCE: Message = Message {
 
 static PERSISTENT_VOLUME_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_43)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_43)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static PERSISTENT_VOLUME_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/PersistentVolumeList")];
 /// `v1.PersistentVolumeList`
@@ -2420,40 +2705,44 @@ pub(crate) static PERSISTENT_VOLUME_LIST: Message = Message {
 
 static PERSISTENT_VOLUME_SPEC_FIELDS: [Field; 31] = [
     plain("accessModes", Type::List(Ref::Static(&ITEM_0)), 3),
-    plain(
+    distinct(
         "awsElasticBlockStore",
         Type::Message(Ref::Static(&super::core_v1::AWS_ELASTIC_BLOCK_STORE_VOLUME_SOURCE)),
         0,
     ),
-    plain("azureDisk", Type::Message(Ref::Static(&super::core_v1::AZURE_DISK_VOLUME_SOURCE)), 0),
-    plain("azureFile", Type::Message(Ref::Static(&super::core_v1::AZURE_FILE_PERSISTENT_VOLUME_SOURCE)), 0),
+    distinct("azureDisk", Type::Message(Ref::Static(&super::core_v1::AZURE_DISK_VOLUME_SOURCE)), 0),
+    distinct("azureFile", Type::Message(Ref::Static(&super::core_v1::AZURE_FILE_PERSISTENT_VOLUME_SOURCE)), 0),
     plain("capacity", Type::Map(Ref::Static(&ITEM_14)), 1),
-    plain("cephfs", Type::Message(Ref::Static(&super::core_v1::CEPH_FS_PERSISTENT_VOLUME_SOURCE)), 0),
-    plain("cinder", Type::Message(Ref::Static(&super::core_v1::CINDER_PERSISTENT_VOLUME_SOURCE)), 0),
-    plain("claimRef", Type::Message(Ref::Static(&super::core_v1::OBJECT_REFERENCE)), 4),
-    plain("csi", Type::Message(Ref::Static(&super::core_v1::CSI_PERSISTENT_VOLUME_SOURCE)), 0),
-    plain("fc", Type::Message(Ref::Static(&super::core_v1::FC_VOLUME_SOURCE)), 0),
-    plain("flexVolume", Type::Message(Ref::Static(&super::core_v1::FLEX_PERSISTENT_VOLUME_SOURCE)), 0),
-    plain("flocker", Type::Message(Ref::Static(&super::core_v1::FLOCKER_VOLUME_SOURCE)), 0),
-    plain("gcePersistentDisk", Type::Message(Ref::Static(&super::core_v1::GCE_PERSISTENT_DISK_VOLUME_SOURCE)), 0),
-    plain("glusterfs", Type::Message(Ref::Static(&super::core_v1::GLUSTERFS_PERSISTENT_VOLUME_SOURCE)), 0),
-    plain("hostPath", Type::Message(Ref::Static(&super::core_v1::HOST_PATH_VOLUME_SOURCE)), 0),
-    plain("iscsi", Type::Message(Ref::Static(&super::core_v1::ISCSI_PERSISTENT_VOLUME_SOURCE)), 0),
-    plain("local", Type::Message(Ref::Static(&super::core_v1::LOCAL_VOLUME_SOURCE)), 0),
+    distinct("cephfs", Type::Message(Ref::Static(&super::core_v1::CEPH_FS_PERSISTENT_VOLUME_SOURCE)), 0),
+    distinct("cinder", Type::Message(Ref::Static(&super::core_v1::CINDER_PERSISTENT_VOLUME_SOURCE)), 0),
+    distinct("claimRef", Type::Message(Ref::Static(&super::core_v1::OBJECT_REFERENCE)), 4),
+    distinct("csi", Type::Message(Ref::Static(&super::core_v1::CSI_PERSISTENT_VOLUME_SOURCE)), 0),
+    distinct("fc", Type::Message(Ref::Static(&super::core_v1::FC_VOLUME_SOURCE)), 0),
+    distinct("flexVolume", Type::Message(Ref::Static(&super::core_v1::FLEX_PERSISTENT_VOLUME_SOURCE)), 0),
+    distinct("flocker", Type::Message(Ref::Static(&super::core_v1::FLOCKER_VOLUME_SOURCE)), 0),
+    distinct("gcePersistentDisk", Type::Message(Ref::Static(&super::core_v1::GCE_PERSISTENT_DISK_VOLUME_SOURCE)), 0),
+    distinct("glusterfs", Type::Message(Ref::Static(&super::core_v1::GLUSTERFS_PERSISTENT_VOLUME_SOURCE)), 0),
+    distinct("hostPath", Type::Message(Ref::Static(&super::core_v1::HOST_PATH_VOLUME_SOURCE)), 0),
+    distinct("iscsi", Type::Message(Ref::Static(&super::core_v1::ISCSI_PERSISTENT_VOLUME_SOURCE)), 0),
+    distinct("local", Type::Message(Ref::Static(&super::core_v1::LOCAL_VOLUME_SOURCE)), 0),
     plain("mountOptions", Type::List(Ref::Static(&ITEM_0)), 7),
-    plain("nfs", Type::Message(Ref::Static(&super::core_v1::NFS_VOLUME_SOURCE)), 0),
-    plain("nodeAffinity", Type::Message(Ref::Static(&super::core_v1::VOLUME_NODE_AFFINITY)), 9),
+    distinct("nfs", Type::Message(Ref::Static(&super::core_v1::NFS_VOLUME_SOURCE)), 0),
+    distinct("nodeAffinity", Type::Message(Ref::Static(&super::core_v1::VOLUME_NODE_AFFINITY)), 9),
     plain("persistentVolumeReclaimPolicy", Type::String, 5),
-    plain("photonPersistentDisk", Type::Message(Ref::Static(&super::core_v1::PHOTON_PERSISTENT_DISK_VOLUME_SOURCE)), 0),
-    plain("portworxVolume", Type::Message(Ref::Static(&super::core_v1::PORTWORX_VOLUME_SOURCE)), 0),
-    plain("quobyte", Type::Message(Ref::Static(&super::core_v1::QUOBYTE_VOLUME_SOURCE)), 0),
-    plain("rbd", Type::Message(Ref::Static(&super::core_v1::RBD_PERSISTENT_VOLUME_SOURCE)), 0),
-    plain("scaleIO", Type::Message(Ref::Static(&super::core_v1::SCALE_IO_PERSISTENT_VOLUME_SOURCE)), 0),
+    distinct(
+        "photonPersistentDisk",
+        Type::Message(Ref::Static(&super::core_v1::PHOTON_PERSISTENT_DISK_VOLUME_SOURCE)),
+        0,
+    ),
+    distinct("portworxVolume", Type::Message(Ref::Static(&super::core_v1::PORTWORX_VOLUME_SOURCE)), 0),
+    distinct("quobyte", Type::Message(Ref::Static(&super::core_v1::QUOBYTE_VOLUME_SOURCE)), 0),
+    distinct("rbd", Type::Message(Ref::Static(&super::core_v1::RBD_PERSISTENT_VOLUME_SOURCE)), 0),
+    distinct("scaleIO", Type::Message(Ref::Static(&super::core_v1::SCALE_IO_PERSISTENT_VOLUME_SOURCE)), 0),
     plain("storageClassName", Type::String, 6),
-    plain("storageos", Type::Message(Ref::Static(&super::core_v1::STORAGE_OS_PERSISTENT_VOLUME_SOURCE)), 0),
-    plain("volumeAttributesClassName", Type::String, 10),
-    plain("volumeMode", Type::String, 8),
-    plain("vsphereVolume", Type::Message(Ref::Static(&super::core_v1::VSPHERE_VIRTUAL_DISK_VOLUME_SOURCE)), 0),
+    distinct("storageos", Type::Message(Ref::Static(&super::core_v1::STORAGE_OS_PERSISTENT_VOLUME_SOURCE)), 0),
+    distinct("volumeAttributesClassName", Type::String, 10),
+    distinct("volumeMode", Type::String, 8),
+    distinct("vsphereVolume", Type::Message(Ref::Static(&super::core_v1::VSPHERE_VIRTUAL_DISK_VOLUME_SOURCE)), 0),
 ];
 static PERSISTENT_VOLUME_SPEC_EMBEDDED: [Embedded; 1] =
     [Embedded { number: 2, message: Ref::Static(&super::core_v1::WIRE_PERSISTENT_VOLUME_SOURCE) }];
@@ -2469,7 +2758,7 @@ pub(crate) static PERSISTENT_VOLUME_SPEC: Message = Message {
 };
 
 static PERSISTENT_VOLUME_STATUS_FIELDS: [Field; 4] = [
-    plain("lastPhaseTransitionTime", Type::Time, 4),
+    distinct("lastPhaseTransitionTime", Type::Time, 4),
     plain("message", Type::String, 2),
     plain("phase", Type::String, 1),
     plain("reason", Type::String, 3),
@@ -2486,7 +2775,7 @@ pub(crate) static PERSISTENT_VOLUME_STATUS: Message = Message {
 };
 
 static PHOTON_PERSISTENT_DISK_VOLUME_SOURCE_FIELDS: [Field; 2] =
-    [plain("fsType", Type::String, 2), field("pdID", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+    [plain("fsType", Type::String, 2), always("pdID", Type::String, 1)];
 /// `v1.PhotonPersistentDiskVolumeSource`
 pub(crate) static PHOTON_PERSISTENT_DISK_VOLUME_SOURCE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.PhotonPersistentDiskVolumeSource"),
@@ -2501,9 +2790,36 @@ pub(crate) static PHOTON_PERSISTENT_DISK_VOLUME_SOURCE: Message = Message {
 static POD_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::core_v1::POD_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::core_v1::POD_STATUS)), 3),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::core_v1::POD_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::core_v1::POD_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static POD_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/Pod")];
 /// `v1.Pod`
@@ -2533,12 +2849,12 @@ pub(crate) static POD_AFFINITY: Message = Message {
 };
 
 static POD_AFFINITY_TERM_FIELDS: [Field; 6] = [
-    plain("labelSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 1),
+    distinct("labelSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 1),
     plain("matchLabelKeys", Type::List(Ref::Static(&ITEM_0)), 5),
     plain("mismatchLabelKeys", Type::List(Ref::Static(&ITEM_0)), 6),
-    plain("namespaceSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 4),
+    distinct("namespaceSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 4),
     plain("namespaces", Type::List(Ref::Static(&ITEM_0)), 2),
-    field("topologyKey", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
+    always("topologyKey", Type::String, 3),
 ];
 /// `v1.PodAffinityTerm`
 pub(crate) static POD_AFFINITY_TERM: Message = Message {
@@ -2570,9 +2886,9 @@ static POD_CERTIFICATE_PROJECTION_FIELDS: [Field; 7] = [
     plain("certificateChainPath", Type::String, 6),
     plain("credentialBundlePath", Type::String, 4),
     plain("keyPath", Type::String, 5),
-    field("keyType", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    plain("maxExpirationSeconds", Type::Int32, 3),
-    field("signerName", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    field("keyType", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural, OMIT),
+    distinct("maxExpirationSeconds", Type::Int32, 3),
+    field("signerName", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural, OMIT),
     plain("userAnnotations", Type::Map(Ref::Static(&ITEM_0)), 7),
 ];
 /// `v1.PodCertificateProjection`
@@ -2587,13 +2903,13 @@ pub(crate) static POD_CERTIFICATE_PROJECTION: Message = Message {
 };
 
 static POD_CONDITION_FIELDS: [Field; 7] = [
-    plain("lastProbeTime", Type::Time, 3),
-    plain("lastTransitionTime", Type::Time, 4),
+    field("lastProbeTime", Type::Time, false, NATURAL, NO_PATCH, 3, ProtoWire::Natural, ALWAYS),
+    field("lastTransitionTime", Type::Time, false, NATURAL, NO_PATCH, 4, ProtoWire::Natural, ALWAYS),
     plain("message", Type::String, 6),
     plain("observedGeneration", Type::Int64, 7),
     plain("reason", Type::String, 5),
-    field("status", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("status", Type::String, 2),
+    always("type", Type::String, 1),
 ];
 /// `v1.PodCondition`
 pub(crate) static POD_CONDITION: Message = Message {
@@ -2622,7 +2938,7 @@ pub(crate) static POD_DNS_CONFIG: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static POD_DNS_CONFIG_OPTION_FIELDS: [Field; 2] = [plain("name", Type::String, 1), plain("value", Type::String, 2)];
+static POD_DNS_CONFIG_OPTION_FIELDS: [Field; 2] = [plain("name", Type::String, 1), distinct("value", Type::String, 2)];
 /// `v1.PodDNSConfigOption`
 pub(crate) static POD_DNS_CONFIG_OPTION: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.PodDNSConfigOption"),
@@ -2634,10 +2950,8 @@ pub(crate) static POD_DNS_CONFIG_OPTION: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static POD_EXTENDED_RESOURCE_CLAIM_STATUS_FIELDS: [Field; 2] = [
-    field("requestMappings", Type::List(Ref::Static(&ITEM_47)), true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("resourceClaimName", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-];
+static POD_EXTENDED_RESOURCE_CLAIM_STATUS_FIELDS: [Field; 2] =
+    [always("requestMappings", Type::List(Ref::Static(&ITEM_47)), 1), always("resourceClaimName", Type::String, 2)];
 /// `v1.PodExtendedResourceClaimStatus`
 pub(crate) static POD_EXTENDED_RESOURCE_CLAIM_STATUS: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.PodExtendedResourceClaimStatus"),
@@ -2649,7 +2963,7 @@ pub(crate) static POD_EXTENDED_RESOURCE_CLAIM_STATUS: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static POD_IP_FIELDS: [Field; 1] = [field("ip", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static POD_IP_FIELDS: [Field; 1] = [always("ip", Type::String, 1)];
 /// `v1.PodIP`
 pub(crate) static POD_IP: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.PodIP"),
@@ -2663,9 +2977,18 @@ pub(crate) static POD_IP: Message = Message {
 
 static POD_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_48)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_48)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static POD_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/PodList")];
 /// `v1.PodList`
@@ -2679,7 +3002,7 @@ pub(crate) static POD_LIST: Message = Message {
     kinds: Cow::Borrowed(&POD_LIST_KINDS),
 };
 
-static POD_OS_FIELDS: [Field; 1] = [field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static POD_OS_FIELDS: [Field; 1] = [always("name", Type::String, 1)];
 /// `v1.PodOS`
 pub(crate) static POD_OS: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.PodOS"),
@@ -2691,8 +3014,7 @@ pub(crate) static POD_OS: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static POD_READINESS_GATE_FIELDS: [Field; 1] =
-    [field("conditionType", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static POD_READINESS_GATE_FIELDS: [Field; 1] = [always("conditionType", Type::String, 1)];
 /// `v1.PodReadinessGate`
 pub(crate) static POD_READINESS_GATE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.PodReadinessGate"),
@@ -2705,9 +3027,9 @@ pub(crate) static POD_READINESS_GATE: Message = Message {
 };
 
 static POD_RESOURCE_CLAIM_FIELDS: [Field; 3] = [
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("resourceClaimName", Type::String, 3),
-    plain("resourceClaimTemplateName", Type::String, 4),
+    always("name", Type::String, 1),
+    distinct("resourceClaimName", Type::String, 3),
+    distinct("resourceClaimTemplateName", Type::String, 4),
 ];
 /// `v1.PodResourceClaim`
 pub(crate) static POD_RESOURCE_CLAIM: Message = Message {
@@ -2720,10 +3042,8 @@ pub(crate) static POD_RESOURCE_CLAIM: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static POD_RESOURCE_CLAIM_STATUS_FIELDS: [Field; 2] = [
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("resourceClaimName", Type::String, 2),
-];
+static POD_RESOURCE_CLAIM_STATUS_FIELDS: [Field; 2] =
+    [always("name", Type::String, 1), distinct("resourceClaimName", Type::String, 2)];
 /// `v1.PodResourceClaimStatus`
 pub(crate) static POD_RESOURCE_CLAIM_STATUS: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.PodResourceClaimStatus"),
@@ -2735,8 +3055,7 @@ pub(crate) static POD_RESOURCE_CLAIM_STATUS: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static POD_SCHEDULING_GATE_FIELDS: [Field; 1] =
-    [field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static POD_SCHEDULING_GATE_FIELDS: [Field; 1] = [always("name", Type::String, 1)];
 /// `v1.PodSchedulingGate`
 pub(crate) static POD_SCHEDULING_GATE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.PodSchedulingGate"),
@@ -2748,7 +3067,7 @@ pub(crate) static POD_SCHEDULING_GATE: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static POD_SCHEDULING_GROUP_FIELDS: [Field; 1] = [plain("podGroupName", Type::String, 1)];
+static POD_SCHEDULING_GROUP_FIELDS: [Field; 1] = [distinct("podGroupName", Type::String, 1)];
 /// `v1.PodSchedulingGroup`
 pub(crate) static POD_SCHEDULING_GROUP: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.PodSchedulingGroup"),
@@ -2761,19 +3080,19 @@ pub(crate) static POD_SCHEDULING_GROUP: Message = Message {
 };
 
 static POD_SECURITY_CONTEXT_FIELDS: [Field; 13] = [
-    plain("appArmorProfile", Type::Message(Ref::Static(&super::core_v1::APP_ARMOR_PROFILE)), 11),
-    plain("fsGroup", Type::Int64, 5),
-    plain("fsGroupChangePolicy", Type::String, 9),
-    plain("runAsGroup", Type::Int64, 6),
-    plain("runAsNonRoot", Type::Bool, 3),
-    plain("runAsUser", Type::Int64, 2),
-    plain("seLinuxChangePolicy", Type::String, 13),
-    plain("seLinuxOptions", Type::Message(Ref::Static(&super::core_v1::SE_LINUX_OPTIONS)), 1),
-    plain("seccompProfile", Type::Message(Ref::Static(&super::core_v1::SECCOMP_PROFILE)), 10),
+    distinct("appArmorProfile", Type::Message(Ref::Static(&super::core_v1::APP_ARMOR_PROFILE)), 11),
+    distinct("fsGroup", Type::Int64, 5),
+    distinct("fsGroupChangePolicy", Type::String, 9),
+    distinct("runAsGroup", Type::Int64, 6),
+    distinct("runAsNonRoot", Type::Bool, 3),
+    distinct("runAsUser", Type::Int64, 2),
+    distinct("seLinuxChangePolicy", Type::String, 13),
+    distinct("seLinuxOptions", Type::Message(Ref::Static(&super::core_v1::SE_LINUX_OPTIONS)), 1),
+    distinct("seccompProfile", Type::Message(Ref::Static(&super::core_v1::SECCOMP_PROFILE)), 10),
     plain("supplementalGroups", Type::List(Ref::Static(&ITEM_26)), 4),
-    plain("supplementalGroupsPolicy", Type::String, 12),
+    distinct("supplementalGroupsPolicy", Type::String, 12),
     plain("sysctls", Type::List(Ref::Static(&ITEM_49)), 7),
-    plain("windowsOptions", Type::Message(Ref::Static(&super::core_v1::WINDOWS_SECURITY_CONTEXT_OPTIONS)), 8),
+    distinct("windowsOptions", Type::Message(Ref::Static(&super::core_v1::WINDOWS_SECURITY_CONTEXT_OPTIONS)), 8),
 ];
 /// `v1.PodSecurityContext`
 pub(crate) static POD_SECURITY_CONTEXT: Message = Message {
@@ -2787,9 +3106,9 @@ pub(crate) static POD_SECURITY_CONTEXT: Message = Message {
 };
 
 static POD_SPEC_FIELDS: [Field; 42] = [
-    plain("activeDeadlineSeconds", Type::Int64, 5),
-    plain("affinity", Type::Message(Ref::Static(&super::core_v1::AFFINITY)), 18),
-    plain("automountServiceAccountToken", Type::Bool, 21),
+    distinct("activeDeadlineSeconds", Type::Int64, 5),
+    distinct("affinity", Type::Message(Ref::Static(&super::core_v1::AFFINITY)), 18),
+    distinct("automountServiceAccountToken", Type::Bool, 21),
     field(
         "containers",
         Type::List(Ref::Static(&ITEM_50)),
@@ -2798,10 +3117,11 @@ static POD_SPEC_FIELDS: [Field; 42] = [
         patched(true, false, "name"),
         2,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    plain("dnsConfig", Type::Message(Ref::Static(&super::core_v1::POD_DNS_CONFIG)), 26),
+    distinct("dnsConfig", Type::Message(Ref::Static(&super::core_v1::POD_DNS_CONFIG)), 26),
     plain("dnsPolicy", Type::String, 6),
-    plain("enableServiceLinks", Type::Bool, 30),
+    distinct("enableServiceLinks", Type::Bool, 30),
     field(
         "ephemeralContainers",
         Type::List(Ref::Static(&ITEM_51)),
@@ -2810,6 +3130,7 @@ static POD_SPEC_FIELDS: [Field; 42] = [
         patched(true, false, "name"),
         34,
         ProtoWire::Natural,
+        OMIT,
     ),
     field(
         "hostAliases",
@@ -2819,13 +3140,14 @@ static POD_SPEC_FIELDS: [Field; 42] = [
         patched(true, false, "ip"),
         23,
         ProtoWire::Natural,
+        OMIT,
     ),
     plain("hostIPC", Type::Bool, 13),
     plain("hostNetwork", Type::Bool, 11),
     plain("hostPID", Type::Bool, 12),
-    plain("hostUsers", Type::Bool, 37),
+    distinct("hostUsers", Type::Bool, 37),
     plain("hostname", Type::String, 16),
-    plain("hostnameOverride", Type::String, 41),
+    distinct("hostnameOverride", Type::String, 41),
     field(
         "imagePullSecrets",
         Type::List(Ref::Static(&ITEM_53)),
@@ -2834,6 +3156,7 @@ static POD_SPEC_FIELDS: [Field; 42] = [
         patched(true, false, "name"),
         15,
         ProtoWire::Natural,
+        OMIT,
     ),
     field(
         "initContainers",
@@ -2843,13 +3166,14 @@ static POD_SPEC_FIELDS: [Field; 42] = [
         patched(true, false, "name"),
         20,
         ProtoWire::Natural,
+        OMIT,
     ),
     plain("nodeName", Type::String, 10),
-    field("nodeSelector", Type::Map(Ref::Static(&ITEM_0)), false, ATOMIC, NO_PATCH, 7, ProtoWire::Natural),
-    plain("os", Type::Message(Ref::Static(&super::core_v1::POD_OS)), 36),
+    field("nodeSelector", Type::Map(Ref::Static(&ITEM_0)), false, ATOMIC, NO_PATCH, 7, ProtoWire::Natural, OMIT),
+    distinct("os", Type::Message(Ref::Static(&super::core_v1::POD_OS)), 36),
     plain("overhead", Type::Map(Ref::Static(&ITEM_14)), 32),
-    plain("preemptionPolicy", Type::String, 31),
-    plain("priority", Type::Int32, 25),
+    distinct("preemptionPolicy", Type::String, 31),
+    distinct("priority", Type::Int32, 25),
     plain("priorityClassName", Type::String, 24),
     plain("readinessGates", Type::List(Ref::Static(&ITEM_54)), 28),
     field(
@@ -2860,10 +3184,11 @@ static POD_SPEC_FIELDS: [Field; 42] = [
         patched(true, true, "name"),
         39,
         ProtoWire::Natural,
+        OMIT,
     ),
-    plain("resources", Type::Message(Ref::Static(&super::core_v1::RESOURCE_REQUIREMENTS)), 40),
+    distinct("resources", Type::Message(Ref::Static(&super::core_v1::RESOURCE_REQUIREMENTS)), 40),
     plain("restartPolicy", Type::String, 3),
-    plain("runtimeClassName", Type::String, 29),
+    distinct("runtimeClassName", Type::String, 29),
     plain("schedulerName", Type::String, 19),
     field(
         "schedulingGates",
@@ -2873,15 +3198,16 @@ static POD_SPEC_FIELDS: [Field; 42] = [
         patched(true, false, "name"),
         38,
         ProtoWire::Natural,
+        OMIT,
     ),
-    plain("schedulingGroup", Type::Message(Ref::Static(&super::core_v1::POD_SCHEDULING_GROUP)), 43),
-    plain("securityContext", Type::Message(Ref::Static(&super::core_v1::POD_SECURITY_CONTEXT)), 14),
+    distinct("schedulingGroup", Type::Message(Ref::Static(&super::core_v1::POD_SCHEDULING_GROUP)), 43),
+    distinct("securityContext", Type::Message(Ref::Static(&super::core_v1::POD_SECURITY_CONTEXT)), 14),
     plain("serviceAccount", Type::String, 9),
     plain("serviceAccountName", Type::String, 8),
-    plain("setHostnameAsFQDN", Type::Bool, 35),
-    plain("shareProcessNamespace", Type::Bool, 27),
+    distinct("setHostnameAsFQDN", Type::Bool, 35),
+    distinct("shareProcessNamespace", Type::Bool, 27),
     plain("subdomain", Type::String, 17),
-    plain("terminationGracePeriodSeconds", Type::Int64, 4),
+    distinct("terminationGracePeriodSeconds", Type::Int64, 4),
     plain("tolerations", Type::List(Ref::Static(&ITEM_57)), 22),
     field(
         "topologySpreadConstraints",
@@ -2891,6 +3217,7 @@ static POD_SPEC_FIELDS: [Field; 42] = [
         patched(true, false, "topologyKey"),
         33,
         ProtoWire::Natural,
+        OMIT,
     ),
     field(
         "volumes",
@@ -2900,6 +3227,7 @@ static POD_SPEC_FIELDS: [Field; 42] = [
         patched(true, true, "name"),
         1,
         ProtoWire::Natural,
+        OMIT,
     ),
 ];
 /// `v1.PodSpec`
@@ -2923,10 +3251,11 @@ static POD_STATUS_FIELDS: [Field; 21] = [
         patched(true, false, "type"),
         2,
         ProtoWire::Natural,
+        OMIT,
     ),
     plain("containerStatuses", Type::List(Ref::Static(&ITEM_61)), 8),
     plain("ephemeralContainerStatuses", Type::List(Ref::Static(&ITEM_61)), 13),
-    plain(
+    distinct(
         "extendedResourceClaimStatus",
         Type::Message(Ref::Static(&super::core_v1::POD_EXTENDED_RESOURCE_CLAIM_STATUS)),
         18,
@@ -2940,6 +3269,7 @@ static POD_STATUS_FIELDS: [Field; 21] = [
         patched(true, false, "ip"),
         16,
         ProtoWire::Natural,
+        OMIT,
     ),
     plain("initContainerStatuses", Type::List(Ref::Static(&ITEM_61)), 10),
     plain("message", Type::String, 3),
@@ -2956,6 +3286,7 @@ static POD_STATUS_FIELDS: [Field; 21] = [
         patched(true, false, "ip"),
         12,
         ProtoWire::Natural,
+        OMIT,
     ),
     plain("qosClass", Type::String, 9),
     plain("reason", Type::String, 4),
@@ -2968,9 +3299,10 @@ static POD_STATUS_FIELDS: [Field; 21] = [
         patched(true, true, "name"),
         15,
         ProtoWire::Natural,
+        OMIT,
     ),
-    plain("resources", Type::Message(Ref::Static(&super::core_v1::RESOURCE_REQUIREMENTS)), 20),
-    plain("startTime", Type::Time, 7),
+    distinct("resources", Type::Message(Ref::Static(&super::core_v1::RESOURCE_REQUIREMENTS)), 20),
+    distinct("startTime", Type::Time, 7),
 ];
 /// `v1.PodStatus`
 pub(crate) static POD_STATUS: Message = Message {
@@ -2986,8 +3318,26 @@ pub(crate) static POD_STATUS: Message = Message {
 static POD_TEMPLATE_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("template", Type::Message(Ref::Static(&super::core_v1::POD_TEMPLATE_SPEC)), 2),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "template",
+        Type::Message(Ref::Static(&super::core_v1::POD_TEMPLATE_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static POD_TEMPLATE_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/PodTemplate")];
 /// `v1.PodTemplate`
@@ -3003,9 +3353,18 @@ pub(crate) static POD_TEMPLATE: Message = Message {
 
 static POD_TEMPLATE_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_66)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_66)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static POD_TEMPLATE_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/PodTemplateList")];
 /// `v1.PodTemplateList`
@@ -3020,8 +3379,26 @@ pub(crate) static POD_TEMPLATE_LIST: Message = Message {
 };
 
 static POD_TEMPLATE_SPEC_FIELDS: [Field; 2] = [
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::core_v1::POD_SPEC)), 2),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::core_v1::POD_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 /// `v1.PodTemplateSpec`
 pub(crate) static POD_TEMPLATE_SPEC: Message = Message {
@@ -3034,11 +3411,8 @@ pub(crate) static POD_TEMPLATE_SPEC: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static PORT_STATUS_FIELDS: [Field; 3] = [
-    plain("error", Type::String, 3),
-    field("port", Type::Int32, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("protocol", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-];
+static PORT_STATUS_FIELDS: [Field; 3] =
+    [distinct("error", Type::String, 3), always("port", Type::Int32, 1), always("protocol", Type::String, 2)];
 /// `v1.PortStatus`
 pub(crate) static PORT_STATUS: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.PortStatus"),
@@ -3050,11 +3424,8 @@ pub(crate) static PORT_STATUS: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static PORTWORX_VOLUME_SOURCE_FIELDS: [Field; 3] = [
-    plain("fsType", Type::String, 2),
-    plain("readOnly", Type::Bool, 3),
-    field("volumeID", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-];
+static PORTWORX_VOLUME_SOURCE_FIELDS: [Field; 3] =
+    [plain("fsType", Type::String, 2), plain("readOnly", Type::Bool, 3), always("volumeID", Type::String, 1)];
 /// `v1.PortworxVolumeSource`
 pub(crate) static PORTWORX_VOLUME_SOURCE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.PortworxVolumeSource"),
@@ -3067,16 +3438,8 @@ pub(crate) static PORTWORX_VOLUME_SOURCE: Message = Message {
 };
 
 static PREFERRED_SCHEDULING_TERM_FIELDS: [Field; 2] = [
-    field(
-        "preference",
-        Type::Message(Ref::Static(&super::core_v1::NODE_SELECTOR_TERM)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
-    field("weight", Type::Int32, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("preference", Type::Message(Ref::Static(&super::core_v1::NODE_SELECTOR_TERM)), 2),
+    always("weight", Type::Int32, 1),
 ];
 /// `v1.PreferredSchedulingTerm`
 pub(crate) static PREFERRED_SCHEDULING_TERM: Message = Message {
@@ -3090,15 +3453,15 @@ pub(crate) static PREFERRED_SCHEDULING_TERM: Message = Message {
 };
 
 static PROBE_FIELDS: [Field; 10] = [
-    plain("exec", Type::Message(Ref::Static(&super::core_v1::EXEC_ACTION)), 0),
+    distinct("exec", Type::Message(Ref::Static(&super::core_v1::EXEC_ACTION)), 0),
     plain("failureThreshold", Type::Int32, 6),
-    plain("grpc", Type::Message(Ref::Static(&super::core_v1::GRPC_ACTION)), 0),
-    plain("httpGet", Type::Message(Ref::Static(&super::core_v1::HTTP_GET_ACTION)), 0),
+    distinct("grpc", Type::Message(Ref::Static(&super::core_v1::GRPC_ACTION)), 0),
+    distinct("httpGet", Type::Message(Ref::Static(&super::core_v1::HTTP_GET_ACTION)), 0),
     plain("initialDelaySeconds", Type::Int32, 2),
     plain("periodSeconds", Type::Int32, 4),
     plain("successThreshold", Type::Int32, 5),
-    plain("tcpSocket", Type::Message(Ref::Static(&super::core_v1::TCP_SOCKET_ACTION)), 0),
-    plain("terminationGracePeriodSeconds", Type::Int64, 7),
+    distinct("tcpSocket", Type::Message(Ref::Static(&super::core_v1::TCP_SOCKET_ACTION)), 0),
+    distinct("terminationGracePeriodSeconds", Type::Int64, 7),
     plain("timeoutSeconds", Type::Int32, 3),
 ];
 static PROBE_EMBEDDED: [Embedded; 1] =
@@ -3114,8 +3477,10 @@ pub(crate) static PROBE: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static PROJECTED_VOLUME_SOURCE_FIELDS: [Field; 2] =
-    [plain("defaultMode", Type::Int32, 2), plain("sources", Type::List(Ref::Static(&ITEM_67)), 1)];
+static PROJECTED_VOLUME_SOURCE_FIELDS: [Field; 2] = [
+    distinct("defaultMode", Type::Int32, 2),
+    field("sources", Type::List(Ref::Static(&ITEM_67)), false, NATURAL, NO_PATCH, 1, ProtoWire::Natural, ALWAYS),
+];
 /// `v1.ProjectedVolumeSource`
 pub(crate) static PROJECTED_VOLUME_SOURCE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.ProjectedVolumeSource"),
@@ -3130,10 +3495,10 @@ pub(crate) static PROJECTED_VOLUME_SOURCE: Message = Message {
 static QUOBYTE_VOLUME_SOURCE_FIELDS: [Field; 6] = [
     plain("group", Type::String, 5),
     plain("readOnly", Type::Bool, 3),
-    field("registry", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("registry", Type::String, 1),
     plain("tenant", Type::String, 6),
     plain("user", Type::String, 4),
-    field("volume", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("volume", Type::String, 2),
 ];
 /// `v1.QuobyteVolumeSource`
 pub(crate) static QUOBYTE_VOLUME_SOURCE: Message = Message {
@@ -3148,12 +3513,12 @@ pub(crate) static QUOBYTE_VOLUME_SOURCE: Message = Message {
 
 static RBD_PERSISTENT_VOLUME_SOURCE_FIELDS: [Field; 8] = [
     plain("fsType", Type::String, 3),
-    field("image", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("image", Type::String, 2),
     plain("keyring", Type::String, 6),
-    field("monitors", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("monitors", Type::List(Ref::Static(&ITEM_0)), 1),
     plain("pool", Type::String, 4),
     plain("readOnly", Type::Bool, 8),
-    plain("secretRef", Type::Message(Ref::Static(&super::core_v1::SECRET_REFERENCE)), 7),
+    distinct("secretRef", Type::Message(Ref::Static(&super::core_v1::SECRET_REFERENCE)), 7),
     plain("user", Type::String, 5),
 ];
 /// `v1.RBDPersistentVolumeSource`
@@ -3169,12 +3534,12 @@ pub(crate) static RBD_PERSISTENT_VOLUME_SOURCE: Message = Message {
 
 static RBD_VOLUME_SOURCE_FIELDS: [Field; 8] = [
     plain("fsType", Type::String, 3),
-    field("image", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("image", Type::String, 2),
     plain("keyring", Type::String, 6),
-    field("monitors", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("monitors", Type::List(Ref::Static(&ITEM_0)), 1),
     plain("pool", Type::String, 4),
     plain("readOnly", Type::Bool, 8),
-    plain("secretRef", Type::Message(Ref::Static(&super::core_v1::LOCAL_OBJECT_REFERENCE)), 7),
+    distinct("secretRef", Type::Message(Ref::Static(&super::core_v1::LOCAL_OBJECT_REFERENCE)), 7),
     plain("user", Type::String, 5),
 ];
 /// `v1.RBDVolumeSource`
@@ -3191,9 +3556,36 @@ pub(crate) static RBD_VOLUME_SOURCE: Message = Message {
 static REPLICATION_CONTROLLER_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::core_v1::REPLICATION_CONTROLLER_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::core_v1::REPLICATION_CONTROLLER_STATUS)), 3),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::core_v1::REPLICATION_CONTROLLER_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::core_v1::REPLICATION_CONTROLLER_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static REPLICATION_CONTROLLER_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/ReplicationController")];
 /// `v1.ReplicationController`
@@ -3208,11 +3600,11 @@ pub(crate) static REPLICATION_CONTROLLER: Message = Message {
 };
 
 static REPLICATION_CONTROLLER_CONDITION_FIELDS: [Field; 5] = [
-    plain("lastTransitionTime", Type::Time, 3),
+    field("lastTransitionTime", Type::Time, false, NATURAL, NO_PATCH, 3, ProtoWire::Natural, ALWAYS),
     plain("message", Type::String, 5),
     plain("reason", Type::String, 4),
-    field("status", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("status", Type::String, 2),
+    always("type", Type::String, 1),
 ];
 /// `v1.ReplicationControllerCondition`
 pub(crate) static REPLICATION_CONTROLLER_CONDITION: Message = Message {
@@ -3227,9 +3619,18 @@ pub(crate) static REPLICATION_CONTROLLER_CONDITION: Message = Message {
 
 static REPLICATION_CONTROLLER_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_68)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_68)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static REPLICATION_CONTROLLER_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/ReplicationControllerList")];
 /// `v1.ReplicationControllerList`
@@ -3245,9 +3646,9 @@ pub(crate) static REPLICATION_CONTROLLER_LIST: Message = Message {
 
 static REPLICATION_CONTROLLER_SPEC_FIELDS: [Field; 4] = [
     plain("minReadySeconds", Type::Int32, 4),
-    plain("replicas", Type::Int32, 1),
-    field("selector", Type::Map(Ref::Static(&ITEM_0)), false, ATOMIC, NO_PATCH, 2, ProtoWire::Natural),
-    plain("template", Type::Message(Ref::Static(&super::core_v1::POD_TEMPLATE_SPEC)), 3),
+    distinct("replicas", Type::Int32, 1),
+    field("selector", Type::Map(Ref::Static(&ITEM_0)), false, ATOMIC, NO_PATCH, 2, ProtoWire::Natural, OMIT),
+    distinct("template", Type::Message(Ref::Static(&super::core_v1::POD_TEMPLATE_SPEC)), 3),
 ];
 /// `v1.ReplicationControllerSpec`
 pub(crate) static REPLICATION_CONTROLLER_SPEC: Message = Message {
@@ -3270,11 +3671,12 @@ static REPLICATION_CONTROLLER_STATUS_FIELDS: [Field; 6] = [
         patched(true, false, "type"),
         6,
         ProtoWire::Natural,
+        OMIT,
     ),
     plain("fullyLabeledReplicas", Type::Int32, 2),
     plain("observedGeneration", Type::Int64, 3),
     plain("readyReplicas", Type::Int32, 4),
-    field("replicas", Type::Int32, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("replicas", Type::Int32, 1),
 ];
 /// `v1.ReplicationControllerStatus`
 pub(crate) static REPLICATION_CONTROLLER_STATUS: Message = Message {
@@ -3287,8 +3689,7 @@ pub(crate) static REPLICATION_CONTROLLER_STATUS: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static RESOURCE_CLAIM_FIELDS: [Field; 2] =
-    [field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural), plain("request", Type::String, 2)];
+static RESOURCE_CLAIM_FIELDS: [Field; 2] = [always("name", Type::String, 1), plain("request", Type::String, 2)];
 /// `v1.ResourceClaim`
 pub(crate) static RESOURCE_CLAIM: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.ResourceClaim"),
@@ -3302,8 +3703,8 @@ pub(crate) static RESOURCE_CLAIM: Message = Message {
 
 static RESOURCE_FIELD_SELECTOR_FIELDS: [Field; 3] = [
     plain("containerName", Type::String, 1),
-    plain("divisor", Type::Quantity, 3),
-    field("resource", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    field("divisor", Type::Quantity, false, NATURAL, NO_PATCH, 3, ProtoWire::Natural, ALWAYS),
+    always("resource", Type::String, 2),
 ];
 /// `v1.ResourceFieldSelector`
 pub(crate) static RESOURCE_FIELD_SELECTOR: Message = Message {
@@ -3316,11 +3717,8 @@ pub(crate) static RESOURCE_FIELD_SELECTOR: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static RESOURCE_HEALTH_FIELDS: [Field; 3] = [
-    plain("health", Type::String, 2),
-    plain("message", Type::String, 6),
-    field("resourceID", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-];
+static RESOURCE_HEALTH_FIELDS: [Field; 3] =
+    [plain("health", Type::String, 2), distinct("message", Type::String, 6), always("resourceID", Type::String, 1)];
 /// `v1.ResourceHealth`
 pub(crate) static RESOURCE_HEALTH: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.ResourceHealth"),
@@ -3335,9 +3733,36 @@ pub(crate) static RESOURCE_HEALTH: Message = Message {
 static RESOURCE_QUOTA_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::core_v1::RESOURCE_QUOTA_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::core_v1::RESOURCE_QUOTA_STATUS)), 3),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::core_v1::RESOURCE_QUOTA_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::core_v1::RESOURCE_QUOTA_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static RESOURCE_QUOTA_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/ResourceQuota")];
 /// `v1.ResourceQuota`
@@ -3353,9 +3778,18 @@ pub(crate) static RESOURCE_QUOTA: Message = Message {
 
 static RESOURCE_QUOTA_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_70)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_70)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static RESOURCE_QUOTA_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/ResourceQuotaList")];
 /// `v1.ResourceQuotaList`
@@ -3371,7 +3805,7 @@ pub(crate) static RESOURCE_QUOTA_LIST: Message = Message {
 
 static RESOURCE_QUOTA_SPEC_FIELDS: [Field; 3] = [
     plain("hard", Type::Map(Ref::Static(&ITEM_14)), 1),
-    plain("scopeSelector", Type::Message(Ref::Static(&super::core_v1::SCOPE_SELECTOR)), 3),
+    distinct("scopeSelector", Type::Message(Ref::Static(&super::core_v1::SCOPE_SELECTOR)), 3),
     plain("scopes", Type::List(Ref::Static(&ITEM_0)), 2),
 ];
 /// `v1.ResourceQuotaSpec`
@@ -3399,7 +3833,7 @@ pub(crate) static RESOURCE_QUOTA_STATUS: Message = Message {
 };
 
 static RESOURCE_REQUIREMENTS_FIELDS: [Field; 3] = [
-    field("claims", Type::List(Ref::Static(&ITEM_71)), false, by_keys(&KEYS_1), NO_PATCH, 3, ProtoWire::Natural),
+    field("claims", Type::List(Ref::Static(&ITEM_71)), false, by_keys(&KEYS_1), NO_PATCH, 3, ProtoWire::Natural, OMIT),
     plain("limits", Type::Map(Ref::Static(&ITEM_14)), 1),
     plain("requests", Type::Map(Ref::Static(&ITEM_14)), 2),
 ];
@@ -3415,8 +3849,17 @@ pub(crate) static RESOURCE_REQUIREMENTS: Message = Message {
 };
 
 static RESOURCE_STATUS_FIELDS: [Field; 2] = [
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("resources", Type::List(Ref::Static(&ITEM_72)), false, by_keys(&KEYS_7), NO_PATCH, 2, ProtoWire::Natural),
+    always("name", Type::String, 1),
+    field(
+        "resources",
+        Type::List(Ref::Static(&ITEM_72)),
+        false,
+        by_keys(&KEYS_7),
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        OMIT,
+    ),
 ];
 /// `v1.ResourceStatus`
 pub(crate) static RESOURCE_STATUS: Message = Message {
@@ -3448,7 +3891,7 @@ pub(crate) static SE_LINUX_OPTIONS: Message = Message {
 
 static SCALE_IO_PERSISTENT_VOLUME_SOURCE_FIELDS: [Field; 10] = [
     plain("fsType", Type::String, 9),
-    field("gateway", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("gateway", Type::String, 1),
     plain("protectionDomain", Type::String, 5),
     plain("readOnly", Type::Bool, 10),
     field(
@@ -3459,11 +3902,12 @@ static SCALE_IO_PERSISTENT_VOLUME_SOURCE_FIELDS: [Field; 10] = [
         NO_PATCH,
         3,
         ProtoWire::Natural,
+        DISTINCT,
     ),
     plain("sslEnabled", Type::Bool, 4),
     plain("storageMode", Type::String, 7),
     plain("storagePool", Type::String, 6),
-    field("system", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("system", Type::String, 2),
     plain("volumeName", Type::String, 8),
 ];
 /// `v1.ScaleIOPersistentVolumeSource`
@@ -3479,7 +3923,7 @@ pub(crate) static SCALE_IO_PERSISTENT_VOLUME_SOURCE: Message = Message {
 
 static SCALE_IO_VOLUME_SOURCE_FIELDS: [Field; 10] = [
     plain("fsType", Type::String, 9),
-    field("gateway", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("gateway", Type::String, 1),
     plain("protectionDomain", Type::String, 5),
     plain("readOnly", Type::Bool, 10),
     field(
@@ -3490,11 +3934,12 @@ static SCALE_IO_VOLUME_SOURCE_FIELDS: [Field; 10] = [
         NO_PATCH,
         3,
         ProtoWire::Natural,
+        DISTINCT,
     ),
     plain("sslEnabled", Type::Bool, 4),
     plain("storageMode", Type::String, 7),
     plain("storagePool", Type::String, 6),
-    field("system", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("system", Type::String, 2),
     plain("volumeName", Type::String, 8),
 ];
 /// `v1.ScaleIOVolumeSource`
@@ -3521,8 +3966,8 @@ pub(crate) static SCOPE_SELECTOR: Message = Message {
 };
 
 static SCOPED_RESOURCE_SELECTOR_REQUIREMENT_FIELDS: [Field; 3] = [
-    field("operator", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("scopeName", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("operator", Type::String, 2),
+    always("scopeName", Type::String, 1),
     plain("values", Type::List(Ref::Static(&ITEM_0)), 3),
 ];
 /// `v1.ScopedResourceSelectorRequirement`
@@ -3536,10 +3981,8 @@ pub(crate) static SCOPED_RESOURCE_SELECTOR_REQUIREMENT: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static SECCOMP_PROFILE_FIELDS: [Field; 2] = [
-    plain("localhostProfile", Type::String, 2),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-];
+static SECCOMP_PROFILE_FIELDS: [Field; 2] =
+    [distinct("localhostProfile", Type::String, 2), always("type", Type::String, 1)];
 /// `v1.SeccompProfile`
 pub(crate) static SECCOMP_PROFILE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.SeccompProfile"),
@@ -3554,9 +3997,18 @@ pub(crate) static SECCOMP_PROFILE: Message = Message {
 static SECRET_FIELDS: [Field; 7] = [
     plain("apiVersion", Type::String, 0),
     plain("data", Type::Map(Ref::Static(&ITEM_3)), 2),
-    plain("immutable", Type::Bool, 5),
+    distinct("immutable", Type::Bool, 5),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
     plain("stringData", Type::Map(Ref::Static(&ITEM_0)), 4),
     plain("type", Type::String, 3),
 ];
@@ -3572,7 +4024,7 @@ pub(crate) static SECRET: Message = Message {
     kinds: Cow::Borrowed(&SECRET_KINDS),
 };
 
-static SECRET_ENV_SOURCE_FIELDS: [Field; 2] = [plain("name", Type::String, 0), plain("optional", Type::Bool, 2)];
+static SECRET_ENV_SOURCE_FIELDS: [Field; 2] = [plain("name", Type::String, 0), distinct("optional", Type::Bool, 2)];
 static SECRET_ENV_SOURCE_EMBEDDED: [Embedded; 1] =
     [Embedded { number: 1, message: Ref::Static(&super::core_v1::LOCAL_OBJECT_REFERENCE) }];
 /// `v1.SecretEnvSource`
@@ -3586,11 +4038,8 @@ pub(crate) static SECRET_ENV_SOURCE: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static SECRET_KEY_SELECTOR_FIELDS: [Field; 3] = [
-    field("key", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    plain("name", Type::String, 0),
-    plain("optional", Type::Bool, 3),
-];
+static SECRET_KEY_SELECTOR_FIELDS: [Field; 3] =
+    [always("key", Type::String, 2), plain("name", Type::String, 0), distinct("optional", Type::Bool, 3)];
 static SECRET_KEY_SELECTOR_EMBEDDED: [Embedded; 1] =
     [Embedded { number: 1, message: Ref::Static(&super::core_v1::LOCAL_OBJECT_REFERENCE) }];
 /// `v1.SecretKeySelector`
@@ -3606,9 +4055,18 @@ pub(crate) static SECRET_KEY_SELECTOR: Message = Message {
 
 static SECRET_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_74)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_74)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static SECRET_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/SecretList")];
 /// `v1.SecretList`
@@ -3625,7 +4083,7 @@ pub(crate) static SECRET_LIST: Message = Message {
 static SECRET_PROJECTION_FIELDS: [Field; 3] = [
     plain("items", Type::List(Ref::Static(&ITEM_5)), 2),
     plain("name", Type::String, 0),
-    plain("optional", Type::Bool, 4),
+    distinct("optional", Type::Bool, 4),
 ];
 static SECRET_PROJECTION_EMBEDDED: [Embedded; 1] =
     [Embedded { number: 1, message: Ref::Static(&super::core_v1::LOCAL_OBJECT_REFERENCE) }];
@@ -3653,9 +4111,9 @@ pub(crate) static SECRET_REFERENCE: Message = Message {
 };
 
 static SECRET_VOLUME_SOURCE_FIELDS: [Field; 4] = [
-    plain("defaultMode", Type::Int32, 3),
+    distinct("defaultMode", Type::Int32, 3),
     plain("items", Type::List(Ref::Static(&ITEM_5)), 2),
-    plain("optional", Type::Bool, 4),
+    distinct("optional", Type::Bool, 4),
     plain("secretName", Type::String, 1),
 ];
 /// `v1.SecretVolumeSource`
@@ -3670,18 +4128,18 @@ pub(crate) static SECRET_VOLUME_SOURCE: Message = Message {
 };
 
 static SECURITY_CONTEXT_FIELDS: [Field; 12] = [
-    plain("allowPrivilegeEscalation", Type::Bool, 7),
-    plain("appArmorProfile", Type::Message(Ref::Static(&super::core_v1::APP_ARMOR_PROFILE)), 12),
-    plain("capabilities", Type::Message(Ref::Static(&super::core_v1::CAPABILITIES)), 1),
-    plain("privileged", Type::Bool, 2),
-    plain("procMount", Type::String, 9),
-    plain("readOnlyRootFilesystem", Type::Bool, 6),
-    plain("runAsGroup", Type::Int64, 8),
-    plain("runAsNonRoot", Type::Bool, 5),
-    plain("runAsUser", Type::Int64, 4),
-    plain("seLinuxOptions", Type::Message(Ref::Static(&super::core_v1::SE_LINUX_OPTIONS)), 3),
-    plain("seccompProfile", Type::Message(Ref::Static(&super::core_v1::SECCOMP_PROFILE)), 11),
-    plain("windowsOptions", Type::Message(Ref::Static(&super::core_v1::WINDOWS_SECURITY_CONTEXT_OPTIONS)), 10),
+    distinct("allowPrivilegeEscalation", Type::Bool, 7),
+    distinct("appArmorProfile", Type::Message(Ref::Static(&super::core_v1::APP_ARMOR_PROFILE)), 12),
+    distinct("capabilities", Type::Message(Ref::Static(&super::core_v1::CAPABILITIES)), 1),
+    distinct("privileged", Type::Bool, 2),
+    distinct("procMount", Type::String, 9),
+    distinct("readOnlyRootFilesystem", Type::Bool, 6),
+    distinct("runAsGroup", Type::Int64, 8),
+    distinct("runAsNonRoot", Type::Bool, 5),
+    distinct("runAsUser", Type::Int64, 4),
+    distinct("seLinuxOptions", Type::Message(Ref::Static(&super::core_v1::SE_LINUX_OPTIONS)), 3),
+    distinct("seccompProfile", Type::Message(Ref::Static(&super::core_v1::SECCOMP_PROFILE)), 11),
+    distinct("windowsOptions", Type::Message(Ref::Static(&super::core_v1::WINDOWS_SECURITY_CONTEXT_OPTIONS)), 10),
 ];
 /// `v1.SecurityContext`
 pub(crate) static SECURITY_CONTEXT: Message = Message {
@@ -3697,9 +4155,36 @@ pub(crate) static SECURITY_CONTEXT: Message = Message {
 static SERVICE_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::core_v1::SERVICE_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::core_v1::SERVICE_STATUS)), 3),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::core_v1::SERVICE_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::core_v1::SERVICE_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static SERVICE_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/Service")];
 /// `v1.Service`
@@ -3715,10 +4200,19 @@ pub(crate) static SERVICE: Message = Message {
 
 static SERVICE_ACCOUNT_FIELDS: [Field; 6] = [
     plain("apiVersion", Type::String, 0),
-    plain("automountServiceAccountToken", Type::Bool, 4),
+    distinct("automountServiceAccountToken", Type::Bool, 4),
     plain("imagePullSecrets", Type::List(Ref::Static(&ITEM_53)), 3),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
     field(
         "secrets",
         Type::List(Ref::Static(&ITEM_75)),
@@ -3727,6 +4221,7 @@ static SERVICE_ACCOUNT_FIELDS: [Field; 6] = [
         patched(true, false, "name"),
         2,
         ProtoWire::Natural,
+        OMIT,
     ),
 ];
 static SERVICE_ACCOUNT_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/ServiceAccount")];
@@ -3743,9 +4238,18 @@ pub(crate) static SERVICE_ACCOUNT: Message = Message {
 
 static SERVICE_ACCOUNT_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_76)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_76)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static SERVICE_ACCOUNT_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/ServiceAccountList")];
 /// `v1.ServiceAccountList`
@@ -3761,8 +4265,8 @@ pub(crate) static SERVICE_ACCOUNT_LIST: Message = Message {
 
 static SERVICE_ACCOUNT_TOKEN_PROJECTION_FIELDS: [Field; 3] = [
     plain("audience", Type::String, 1),
-    plain("expirationSeconds", Type::Int64, 2),
-    field("path", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
+    distinct("expirationSeconds", Type::Int64, 2),
+    always("path", Type::String, 3),
 ];
 /// `v1.ServiceAccountTokenProjection`
 pub(crate) static SERVICE_ACCOUNT_TOKEN_PROJECTION: Message = Message {
@@ -3777,9 +4281,18 @@ pub(crate) static SERVICE_ACCOUNT_TOKEN_PROJECTION: Message = Message {
 
 static SERVICE_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_77)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_77)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static SERVICE_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/ServiceList")];
 /// `v1.ServiceList`
@@ -3794,12 +4307,12 @@ pub(crate) static SERVICE_LIST: Message = Message {
 };
 
 static SERVICE_PORT_FIELDS: [Field; 6] = [
-    plain("appProtocol", Type::String, 6),
+    distinct("appProtocol", Type::String, 6),
     plain("name", Type::String, 1),
     plain("nodePort", Type::Int32, 5),
-    field("port", Type::Int32, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
+    always("port", Type::Int32, 3),
     plain("protocol", Type::String, 2),
-    plain("targetPort", Type::IntOrString, 4),
+    field("targetPort", Type::IntOrString, false, NATURAL, NO_PATCH, 4, ProtoWire::Natural, ALWAYS),
 ];
 /// `v1.ServicePort`
 pub(crate) static SERVICE_PORT: Message = Message {
@@ -3813,17 +4326,17 @@ pub(crate) static SERVICE_PORT: Message = Message {
 };
 
 static SERVICE_SPEC_FIELDS: [Field; 20] = [
-    plain("allocateLoadBalancerNodePorts", Type::Bool, 20),
+    distinct("allocateLoadBalancerNodePorts", Type::Bool, 20),
     plain("clusterIP", Type::String, 3),
     plain("clusterIPs", Type::List(Ref::Static(&ITEM_0)), 18),
     plain("externalIPs", Type::List(Ref::Static(&ITEM_0)), 5),
     plain("externalName", Type::String, 10),
     plain("externalTrafficPolicy", Type::String, 11),
     plain("healthCheckNodePort", Type::Int32, 12),
-    plain("internalTrafficPolicy", Type::String, 22),
+    distinct("internalTrafficPolicy", Type::String, 22),
     plain("ipFamilies", Type::List(Ref::Static(&ITEM_0)), 19),
-    plain("ipFamilyPolicy", Type::String, 17),
-    plain("loadBalancerClass", Type::String, 21),
+    distinct("ipFamilyPolicy", Type::String, 17),
+    distinct("loadBalancerClass", Type::String, 21),
     plain("loadBalancerIP", Type::String, 8),
     plain("loadBalancerSourceRanges", Type::List(Ref::Static(&ITEM_0)), 9),
     field(
@@ -3834,12 +4347,13 @@ static SERVICE_SPEC_FIELDS: [Field; 20] = [
         patched(true, false, "port"),
         1,
         ProtoWire::Natural,
+        OMIT,
     ),
     plain("publishNotReadyAddresses", Type::Bool, 13),
-    field("selector", Type::Map(Ref::Static(&ITEM_0)), false, ATOMIC, NO_PATCH, 2, ProtoWire::Natural),
+    field("selector", Type::Map(Ref::Static(&ITEM_0)), false, ATOMIC, NO_PATCH, 2, ProtoWire::Natural, OMIT),
     plain("sessionAffinity", Type::String, 7),
-    plain("sessionAffinityConfig", Type::Message(Ref::Static(&super::core_v1::SESSION_AFFINITY_CONFIG)), 14),
-    plain("trafficDistribution", Type::String, 23),
+    distinct("sessionAffinityConfig", Type::Message(Ref::Static(&super::core_v1::SESSION_AFFINITY_CONFIG)), 14),
+    distinct("trafficDistribution", Type::String, 23),
     plain("type", Type::String, 4),
 ];
 /// `v1.ServiceSpec`
@@ -3862,8 +4376,18 @@ static SERVICE_STATUS_FIELDS: [Field; 2] = [
         patched(true, false, "type"),
         2,
         ProtoWire::Natural,
+        OMIT,
     ),
-    plain("loadBalancer", Type::Message(Ref::Static(&super::core_v1::LOAD_BALANCER_STATUS)), 1),
+    field(
+        "loadBalancer",
+        Type::Message(Ref::Static(&super::core_v1::LOAD_BALANCER_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 /// `v1.ServiceStatus`
 pub(crate) static SERVICE_STATUS: Message = Message {
@@ -3877,7 +4401,7 @@ pub(crate) static SERVICE_STATUS: Message = Message {
 };
 
 static SESSION_AFFINITY_CONFIG_FIELDS: [Field; 1] =
-    [plain("clientIP", Type::Message(Ref::Static(&super::core_v1::CLIENT_IP_CONFIG)), 1)];
+    [distinct("clientIP", Type::Message(Ref::Static(&super::core_v1::CLIENT_IP_CONFIG)), 1)];
 /// `v1.SessionAffinityConfig`
 pub(crate) static SESSION_AFFINITY_CONFIG: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.SessionAffinityConfig"),
@@ -3889,8 +4413,7 @@ pub(crate) static SESSION_AFFINITY_CONFIG: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static SLEEP_ACTION_FIELDS: [Field; 1] =
-    [field("seconds", Type::Int64, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static SLEEP_ACTION_FIELDS: [Field; 1] = [always("seconds", Type::Int64, 1)];
 /// `v1.SleepAction`
 pub(crate) static SLEEP_ACTION: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.SleepAction"),
@@ -3905,7 +4428,7 @@ pub(crate) static SLEEP_ACTION: Message = Message {
 static STORAGE_OS_PERSISTENT_VOLUME_SOURCE_FIELDS: [Field; 5] = [
     plain("fsType", Type::String, 3),
     plain("readOnly", Type::Bool, 4),
-    plain("secretRef", Type::Message(Ref::Static(&super::core_v1::OBJECT_REFERENCE)), 5),
+    distinct("secretRef", Type::Message(Ref::Static(&super::core_v1::OBJECT_REFERENCE)), 5),
     plain("volumeName", Type::String, 1),
     plain("volumeNamespace", Type::String, 2),
 ];
@@ -3923,7 +4446,7 @@ pub(crate) static STORAGE_OS_PERSISTENT_VOLUME_SOURCE: Message = Message {
 static STORAGE_OS_VOLUME_SOURCE_FIELDS: [Field; 5] = [
     plain("fsType", Type::String, 3),
     plain("readOnly", Type::Bool, 4),
-    plain("secretRef", Type::Message(Ref::Static(&super::core_v1::LOCAL_OBJECT_REFERENCE)), 5),
+    distinct("secretRef", Type::Message(Ref::Static(&super::core_v1::LOCAL_OBJECT_REFERENCE)), 5),
     plain("volumeName", Type::String, 1),
     plain("volumeNamespace", Type::String, 2),
 ];
@@ -3938,10 +4461,7 @@ pub(crate) static STORAGE_OS_VOLUME_SOURCE: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static SYSCTL_FIELDS: [Field; 2] = [
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("value", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-];
+static SYSCTL_FIELDS: [Field; 2] = [always("name", Type::String, 1), always("value", Type::String, 2)];
 /// `v1.Sysctl`
 pub(crate) static SYSCTL: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.Sysctl"),
@@ -3953,8 +4473,7 @@ pub(crate) static SYSCTL: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static TCP_SOCKET_ACTION_FIELDS: [Field; 2] =
-    [plain("host", Type::String, 2), field("port", Type::IntOrString, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static TCP_SOCKET_ACTION_FIELDS: [Field; 2] = [plain("host", Type::String, 2), always("port", Type::IntOrString, 1)];
 /// `v1.TCPSocketAction`
 pub(crate) static TCP_SOCKET_ACTION: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.TCPSocketAction"),
@@ -3967,9 +4486,9 @@ pub(crate) static TCP_SOCKET_ACTION: Message = Message {
 };
 
 static TAINT_FIELDS: [Field; 4] = [
-    field("effect", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field("key", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("timeAdded", Type::Time, 4),
+    always("effect", Type::String, 3),
+    always("key", Type::String, 1),
+    distinct("timeAdded", Type::Time, 4),
     plain("value", Type::String, 2),
 ];
 /// `v1.Taint`
@@ -3987,7 +4506,7 @@ static TOLERATION_FIELDS: [Field; 5] = [
     plain("effect", Type::String, 4),
     plain("key", Type::String, 1),
     plain("operator", Type::String, 2),
-    plain("tolerationSeconds", Type::Int64, 5),
+    distinct("tolerationSeconds", Type::Int64, 5),
     plain("value", Type::String, 3),
 ];
 /// `v1.Toleration`
@@ -4001,10 +4520,8 @@ pub(crate) static TOLERATION: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static TOPOLOGY_SELECTOR_LABEL_REQUIREMENT_FIELDS: [Field; 2] = [
-    field("key", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("values", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-];
+static TOPOLOGY_SELECTOR_LABEL_REQUIREMENT_FIELDS: [Field; 2] =
+    [always("key", Type::String, 1), always("values", Type::List(Ref::Static(&ITEM_0)), 2)];
 /// `v1.TopologySelectorLabelRequirement`
 pub(crate) static TOPOLOGY_SELECTOR_LABEL_REQUIREMENT: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.TopologySelectorLabelRequirement"),
@@ -4030,14 +4547,14 @@ pub(crate) static TOPOLOGY_SELECTOR_TERM: Message = Message {
 };
 
 static TOPOLOGY_SPREAD_CONSTRAINT_FIELDS: [Field; 8] = [
-    plain("labelSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 4),
+    distinct("labelSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 4),
     plain("matchLabelKeys", Type::List(Ref::Static(&ITEM_0)), 8),
-    field("maxSkew", Type::Int32, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("minDomains", Type::Int32, 5),
-    plain("nodeAffinityPolicy", Type::String, 6),
-    plain("nodeTaintsPolicy", Type::String, 7),
-    field("topologyKey", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("whenUnsatisfiable", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
+    always("maxSkew", Type::Int32, 1),
+    distinct("minDomains", Type::Int32, 5),
+    distinct("nodeAffinityPolicy", Type::String, 6),
+    distinct("nodeTaintsPolicy", Type::String, 7),
+    always("topologyKey", Type::String, 2),
+    always("whenUnsatisfiable", Type::String, 3),
 ];
 /// `v1.TopologySpreadConstraint`
 pub(crate) static TOPOLOGY_SPREAD_CONSTRAINT: Message = Message {
@@ -4050,11 +4567,8 @@ pub(crate) static TOPOLOGY_SPREAD_CONSTRAINT: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static TYPED_LOCAL_OBJECT_REFERENCE_FIELDS: [Field; 3] = [
-    plain("apiGroup", Type::String, 1),
-    field("kind", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-];
+static TYPED_LOCAL_OBJECT_REFERENCE_FIELDS: [Field; 3] =
+    [distinct("apiGroup", Type::String, 1), always("kind", Type::String, 2), always("name", Type::String, 3)];
 /// `v1.TypedLocalObjectReference`
 pub(crate) static TYPED_LOCAL_OBJECT_REFERENCE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.TypedLocalObjectReference"),
@@ -4067,10 +4581,10 @@ pub(crate) static TYPED_LOCAL_OBJECT_REFERENCE: Message = Message {
 };
 
 static TYPED_OBJECT_REFERENCE_FIELDS: [Field; 4] = [
-    plain("apiGroup", Type::String, 1),
-    field("kind", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    plain("namespace", Type::String, 4),
+    distinct("apiGroup", Type::String, 1),
+    always("kind", Type::String, 2),
+    always("name", Type::String, 3),
+    distinct("namespace", Type::String, 4),
 ];
 /// `v1.TypedObjectReference`
 pub(crate) static TYPED_OBJECT_REFERENCE: Message = Message {
@@ -4084,45 +4598,49 @@ pub(crate) static TYPED_OBJECT_REFERENCE: Message = Message {
 };
 
 static VOLUME_FIELDS: [Field; 31] = [
-    plain(
+    distinct(
         "awsElasticBlockStore",
         Type::Message(Ref::Static(&super::core_v1::AWS_ELASTIC_BLOCK_STORE_VOLUME_SOURCE)),
         0,
     ),
-    plain("azureDisk", Type::Message(Ref::Static(&super::core_v1::AZURE_DISK_VOLUME_SOURCE)), 0),
-    plain("azureFile", Type::Message(Ref::Static(&super::core_v1::AZURE_FILE_VOLUME_SOURCE)), 0),
-    plain("cephfs", Type::Message(Ref::Static(&super::core_v1::CEPH_FS_VOLUME_SOURCE)), 0),
-    plain("cinder", Type::Message(Ref::Static(&super::core_v1::CINDER_VOLUME_SOURCE)), 0),
-    plain("configMap", Type::Message(Ref::Static(&super::core_v1::CONFIG_MAP_VOLUME_SOURCE)), 0),
-    plain("csi", Type::Message(Ref::Static(&super::core_v1::CSI_VOLUME_SOURCE)), 0),
-    plain("downwardAPI", Type::Message(Ref::Static(&super::core_v1::DOWNWARD_API_VOLUME_SOURCE)), 0),
-    plain("emptyDir", Type::Message(Ref::Static(&super::core_v1::EMPTY_DIR_VOLUME_SOURCE)), 0),
-    plain("ephemeral", Type::Message(Ref::Static(&super::core_v1::EPHEMERAL_VOLUME_SOURCE)), 0),
-    plain("fc", Type::Message(Ref::Static(&super::core_v1::FC_VOLUME_SOURCE)), 0),
-    plain("flexVolume", Type::Message(Ref::Static(&super::core_v1::FLEX_VOLUME_SOURCE)), 0),
-    plain("flocker", Type::Message(Ref::Static(&super::core_v1::FLOCKER_VOLUME_SOURCE)), 0),
-    plain("gcePersistentDisk", Type::Message(Ref::Static(&super::core_v1::GCE_PERSISTENT_DISK_VOLUME_SOURCE)), 0),
-    plain("gitRepo", Type::Message(Ref::Static(&super::core_v1::GIT_REPO_VOLUME_SOURCE)), 0),
-    plain("glusterfs", Type::Message(Ref::Static(&super::core_v1::GLUSTERFS_VOLUME_SOURCE)), 0),
-    plain("hostPath", Type::Message(Ref::Static(&super::core_v1::HOST_PATH_VOLUME_SOURCE)), 0),
-    plain("image", Type::Message(Ref::Static(&super::core_v1::IMAGE_VOLUME_SOURCE)), 0),
-    plain("iscsi", Type::Message(Ref::Static(&super::core_v1::ISCSI_VOLUME_SOURCE)), 0),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("nfs", Type::Message(Ref::Static(&super::core_v1::NFS_VOLUME_SOURCE)), 0),
-    plain(
+    distinct("azureDisk", Type::Message(Ref::Static(&super::core_v1::AZURE_DISK_VOLUME_SOURCE)), 0),
+    distinct("azureFile", Type::Message(Ref::Static(&super::core_v1::AZURE_FILE_VOLUME_SOURCE)), 0),
+    distinct("cephfs", Type::Message(Ref::Static(&super::core_v1::CEPH_FS_VOLUME_SOURCE)), 0),
+    distinct("cinder", Type::Message(Ref::Static(&super::core_v1::CINDER_VOLUME_SOURCE)), 0),
+    distinct("configMap", Type::Message(Ref::Static(&super::core_v1::CONFIG_MAP_VOLUME_SOURCE)), 0),
+    distinct("csi", Type::Message(Ref::Static(&super::core_v1::CSI_VOLUME_SOURCE)), 0),
+    distinct("downwardAPI", Type::Message(Ref::Static(&super::core_v1::DOWNWARD_API_VOLUME_SOURCE)), 0),
+    distinct("emptyDir", Type::Message(Ref::Static(&super::core_v1::EMPTY_DIR_VOLUME_SOURCE)), 0),
+    distinct("ephemeral", Type::Message(Ref::Static(&super::core_v1::EPHEMERAL_VOLUME_SOURCE)), 0),
+    distinct("fc", Type::Message(Ref::Static(&super::core_v1::FC_VOLUME_SOURCE)), 0),
+    distinct("flexVolume", Type::Message(Ref::Static(&super::core_v1::FLEX_VOLUME_SOURCE)), 0),
+    distinct("flocker", Type::Message(Ref::Static(&super::core_v1::FLOCKER_VOLUME_SOURCE)), 0),
+    distinct("gcePersistentDisk", Type::Message(Ref::Static(&super::core_v1::GCE_PERSISTENT_DISK_VOLUME_SOURCE)), 0),
+    distinct("gitRepo", Type::Message(Ref::Static(&super::core_v1::GIT_REPO_VOLUME_SOURCE)), 0),
+    distinct("glusterfs", Type::Message(Ref::Static(&super::core_v1::GLUSTERFS_VOLUME_SOURCE)), 0),
+    distinct("hostPath", Type::Message(Ref::Static(&super::core_v1::HOST_PATH_VOLUME_SOURCE)), 0),
+    distinct("image", Type::Message(Ref::Static(&super::core_v1::IMAGE_VOLUME_SOURCE)), 0),
+    distinct("iscsi", Type::Message(Ref::Static(&super::core_v1::ISCSI_VOLUME_SOURCE)), 0),
+    always("name", Type::String, 1),
+    distinct("nfs", Type::Message(Ref::Static(&super::core_v1::NFS_VOLUME_SOURCE)), 0),
+    distinct(
         "persistentVolumeClaim",
         Type::Message(Ref::Static(&super::core_v1::PERSISTENT_VOLUME_CLAIM_VOLUME_SOURCE)),
         0,
     ),
-    plain("photonPersistentDisk", Type::Message(Ref::Static(&super::core_v1::PHOTON_PERSISTENT_DISK_VOLUME_SOURCE)), 0),
-    plain("portworxVolume", Type::Message(Ref::Static(&super::core_v1::PORTWORX_VOLUME_SOURCE)), 0),
-    plain("projected", Type::Message(Ref::Static(&super::core_v1::PROJECTED_VOLUME_SOURCE)), 0),
-    plain("quobyte", Type::Message(Ref::Static(&super::core_v1::QUOBYTE_VOLUME_SOURCE)), 0),
-    plain("rbd", Type::Message(Ref::Static(&super::core_v1::RBD_VOLUME_SOURCE)), 0),
-    plain("scaleIO", Type::Message(Ref::Static(&super::core_v1::SCALE_IO_VOLUME_SOURCE)), 0),
-    plain("secret", Type::Message(Ref::Static(&super::core_v1::SECRET_VOLUME_SOURCE)), 0),
-    plain("storageos", Type::Message(Ref::Static(&super::core_v1::STORAGE_OS_VOLUME_SOURCE)), 0),
-    plain("vsphereVolume", Type::Message(Ref::Static(&super::core_v1::VSPHERE_VIRTUAL_DISK_VOLUME_SOURCE)), 0),
+    distinct(
+        "photonPersistentDisk",
+        Type::Message(Ref::Static(&super::core_v1::PHOTON_PERSISTENT_DISK_VOLUME_SOURCE)),
+        0,
+    ),
+    distinct("portworxVolume", Type::Message(Ref::Static(&super::core_v1::PORTWORX_VOLUME_SOURCE)), 0),
+    distinct("projected", Type::Message(Ref::Static(&super::core_v1::PROJECTED_VOLUME_SOURCE)), 0),
+    distinct("quobyte", Type::Message(Ref::Static(&super::core_v1::QUOBYTE_VOLUME_SOURCE)), 0),
+    distinct("rbd", Type::Message(Ref::Static(&super::core_v1::RBD_VOLUME_SOURCE)), 0),
+    distinct("scaleIO", Type::Message(Ref::Static(&super::core_v1::SCALE_IO_VOLUME_SOURCE)), 0),
+    distinct("secret", Type::Message(Ref::Static(&super::core_v1::SECRET_VOLUME_SOURCE)), 0),
+    distinct("storageos", Type::Message(Ref::Static(&super::core_v1::STORAGE_OS_VOLUME_SOURCE)), 0),
+    distinct("vsphereVolume", Type::Message(Ref::Static(&super::core_v1::VSPHERE_VIRTUAL_DISK_VOLUME_SOURCE)), 0),
 ];
 static VOLUME_EMBEDDED: [Embedded; 1] =
     [Embedded { number: 2, message: Ref::Static(&super::core_v1::WIRE_VOLUME_SOURCE) }];
@@ -4137,10 +4655,7 @@ pub(crate) static VOLUME: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static VOLUME_DEVICE_FIELDS: [Field; 2] = [
-    field("devicePath", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-];
+static VOLUME_DEVICE_FIELDS: [Field; 2] = [always("devicePath", Type::String, 2), always("name", Type::String, 1)];
 /// `v1.VolumeDevice`
 pub(crate) static VOLUME_DEVICE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.VolumeDevice"),
@@ -4153,11 +4668,11 @@ pub(crate) static VOLUME_DEVICE: Message = Message {
 };
 
 static VOLUME_MOUNT_FIELDS: [Field; 7] = [
-    field("mountPath", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    plain("mountPropagation", Type::String, 5),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("mountPath", Type::String, 3),
+    distinct("mountPropagation", Type::String, 5),
+    always("name", Type::String, 1),
     plain("readOnly", Type::Bool, 2),
-    plain("recursiveReadOnly", Type::String, 7),
+    distinct("recursiveReadOnly", Type::String, 7),
     plain("subPath", Type::String, 4),
     plain("subPathExpr", Type::String, 6),
 ];
@@ -4173,11 +4688,11 @@ pub(crate) static VOLUME_MOUNT: Message = Message {
 };
 
 static VOLUME_MOUNT_STATUS_FIELDS: [Field; 5] = [
-    field("mountPath", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("mountPath", Type::String, 2),
+    always("name", Type::String, 1),
     plain("readOnly", Type::Bool, 3),
-    plain("recursiveReadOnly", Type::String, 4),
-    plain("volumeStatus", Type::Message(Ref::Static(&super::core_v1::VOLUME_STATUS)), 5),
+    distinct("recursiveReadOnly", Type::String, 4),
+    distinct("volumeStatus", Type::Message(Ref::Static(&super::core_v1::VOLUME_STATUS)), 5),
 ];
 /// `v1.VolumeMountStatus`
 pub(crate) static VOLUME_MOUNT_STATUS: Message = Message {
@@ -4191,7 +4706,7 @@ pub(crate) static VOLUME_MOUNT_STATUS: Message = Message {
 };
 
 static VOLUME_NODE_AFFINITY_FIELDS: [Field; 1] =
-    [plain("required", Type::Message(Ref::Static(&super::core_v1::NODE_SELECTOR)), 1)];
+    [distinct("required", Type::Message(Ref::Static(&super::core_v1::NODE_SELECTOR)), 1)];
 /// `v1.VolumeNodeAffinity`
 pub(crate) static VOLUME_NODE_AFFINITY: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.VolumeNodeAffinity"),
@@ -4204,12 +4719,12 @@ pub(crate) static VOLUME_NODE_AFFINITY: Message = Message {
 };
 
 static VOLUME_PROJECTION_FIELDS: [Field; 6] = [
-    plain("clusterTrustBundle", Type::Message(Ref::Static(&super::core_v1::CLUSTER_TRUST_BUNDLE_PROJECTION)), 5),
-    plain("configMap", Type::Message(Ref::Static(&super::core_v1::CONFIG_MAP_PROJECTION)), 3),
-    plain("downwardAPI", Type::Message(Ref::Static(&super::core_v1::DOWNWARD_API_PROJECTION)), 2),
-    plain("podCertificate", Type::Message(Ref::Static(&super::core_v1::POD_CERTIFICATE_PROJECTION)), 6),
-    plain("secret", Type::Message(Ref::Static(&super::core_v1::SECRET_PROJECTION)), 1),
-    plain("serviceAccountToken", Type::Message(Ref::Static(&super::core_v1::SERVICE_ACCOUNT_TOKEN_PROJECTION)), 4),
+    distinct("clusterTrustBundle", Type::Message(Ref::Static(&super::core_v1::CLUSTER_TRUST_BUNDLE_PROJECTION)), 5),
+    distinct("configMap", Type::Message(Ref::Static(&super::core_v1::CONFIG_MAP_PROJECTION)), 3),
+    distinct("downwardAPI", Type::Message(Ref::Static(&super::core_v1::DOWNWARD_API_PROJECTION)), 2),
+    distinct("podCertificate", Type::Message(Ref::Static(&super::core_v1::POD_CERTIFICATE_PROJECTION)), 6),
+    distinct("secret", Type::Message(Ref::Static(&super::core_v1::SECRET_PROJECTION)), 1),
+    distinct("serviceAccountToken", Type::Message(Ref::Static(&super::core_v1::SERVICE_ACCOUNT_TOKEN_PROJECTION)), 4),
 ];
 /// `v1.VolumeProjection`
 pub(crate) static VOLUME_PROJECTION: Message = Message {
@@ -4236,7 +4751,7 @@ pub(crate) static VOLUME_RESOURCE_REQUIREMENTS: Message = Message {
 };
 
 static VOLUME_STATUS_FIELDS: [Field; 1] =
-    [plain("image", Type::Message(Ref::Static(&super::core_v1::IMAGE_VOLUME_STATUS)), 1)];
+    [distinct("image", Type::Message(Ref::Static(&super::core_v1::IMAGE_VOLUME_STATUS)), 1)];
 /// `v1.VolumeStatus`
 pub(crate) static VOLUME_STATUS: Message = Message {
     name: Cow::Borrowed("io.k8s.api.core.v1.VolumeStatus"),
@@ -4252,7 +4767,7 @@ static VSPHERE_VIRTUAL_DISK_VOLUME_SOURCE_FIELDS: [Field; 4] = [
     plain("fsType", Type::String, 2),
     plain("storagePolicyID", Type::String, 4),
     plain("storagePolicyName", Type::String, 3),
-    field("volumePath", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("volumePath", Type::String, 1),
 ];
 /// `v1.VsphereVirtualDiskVolumeSource`
 pub(crate) static VSPHERE_VIRTUAL_DISK_VOLUME_SOURCE: Message = Message {
@@ -4266,16 +4781,8 @@ pub(crate) static VSPHERE_VIRTUAL_DISK_VOLUME_SOURCE: Message = Message {
 };
 
 static WEIGHTED_POD_AFFINITY_TERM_FIELDS: [Field; 2] = [
-    field(
-        "podAffinityTerm",
-        Type::Message(Ref::Static(&super::core_v1::POD_AFFINITY_TERM)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
-    field("weight", Type::Int32, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("podAffinityTerm", Type::Message(Ref::Static(&super::core_v1::POD_AFFINITY_TERM)), 2),
+    always("weight", Type::Int32, 1),
 ];
 /// `v1.WeightedPodAffinityTerm`
 pub(crate) static WEIGHTED_POD_AFFINITY_TERM: Message = Message {
@@ -4289,10 +4796,10 @@ pub(crate) static WEIGHTED_POD_AFFINITY_TERM: Message = Message {
 };
 
 static WINDOWS_SECURITY_CONTEXT_OPTIONS_FIELDS: [Field; 4] = [
-    plain("gmsaCredentialSpec", Type::String, 2),
-    plain("gmsaCredentialSpecName", Type::String, 1),
-    plain("hostProcess", Type::Bool, 4),
-    plain("runAsUserName", Type::String, 3),
+    distinct("gmsaCredentialSpec", Type::String, 2),
+    distinct("gmsaCredentialSpecName", Type::String, 1),
+    distinct("hostProcess", Type::Bool, 4),
+    distinct("runAsUserName", Type::String, 3),
 ];
 /// `v1.WindowsSecurityContextOptions`
 pub(crate) static WINDOWS_SECURITY_CONTEXT_OPTIONS: Message = Message {

@@ -11,14 +11,23 @@ static ITEM_2: Type = Type::Message(Ref::Static(&super::discovery_v1::FOR_ZONE))
 static ITEM_0: Type = Type::String;
 
 static ENDPOINT_FIELDS: [Field; 8] = [
-    field("addresses", Type::List(Ref::Static(&ITEM_0)), true, SET, NO_PATCH, 1, ProtoWire::Natural),
-    plain("conditions", Type::Message(Ref::Static(&super::discovery_v1::ENDPOINT_CONDITIONS)), 2),
+    field("addresses", Type::List(Ref::Static(&ITEM_0)), true, SET, NO_PATCH, 1, ProtoWire::Natural, ALWAYS),
+    field(
+        "conditions",
+        Type::Message(Ref::Static(&super::discovery_v1::ENDPOINT_CONDITIONS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
     plain("deprecatedTopology", Type::Map(Ref::Static(&ITEM_0)), 5),
-    plain("hints", Type::Message(Ref::Static(&super::discovery_v1::ENDPOINT_HINTS)), 8),
-    plain("hostname", Type::String, 3),
-    plain("nodeName", Type::String, 6),
-    plain("targetRef", Type::Message(Ref::Static(&super::core_v1::OBJECT_REFERENCE)), 4),
-    plain("zone", Type::String, 7),
+    distinct("hints", Type::Message(Ref::Static(&super::discovery_v1::ENDPOINT_HINTS)), 8),
+    distinct("hostname", Type::String, 3),
+    distinct("nodeName", Type::String, 6),
+    distinct("targetRef", Type::Message(Ref::Static(&super::core_v1::OBJECT_REFERENCE)), 4),
+    distinct("zone", Type::String, 7),
 ];
 /// `v1.Endpoint`
 pub(crate) static ENDPOINT: Message = Message {
@@ -32,7 +41,7 @@ pub(crate) static ENDPOINT: Message = Message {
 };
 
 static ENDPOINT_CONDITIONS_FIELDS: [Field; 3] =
-    [plain("ready", Type::Bool, 1), plain("serving", Type::Bool, 2), plain("terminating", Type::Bool, 3)];
+    [distinct("ready", Type::Bool, 1), distinct("serving", Type::Bool, 2), distinct("terminating", Type::Bool, 3)];
 /// `v1.EndpointConditions`
 pub(crate) static ENDPOINT_CONDITIONS: Message = Message {
     name: Cow::Borrowed("io.k8s.api.discovery.v1.EndpointConditions"),
@@ -58,10 +67,10 @@ pub(crate) static ENDPOINT_HINTS: Message = Message {
 };
 
 static ENDPOINT_PORT_FIELDS: [Field; 4] = [
-    plain("appProtocol", Type::String, 4),
-    plain("name", Type::String, 1),
-    plain("port", Type::Int32, 3),
-    plain("protocol", Type::String, 2),
+    distinct("appProtocol", Type::String, 4),
+    distinct("name", Type::String, 1),
+    distinct("port", Type::Int32, 3),
+    distinct("protocol", Type::String, 2),
 ];
 /// `v1.EndpointPort`
 pub(crate) static ENDPOINT_PORT: Message = Message {
@@ -75,12 +84,21 @@ pub(crate) static ENDPOINT_PORT: Message = Message {
 };
 
 static ENDPOINT_SLICE_FIELDS: [Field; 6] = [
-    field("addressType", Type::String, true, NATURAL, NO_PATCH, 4, ProtoWire::Natural),
+    always("addressType", Type::String, 4),
     plain("apiVersion", Type::String, 0),
-    plain("endpoints", Type::List(Ref::Static(&ITEM_3)), 2),
+    field("endpoints", Type::List(Ref::Static(&ITEM_3)), false, NATURAL, NO_PATCH, 2, ProtoWire::Natural, ALWAYS),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("ports", Type::List(Ref::Static(&ITEM_4)), 3),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field("ports", Type::List(Ref::Static(&ITEM_4)), false, NATURAL, NO_PATCH, 3, ProtoWire::Natural, ALWAYS),
 ];
 static ENDPOINT_SLICE_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("discovery.k8s.io/v1/EndpointSlice")];
 /// `v1.EndpointSlice`
@@ -96,9 +114,18 @@ pub(crate) static ENDPOINT_SLICE: Message = Message {
 
 static ENDPOINT_SLICE_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_5)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_5)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static ENDPOINT_SLICE_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("discovery.k8s.io/v1/EndpointSliceList")];
 /// `v1.EndpointSliceList`
@@ -112,7 +139,7 @@ pub(crate) static ENDPOINT_SLICE_LIST: Message = Message {
     kinds: Cow::Borrowed(&ENDPOINT_SLICE_LIST_KINDS),
 };
 
-static FOR_NODE_FIELDS: [Field; 1] = [field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static FOR_NODE_FIELDS: [Field; 1] = [always("name", Type::String, 1)];
 /// `v1.ForNode`
 pub(crate) static FOR_NODE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.discovery.v1.ForNode"),
@@ -124,7 +151,7 @@ pub(crate) static FOR_NODE: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static FOR_ZONE_FIELDS: [Field; 1] = [field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static FOR_ZONE_FIELDS: [Field; 1] = [always("name", Type::String, 1)];
 /// `v1.ForZone`
 pub(crate) static FOR_ZONE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.discovery.v1.ForZone"),

@@ -9,19 +9,46 @@ static EVENT_FIELDS: [Field; 17] = [
     plain("action", Type::String, 6),
     plain("apiVersion", Type::String, 0),
     plain("deprecatedCount", Type::Int32, 15),
-    plain("deprecatedFirstTimestamp", Type::Time, 13),
-    plain("deprecatedLastTimestamp", Type::Time, 14),
-    plain("deprecatedSource", Type::Message(Ref::Static(&super::core_v1::EVENT_SOURCE)), 12),
-    field("eventTime", Type::MicroTime, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    field("deprecatedFirstTimestamp", Type::Time, false, NATURAL, NO_PATCH, 13, ProtoWire::Natural, ALWAYS),
+    field("deprecatedLastTimestamp", Type::Time, false, NATURAL, NO_PATCH, 14, ProtoWire::Natural, ALWAYS),
+    field(
+        "deprecatedSource",
+        Type::Message(Ref::Static(&super::core_v1::EVENT_SOURCE)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        12,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    always("eventTime", Type::MicroTime, 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
     plain("note", Type::String, 10),
     plain("reason", Type::String, 7),
-    plain("regarding", Type::Message(Ref::Static(&super::core_v1::OBJECT_REFERENCE)), 8),
-    plain("related", Type::Message(Ref::Static(&super::core_v1::OBJECT_REFERENCE)), 9),
+    field(
+        "regarding",
+        Type::Message(Ref::Static(&super::core_v1::OBJECT_REFERENCE)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        8,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    distinct("related", Type::Message(Ref::Static(&super::core_v1::OBJECT_REFERENCE)), 9),
     plain("reportingController", Type::String, 4),
     plain("reportingInstance", Type::String, 5),
-    plain("series", Type::Message(Ref::Static(&super::events_v1::EVENT_SERIES)), 3),
+    distinct("series", Type::Message(Ref::Static(&super::events_v1::EVENT_SERIES)), 3),
     plain("type", Type::String, 11),
 ];
 static EVENT_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("events.k8s.io/v1/Event")];
@@ -38,9 +65,18 @@ pub(crate) static EVENT: Message = Message {
 
 static EVENT_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_0)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static EVENT_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("events.k8s.io/v1/EventList")];
 /// `v1.EventList`
@@ -54,10 +90,8 @@ pub(crate) static EVENT_LIST: Message = Message {
     kinds: Cow::Borrowed(&EVENT_LIST_KINDS),
 };
 
-static EVENT_SERIES_FIELDS: [Field; 2] = [
-    field("count", Type::Int32, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("lastObservedTime", Type::MicroTime, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-];
+static EVENT_SERIES_FIELDS: [Field; 2] =
+    [always("count", Type::Int32, 1), always("lastObservedTime", Type::MicroTime, 2)];
 /// `v1.EventSeries`
 pub(crate) static EVENT_SERIES: Message = Message {
     name: Cow::Borrowed("io.k8s.api.events.v1.EventSeries"),

@@ -15,7 +15,7 @@ static ITEM_3: Type = Type::String;
 static KEYS_0: [Cow<'static, str>; 1] = [Cow::Borrowed("type")];
 
 static EXEMPT_PRIORITY_LEVEL_CONFIGURATION_FIELDS: [Field; 2] =
-    [plain("lendablePercent", Type::Int32, 2), plain("nominalConcurrencyShares", Type::Int32, 1)];
+    [distinct("lendablePercent", Type::Int32, 2), distinct("nominalConcurrencyShares", Type::Int32, 1)];
 /// `v1.ExemptPriorityLevelConfiguration`
 pub(crate) static EXEMPT_PRIORITY_LEVEL_CONFIGURATION: Message = Message {
     name: Cow::Borrowed("io.k8s.api.flowcontrol.v1.ExemptPriorityLevelConfiguration"),
@@ -27,8 +27,7 @@ pub(crate) static EXEMPT_PRIORITY_LEVEL_CONFIGURATION: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static FLOW_DISTINGUISHER_METHOD_FIELDS: [Field; 1] =
-    [field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static FLOW_DISTINGUISHER_METHOD_FIELDS: [Field; 1] = [always("type", Type::String, 1)];
 /// `v1.FlowDistinguisherMethod`
 pub(crate) static FLOW_DISTINGUISHER_METHOD: Message = Message {
     name: Cow::Borrowed("io.k8s.api.flowcontrol.v1.FlowDistinguisherMethod"),
@@ -43,9 +42,36 @@ pub(crate) static FLOW_DISTINGUISHER_METHOD: Message = Message {
 static FLOW_SCHEMA_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::flowcontrol_v1::FLOW_SCHEMA_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::flowcontrol_v1::FLOW_SCHEMA_STATUS)), 3),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::flowcontrol_v1::FLOW_SCHEMA_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::flowcontrol_v1::FLOW_SCHEMA_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static FLOW_SCHEMA_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("flowcontrol.apiserver.k8s.io/v1/FlowSchema")];
 /// `v1.FlowSchema`
@@ -60,7 +86,7 @@ pub(crate) static FLOW_SCHEMA: Message = Message {
 };
 
 static FLOW_SCHEMA_CONDITION_FIELDS: [Field; 5] = [
-    plain("lastTransitionTime", Type::Time, 3),
+    field("lastTransitionTime", Type::Time, false, NATURAL, NO_PATCH, 3, ProtoWire::Natural, ALWAYS),
     plain("message", Type::String, 5),
     plain("reason", Type::String, 4),
     plain("status", Type::String, 2),
@@ -79,9 +105,18 @@ pub(crate) static FLOW_SCHEMA_CONDITION: Message = Message {
 
 static FLOW_SCHEMA_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_0)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static FLOW_SCHEMA_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("flowcontrol.apiserver.k8s.io/v1/FlowSchemaList")];
@@ -97,16 +132,12 @@ pub(crate) static FLOW_SCHEMA_LIST: Message = Message {
 };
 
 static FLOW_SCHEMA_SPEC_FIELDS: [Field; 4] = [
-    plain("distinguisherMethod", Type::Message(Ref::Static(&super::flowcontrol_v1::FLOW_DISTINGUISHER_METHOD)), 3),
-    plain("matchingPrecedence", Type::Int32, 2),
-    field(
+    distinct("distinguisherMethod", Type::Message(Ref::Static(&super::flowcontrol_v1::FLOW_DISTINGUISHER_METHOD)), 3),
+    field("matchingPrecedence", Type::Int32, false, NATURAL, NO_PATCH, 2, ProtoWire::Natural, ALWAYS),
+    always(
         "priorityLevelConfiguration",
         Type::Message(Ref::Static(&super::flowcontrol_v1::PRIORITY_LEVEL_CONFIGURATION_REFERENCE)),
-        true,
-        NATURAL,
-        NO_PATCH,
         1,
-        ProtoWire::Natural,
     ),
     plain("rules", Type::List(Ref::Static(&ITEM_1)), 4),
 ];
@@ -129,6 +160,7 @@ static FLOW_SCHEMA_STATUS_FIELDS: [Field; 1] = [field(
     patched(true, false, "type"),
     1,
     ProtoWire::Natural,
+    OMIT,
 )];
 /// `v1.FlowSchemaStatus`
 pub(crate) static FLOW_SCHEMA_STATUS: Message = Message {
@@ -141,7 +173,7 @@ pub(crate) static FLOW_SCHEMA_STATUS: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static GROUP_SUBJECT_FIELDS: [Field; 1] = [field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static GROUP_SUBJECT_FIELDS: [Field; 1] = [always("name", Type::String, 1)];
 /// `v1.GroupSubject`
 pub(crate) static GROUP_SUBJECT: Message = Message {
     name: Cow::Borrowed("io.k8s.api.flowcontrol.v1.GroupSubject"),
@@ -154,8 +186,8 @@ pub(crate) static GROUP_SUBJECT: Message = Message {
 };
 
 static LIMIT_RESPONSE_FIELDS: [Field; 2] = [
-    plain("queuing", Type::Message(Ref::Static(&super::flowcontrol_v1::QUEUING_CONFIGURATION)), 2),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    distinct("queuing", Type::Message(Ref::Static(&super::flowcontrol_v1::QUEUING_CONFIGURATION)), 2),
+    always("type", Type::String, 1),
 ];
 /// `v1.LimitResponse`
 pub(crate) static LIMIT_RESPONSE: Message = Message {
@@ -169,10 +201,19 @@ pub(crate) static LIMIT_RESPONSE: Message = Message {
 };
 
 static LIMITED_PRIORITY_LEVEL_CONFIGURATION_FIELDS: [Field; 4] = [
-    plain("borrowingLimitPercent", Type::Int32, 4),
-    plain("lendablePercent", Type::Int32, 3),
-    plain("limitResponse", Type::Message(Ref::Static(&super::flowcontrol_v1::LIMIT_RESPONSE)), 2),
-    plain("nominalConcurrencyShares", Type::Int32, 1),
+    distinct("borrowingLimitPercent", Type::Int32, 4),
+    distinct("lendablePercent", Type::Int32, 3),
+    field(
+        "limitResponse",
+        Type::Message(Ref::Static(&super::flowcontrol_v1::LIMIT_RESPONSE)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    distinct("nominalConcurrencyShares", Type::Int32, 1),
 ];
 /// `v1.LimitedPriorityLevelConfiguration`
 pub(crate) static LIMITED_PRIORITY_LEVEL_CONFIGURATION: Message = Message {
@@ -186,8 +227,8 @@ pub(crate) static LIMITED_PRIORITY_LEVEL_CONFIGURATION: Message = Message {
 };
 
 static NON_RESOURCE_POLICY_RULE_FIELDS: [Field; 2] = [
-    field("nonResourceURLs", Type::List(Ref::Static(&ITEM_3)), true, SET, NO_PATCH, 6, ProtoWire::Natural),
-    field("verbs", Type::List(Ref::Static(&ITEM_3)), true, SET, NO_PATCH, 1, ProtoWire::Natural),
+    field("nonResourceURLs", Type::List(Ref::Static(&ITEM_3)), true, SET, NO_PATCH, 6, ProtoWire::Natural, ALWAYS),
+    field("verbs", Type::List(Ref::Static(&ITEM_3)), true, SET, NO_PATCH, 1, ProtoWire::Natural, ALWAYS),
 ];
 /// `v1.NonResourcePolicyRule`
 pub(crate) static NON_RESOURCE_POLICY_RULE: Message = Message {
@@ -203,7 +244,7 @@ pub(crate) static NON_RESOURCE_POLICY_RULE: Message = Message {
 static POLICY_RULES_WITH_SUBJECTS_FIELDS: [Field; 3] = [
     plain("nonResourceRules", Type::List(Ref::Static(&ITEM_4)), 3),
     plain("resourceRules", Type::List(Ref::Static(&ITEM_5)), 2),
-    field("subjects", Type::List(Ref::Static(&ITEM_6)), true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("subjects", Type::List(Ref::Static(&ITEM_6)), 1),
 ];
 /// `v1.PolicyRulesWithSubjects`
 pub(crate) static POLICY_RULES_WITH_SUBJECTS: Message = Message {
@@ -219,9 +260,36 @@ pub(crate) static POLICY_RULES_WITH_SUBJECTS: Message = Message {
 static PRIORITY_LEVEL_CONFIGURATION_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::flowcontrol_v1::PRIORITY_LEVEL_CONFIGURATION_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::flowcontrol_v1::PRIORITY_LEVEL_CONFIGURATION_STATUS)), 3),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::flowcontrol_v1::PRIORITY_LEVEL_CONFIGURATION_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::flowcontrol_v1::PRIORITY_LEVEL_CONFIGURATION_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static PRIORITY_LEVEL_CONFIGURATION_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("flowcontrol.apiserver.k8s.io/v1/PriorityLevelConfiguration")];
@@ -237,7 +305,7 @@ pub(crate) static PRIORITY_LEVEL_CONFIGURATION: Message = Message {
 };
 
 static PRIORITY_LEVEL_CONFIGURATION_CONDITION_FIELDS: [Field; 5] = [
-    plain("lastTransitionTime", Type::Time, 3),
+    field("lastTransitionTime", Type::Time, false, NATURAL, NO_PATCH, 3, ProtoWire::Natural, ALWAYS),
     plain("message", Type::String, 5),
     plain("reason", Type::String, 4),
     plain("status", Type::String, 2),
@@ -256,9 +324,18 @@ pub(crate) static PRIORITY_LEVEL_CONFIGURATION_CONDITION: Message = Message {
 
 static PRIORITY_LEVEL_CONFIGURATION_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_7)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_7)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static PRIORITY_LEVEL_CONFIGURATION_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("flowcontrol.apiserver.k8s.io/v1/PriorityLevelConfigurationList")];
@@ -273,8 +350,7 @@ pub(crate) static PRIORITY_LEVEL_CONFIGURATION_LIST: Message = Message {
     kinds: Cow::Borrowed(&PRIORITY_LEVEL_CONFIGURATION_LIST_KINDS),
 };
 
-static PRIORITY_LEVEL_CONFIGURATION_REFERENCE_FIELDS: [Field; 1] =
-    [field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static PRIORITY_LEVEL_CONFIGURATION_REFERENCE_FIELDS: [Field; 1] = [always("name", Type::String, 1)];
 /// `v1.PriorityLevelConfigurationReference`
 pub(crate) static PRIORITY_LEVEL_CONFIGURATION_REFERENCE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.flowcontrol.v1.PriorityLevelConfigurationReference"),
@@ -287,9 +363,9 @@ pub(crate) static PRIORITY_LEVEL_CONFIGURATION_REFERENCE: Message = Message {
 };
 
 static PRIORITY_LEVEL_CONFIGURATION_SPEC_FIELDS: [Field; 3] = [
-    plain("exempt", Type::Message(Ref::Static(&super::flowcontrol_v1::EXEMPT_PRIORITY_LEVEL_CONFIGURATION)), 3),
-    plain("limited", Type::Message(Ref::Static(&super::flowcontrol_v1::LIMITED_PRIORITY_LEVEL_CONFIGURATION)), 2),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    distinct("exempt", Type::Message(Ref::Static(&super::flowcontrol_v1::EXEMPT_PRIORITY_LEVEL_CONFIGURATION)), 3),
+    distinct("limited", Type::Message(Ref::Static(&super::flowcontrol_v1::LIMITED_PRIORITY_LEVEL_CONFIGURATION)), 2),
+    always("type", Type::String, 1),
 ];
 /// `v1.PriorityLevelConfigurationSpec`
 pub(crate) static PRIORITY_LEVEL_CONFIGURATION_SPEC: Message = Message {
@@ -310,6 +386,7 @@ static PRIORITY_LEVEL_CONFIGURATION_STATUS_FIELDS: [Field; 1] = [field(
     patched(true, false, "type"),
     1,
     ProtoWire::Natural,
+    OMIT,
 )];
 /// `v1.PriorityLevelConfigurationStatus`
 pub(crate) static PRIORITY_LEVEL_CONFIGURATION_STATUS: Message = Message {
@@ -322,8 +399,11 @@ pub(crate) static PRIORITY_LEVEL_CONFIGURATION_STATUS: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static QUEUING_CONFIGURATION_FIELDS: [Field; 3] =
-    [plain("handSize", Type::Int32, 2), plain("queueLengthLimit", Type::Int32, 3), plain("queues", Type::Int32, 1)];
+static QUEUING_CONFIGURATION_FIELDS: [Field; 3] = [
+    field("handSize", Type::Int32, false, NATURAL, NO_PATCH, 2, ProtoWire::Natural, ALWAYS),
+    field("queueLengthLimit", Type::Int32, false, NATURAL, NO_PATCH, 3, ProtoWire::Natural, ALWAYS),
+    field("queues", Type::Int32, false, NATURAL, NO_PATCH, 1, ProtoWire::Natural, ALWAYS),
+];
 /// `v1.QueuingConfiguration`
 pub(crate) static QUEUING_CONFIGURATION: Message = Message {
     name: Cow::Borrowed("io.k8s.api.flowcontrol.v1.QueuingConfiguration"),
@@ -336,11 +416,11 @@ pub(crate) static QUEUING_CONFIGURATION: Message = Message {
 };
 
 static RESOURCE_POLICY_RULE_FIELDS: [Field; 5] = [
-    field("apiGroups", Type::List(Ref::Static(&ITEM_3)), true, SET, NO_PATCH, 2, ProtoWire::Natural),
+    field("apiGroups", Type::List(Ref::Static(&ITEM_3)), true, SET, NO_PATCH, 2, ProtoWire::Natural, ALWAYS),
     plain("clusterScope", Type::Bool, 4),
-    field("namespaces", Type::List(Ref::Static(&ITEM_3)), false, SET, NO_PATCH, 5, ProtoWire::Natural),
-    field("resources", Type::List(Ref::Static(&ITEM_3)), true, SET, NO_PATCH, 3, ProtoWire::Natural),
-    field("verbs", Type::List(Ref::Static(&ITEM_3)), true, SET, NO_PATCH, 1, ProtoWire::Natural),
+    field("namespaces", Type::List(Ref::Static(&ITEM_3)), false, SET, NO_PATCH, 5, ProtoWire::Natural, ALWAYS),
+    field("resources", Type::List(Ref::Static(&ITEM_3)), true, SET, NO_PATCH, 3, ProtoWire::Natural, ALWAYS),
+    field("verbs", Type::List(Ref::Static(&ITEM_3)), true, SET, NO_PATCH, 1, ProtoWire::Natural, ALWAYS),
 ];
 /// `v1.ResourcePolicyRule`
 pub(crate) static RESOURCE_POLICY_RULE: Message = Message {
@@ -353,10 +433,8 @@ pub(crate) static RESOURCE_POLICY_RULE: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static SERVICE_ACCOUNT_SUBJECT_FIELDS: [Field; 2] = [
-    field("name", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("namespace", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-];
+static SERVICE_ACCOUNT_SUBJECT_FIELDS: [Field; 2] =
+    [always("name", Type::String, 2), always("namespace", Type::String, 1)];
 /// `v1.ServiceAccountSubject`
 pub(crate) static SERVICE_ACCOUNT_SUBJECT: Message = Message {
     name: Cow::Borrowed("io.k8s.api.flowcontrol.v1.ServiceAccountSubject"),
@@ -369,10 +447,10 @@ pub(crate) static SERVICE_ACCOUNT_SUBJECT: Message = Message {
 };
 
 static SUBJECT_FIELDS: [Field; 4] = [
-    plain("group", Type::Message(Ref::Static(&super::flowcontrol_v1::GROUP_SUBJECT)), 3),
-    field("kind", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("serviceAccount", Type::Message(Ref::Static(&super::flowcontrol_v1::SERVICE_ACCOUNT_SUBJECT)), 4),
-    plain("user", Type::Message(Ref::Static(&super::flowcontrol_v1::USER_SUBJECT)), 2),
+    distinct("group", Type::Message(Ref::Static(&super::flowcontrol_v1::GROUP_SUBJECT)), 3),
+    always("kind", Type::String, 1),
+    distinct("serviceAccount", Type::Message(Ref::Static(&super::flowcontrol_v1::SERVICE_ACCOUNT_SUBJECT)), 4),
+    distinct("user", Type::Message(Ref::Static(&super::flowcontrol_v1::USER_SUBJECT)), 2),
 ];
 /// `v1.Subject`
 pub(crate) static SUBJECT: Message = Message {
@@ -385,7 +463,7 @@ pub(crate) static SUBJECT: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static USER_SUBJECT_FIELDS: [Field; 1] = [field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static USER_SUBJECT_FIELDS: [Field; 1] = [always("name", Type::String, 1)];
 /// `v1.UserSubject`
 pub(crate) static USER_SUBJECT: Message = Message {
     name: Cow::Borrowed("io.k8s.api.flowcontrol.v1.UserSubject"),

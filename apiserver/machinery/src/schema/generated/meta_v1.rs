@@ -19,10 +19,19 @@ static KEYS_0: [Cow<'static, str>; 1] = [Cow::Borrowed("uid")];
 static API_GROUP_FIELDS: [Field; 6] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("preferredVersion", Type::Message(Ref::Static(&super::meta_v1::GROUP_VERSION_FOR_DISCOVERY)), 3),
+    always("name", Type::String, 1),
+    field(
+        "preferredVersion",
+        Type::Message(Ref::Static(&super::meta_v1::GROUP_VERSION_FOR_DISCOVERY)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
     plain("serverAddressByClientCIDRs", Type::List(Ref::Static(&ITEM_0)), 4),
-    field("versions", Type::List(Ref::Static(&ITEM_1)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("versions", Type::List(Ref::Static(&ITEM_1)), 2),
 ];
 static API_GROUP_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/APIGroup")];
 /// `v1.APIGroup`
@@ -38,7 +47,7 @@ pub(crate) static API_GROUP: Message = Message {
 
 static API_GROUP_LIST_FIELDS: [Field; 3] = [
     plain("apiVersion", Type::String, 0),
-    field("groups", Type::List(Ref::Static(&ITEM_2)), true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("groups", Type::List(Ref::Static(&ITEM_2)), 1),
     plain("kind", Type::String, 0),
 ];
 static API_GROUP_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/APIGroupList")];
@@ -56,13 +65,13 @@ pub(crate) static API_GROUP_LIST: Message = Message {
 static API_RESOURCE_FIELDS: [Field; 10] = [
     plain("categories", Type::List(Ref::Static(&ITEM_3)), 7),
     plain("group", Type::String, 8),
-    field("kind", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("namespaced", Type::Bool, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("kind", Type::String, 3),
+    always("name", Type::String, 1),
+    always("namespaced", Type::Bool, 2),
     plain("shortNames", Type::List(Ref::Static(&ITEM_3)), 5),
-    field("singularName", Type::String, true, NATURAL, NO_PATCH, 6, ProtoWire::Natural),
+    always("singularName", Type::String, 6),
     plain("storageVersionHash", Type::String, 10),
-    field("verbs", Type::List(Ref::Static(&ITEM_3)), true, NATURAL, NO_PATCH, 4, ProtoWire::Wrapped),
+    field("verbs", Type::List(Ref::Static(&ITEM_3)), true, NATURAL, NO_PATCH, 4, ProtoWire::Wrapped, ALWAYS),
     plain("version", Type::String, 9),
 ];
 /// `v1.APIResource`
@@ -78,9 +87,9 @@ pub(crate) static API_RESOURCE: Message = Message {
 
 static API_RESOURCE_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("groupVersion", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("groupVersion", Type::String, 1),
     plain("kind", Type::String, 0),
-    field("resources", Type::List(Ref::Static(&ITEM_4)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("resources", Type::List(Ref::Static(&ITEM_4)), 2),
 ];
 static API_RESOURCE_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/APIResourceList")];
 /// `v1.APIResourceList`
@@ -97,16 +106,8 @@ pub(crate) static API_RESOURCE_LIST: Message = Message {
 static API_VERSIONS_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    field(
-        "serverAddressByClientCIDRs",
-        Type::List(Ref::Static(&ITEM_0)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
-    field("versions", Type::List(Ref::Static(&ITEM_3)), true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("serverAddressByClientCIDRs", Type::List(Ref::Static(&ITEM_0)), 2),
+    always("versions", Type::List(Ref::Static(&ITEM_3)), 1),
 ];
 static API_VERSIONS_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/APIVersions")];
 /// `v1.APIVersions`
@@ -121,12 +122,12 @@ pub(crate) static API_VERSIONS: Message = Message {
 };
 
 static CONDITION_FIELDS: [Field; 6] = [
-    field("lastTransitionTime", Type::Time, true, NATURAL, NO_PATCH, 4, ProtoWire::Natural),
-    field("message", Type::String, true, NATURAL, NO_PATCH, 6, ProtoWire::Natural),
+    always("lastTransitionTime", Type::Time, 4),
+    always("message", Type::String, 6),
     plain("observedGeneration", Type::Int64, 3),
-    field("reason", Type::String, true, NATURAL, NO_PATCH, 5, ProtoWire::Natural),
-    field("status", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("reason", Type::String, 5),
+    always("status", Type::String, 2),
+    always("type", Type::String, 1),
 ];
 /// `v1.Condition`
 pub(crate) static CONDITION: Message = Message {
@@ -142,12 +143,12 @@ pub(crate) static CONDITION: Message = Message {
 static DELETE_OPTIONS_FIELDS: [Field; 8] = [
     plain("apiVersion", Type::String, 0),
     plain("dryRun", Type::List(Ref::Static(&ITEM_3)), 5),
-    plain("gracePeriodSeconds", Type::Int64, 1),
-    plain("ignoreStoreReadErrorWithClusterBreakingPotential", Type::Bool, 6),
+    distinct("gracePeriodSeconds", Type::Int64, 1),
+    distinct("ignoreStoreReadErrorWithClusterBreakingPotential", Type::Bool, 6),
     plain("kind", Type::String, 0),
-    plain("orphanDependents", Type::Bool, 3),
-    plain("preconditions", Type::Message(Ref::Static(&super::meta_v1::PRECONDITIONS)), 2),
-    plain("propagationPolicy", Type::String, 4),
+    distinct("orphanDependents", Type::Bool, 3),
+    distinct("preconditions", Type::Message(Ref::Static(&super::meta_v1::PRECONDITIONS)), 2),
+    distinct("propagationPolicy", Type::String, 4),
 ];
 static DELETE_OPTIONS_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/DeleteOptions")];
 /// `v1.DeleteOptions`
@@ -162,8 +163,8 @@ pub(crate) static DELETE_OPTIONS: Message = Message {
 };
 
 static FIELD_SELECTOR_REQUIREMENT_FIELDS: [Field; 3] = [
-    field("key", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("operator", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("key", Type::String, 1),
+    always("operator", Type::String, 2),
     plain("values", Type::List(Ref::Static(&ITEM_3)), 3),
 ];
 /// `v1.FieldSelectorRequirement`
@@ -177,10 +178,7 @@ pub(crate) static FIELD_SELECTOR_REQUIREMENT: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static GROUP_RESOURCE_FIELDS: [Field; 2] = [
-    field("group", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("resource", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-];
+static GROUP_RESOURCE_FIELDS: [Field; 2] = [always("group", Type::String, 1), always("resource", Type::String, 2)];
 /// `v1.GroupResource`
 pub(crate) static GROUP_RESOURCE: Message = Message {
     name: Cow::Borrowed("io.k8s.apimachinery.pkg.apis.meta.v1.GroupResource"),
@@ -192,10 +190,8 @@ pub(crate) static GROUP_RESOURCE: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static GROUP_VERSION_FOR_DISCOVERY_FIELDS: [Field; 2] = [
-    field("groupVersion", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("version", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-];
+static GROUP_VERSION_FOR_DISCOVERY_FIELDS: [Field; 2] =
+    [always("groupVersion", Type::String, 1), always("version", Type::String, 2)];
 /// `v1.GroupVersionForDiscovery`
 pub(crate) static GROUP_VERSION_FOR_DISCOVERY: Message = Message {
     name: Cow::Borrowed("io.k8s.apimachinery.pkg.apis.meta.v1.GroupVersionForDiscovery"),
@@ -223,8 +219,8 @@ pub(crate) static LABEL_SELECTOR: Message = Message {
 };
 
 static LABEL_SELECTOR_REQUIREMENT_FIELDS: [Field; 3] = [
-    field("key", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("operator", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("key", Type::String, 1),
+    always("operator", Type::String, 2),
     plain("values", Type::List(Ref::Static(&ITEM_3)), 3),
 ];
 /// `v1.LabelSelectorRequirement`
@@ -240,10 +236,10 @@ pub(crate) static LABEL_SELECTOR_REQUIREMENT: Message = Message {
 
 static LIST_META_FIELDS: [Field; 5] = [
     plain("continue", Type::String, 3),
-    plain("remainingItemCount", Type::Int64, 4),
+    distinct("remainingItemCount", Type::Int64, 4),
     plain("resourceVersion", Type::String, 2),
     plain("selfLink", Type::String, 1),
-    plain("shardInfo", Type::Message(Ref::Static(&super::meta_v1::SHARD_INFO)), 5),
+    distinct("shardInfo", Type::Message(Ref::Static(&super::meta_v1::SHARD_INFO)), 5),
 ];
 /// `v1.ListMeta`
 pub(crate) static LIST_META: Message = Message {
@@ -259,11 +255,11 @@ pub(crate) static LIST_META: Message = Message {
 static MANAGED_FIELDS_ENTRY_FIELDS: [Field; 7] = [
     plain("apiVersion", Type::String, 3),
     plain("fieldsType", Type::String, 6),
-    plain("fieldsV1", Type::Any, 7),
+    distinct("fieldsV1", Type::Any, 7),
     plain("manager", Type::String, 1),
     plain("operation", Type::String, 2),
     plain("subresource", Type::String, 8),
-    plain("time", Type::Time, 4),
+    distinct("time", Type::Time, 4),
 ];
 /// `v1.ManagedFieldsEntry`
 pub(crate) static MANAGED_FIELDS_ENTRY: Message = Message {
@@ -278,10 +274,19 @@ pub(crate) static MANAGED_FIELDS_ENTRY: Message = Message {
 
 static OBJECT_META_FIELDS: [Field; 15] = [
     plain("annotations", Type::Map(Ref::Static(&ITEM_3)), 12),
-    plain("creationTimestamp", Type::Time, 8),
-    plain("deletionGracePeriodSeconds", Type::Int64, 10),
-    plain("deletionTimestamp", Type::Time, 9),
-    field("finalizers", Type::List(Ref::Static(&ITEM_3)), false, SET, patched(true, false, ""), 14, ProtoWire::Natural),
+    field("creationTimestamp", Type::Time, false, NATURAL, NO_PATCH, 8, ProtoWire::Natural, ALWAYS),
+    distinct("deletionGracePeriodSeconds", Type::Int64, 10),
+    distinct("deletionTimestamp", Type::Time, 9),
+    field(
+        "finalizers",
+        Type::List(Ref::Static(&ITEM_3)),
+        false,
+        SET,
+        patched(true, false, ""),
+        14,
+        ProtoWire::Natural,
+        OMIT,
+    ),
     plain("generateName", Type::String, 2),
     plain("generation", Type::Int64, 7),
     plain("labels", Type::Map(Ref::Static(&ITEM_3)), 11),
@@ -296,6 +301,7 @@ static OBJECT_META_FIELDS: [Field; 15] = [
         patched(true, false, "uid"),
         13,
         ProtoWire::Natural,
+        OMIT,
     ),
     plain("resourceVersion", Type::String, 6),
     plain("selfLink", Type::String, 4),
@@ -313,12 +319,12 @@ pub(crate) static OBJECT_META: Message = Message {
 };
 
 static OWNER_REFERENCE_FIELDS: [Field; 6] = [
-    field("apiVersion", Type::String, true, NATURAL, NO_PATCH, 5, ProtoWire::Natural),
-    plain("blockOwnerDeletion", Type::Bool, 7),
-    plain("controller", Type::Bool, 6),
-    field("kind", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field("uid", Type::String, true, NATURAL, NO_PATCH, 4, ProtoWire::Natural),
+    always("apiVersion", Type::String, 5),
+    distinct("blockOwnerDeletion", Type::Bool, 7),
+    distinct("controller", Type::Bool, 6),
+    always("kind", Type::String, 1),
+    always("name", Type::String, 3),
+    always("uid", Type::String, 4),
 ];
 /// `v1.OwnerReference`
 pub(crate) static OWNER_REFERENCE: Message = Message {
@@ -331,7 +337,8 @@ pub(crate) static OWNER_REFERENCE: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static PRECONDITIONS_FIELDS: [Field; 2] = [plain("resourceVersion", Type::String, 2), plain("uid", Type::String, 1)];
+static PRECONDITIONS_FIELDS: [Field; 2] =
+    [distinct("resourceVersion", Type::String, 2), distinct("uid", Type::String, 1)];
 /// `v1.Preconditions`
 pub(crate) static PRECONDITIONS: Message = Message {
     name: Cow::Borrowed("io.k8s.apimachinery.pkg.apis.meta.v1.Preconditions"),
@@ -343,10 +350,8 @@ pub(crate) static PRECONDITIONS: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static SERVER_ADDRESS_BY_CLIENT_CIDR_FIELDS: [Field; 2] = [
-    field("clientCIDR", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("serverAddress", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-];
+static SERVER_ADDRESS_BY_CLIENT_CIDR_FIELDS: [Field; 2] =
+    [always("clientCIDR", Type::String, 1), always("serverAddress", Type::String, 2)];
 /// `v1.ServerAddressByClientCIDR`
 pub(crate) static SERVER_ADDRESS_BY_CLIENT_CIDR: Message = Message {
     name: Cow::Borrowed("io.k8s.apimachinery.pkg.apis.meta.v1.ServerAddressByClientCIDR"),
@@ -358,8 +363,7 @@ pub(crate) static SERVER_ADDRESS_BY_CLIENT_CIDR: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static SHARD_INFO_FIELDS: [Field; 1] =
-    [field("selector", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static SHARD_INFO_FIELDS: [Field; 1] = [always("selector", Type::String, 1)];
 /// `v1.ShardInfo`
 pub(crate) static SHARD_INFO: Message = Message {
     name: Cow::Borrowed("io.k8s.apimachinery.pkg.apis.meta.v1.ShardInfo"),
@@ -374,10 +378,19 @@ pub(crate) static SHARD_INFO: Message = Message {
 static STATUS_FIELDS: [Field; 8] = [
     plain("apiVersion", Type::String, 0),
     plain("code", Type::Int32, 6),
-    plain("details", Type::Message(Ref::Static(&super::meta_v1::STATUS_DETAILS)), 5),
+    distinct("details", Type::Message(Ref::Static(&super::meta_v1::STATUS_DETAILS)), 5),
     plain("kind", Type::String, 0),
     plain("message", Type::String, 3),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
     plain("reason", Type::String, 4),
     plain("status", Type::String, 2),
 ];
@@ -425,10 +438,7 @@ pub(crate) static STATUS_DETAILS: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static WATCH_EVENT_FIELDS: [Field; 2] = [
-    field("object", Type::Any, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("type", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-];
+static WATCH_EVENT_FIELDS: [Field; 2] = [always("object", Type::Any, 2), always("type", Type::String, 1)];
 static WATCH_EVENT_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("v1/WatchEvent")];
 /// `v1.WatchEvent`
 pub(crate) static WATCH_EVENT: Message = Message {

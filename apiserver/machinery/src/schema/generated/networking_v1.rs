@@ -22,17 +22,9 @@ static ITEM_2: Type = Type::String;
 static KEYS_0: [Cow<'static, str>; 1] = [Cow::Borrowed("type")];
 
 static HTTP_INGRESS_PATH_FIELDS: [Field; 3] = [
-    field(
-        "backend",
-        Type::Message(Ref::Static(&super::networking_v1::INGRESS_BACKEND)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
+    always("backend", Type::Message(Ref::Static(&super::networking_v1::INGRESS_BACKEND)), 2),
     plain("path", Type::String, 1),
-    field("pathType", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
+    field("pathType", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural, DISTINCT),
 ];
 /// `v1.HTTPIngressPath`
 pub(crate) static HTTP_INGRESS_PATH: Message = Message {
@@ -45,8 +37,7 @@ pub(crate) static HTTP_INGRESS_PATH: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static HTTP_INGRESS_RULE_VALUE_FIELDS: [Field; 1] =
-    [field("paths", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static HTTP_INGRESS_RULE_VALUE_FIELDS: [Field; 1] = [always("paths", Type::List(Ref::Static(&ITEM_0)), 1)];
 /// `v1.HTTPIngressRuleValue`
 pub(crate) static HTTP_INGRESS_RULE_VALUE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.networking.v1.HTTPIngressRuleValue"),
@@ -61,16 +52,17 @@ pub(crate) static HTTP_INGRESS_RULE_VALUE: Message = Message {
 static IP_ADDRESS_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::networking_v1::IP_ADDRESS_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("spec", Type::Message(Ref::Static(&super::networking_v1::IP_ADDRESS_SPEC)), 2),
 ];
 static IP_ADDRESS_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("networking.k8s.io/v1/IPAddress")];
 /// `v1.IPAddress`
@@ -86,9 +78,18 @@ pub(crate) static IP_ADDRESS: Message = Message {
 
 static IP_ADDRESS_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_1)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_1)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static IP_ADDRESS_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("networking.k8s.io/v1/IPAddressList")];
 /// `v1.IPAddressList`
@@ -110,6 +111,7 @@ static IP_ADDRESS_SPEC_FIELDS: [Field; 1] = [field(
     NO_PATCH,
     1,
     ProtoWire::Natural,
+    DISTINCT,
 )];
 /// `v1.IPAddressSpec`
 pub(crate) static IP_ADDRESS_SPEC: Message = Message {
@@ -122,10 +124,8 @@ pub(crate) static IP_ADDRESS_SPEC: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static IP_BLOCK_FIELDS: [Field; 2] = [
-    field("cidr", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("except", Type::List(Ref::Static(&ITEM_2)), 2),
-];
+static IP_BLOCK_FIELDS: [Field; 2] =
+    [always("cidr", Type::String, 1), plain("except", Type::List(Ref::Static(&ITEM_2)), 2)];
 /// `v1.IPBlock`
 pub(crate) static IP_BLOCK: Message = Message {
     name: Cow::Borrowed("io.k8s.api.networking.v1.IPBlock"),
@@ -140,9 +140,36 @@ pub(crate) static IP_BLOCK: Message = Message {
 static INGRESS_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::networking_v1::INGRESS_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::networking_v1::INGRESS_STATUS)), 3),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::networking_v1::INGRESS_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::networking_v1::INGRESS_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static INGRESS_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("networking.k8s.io/v1/Ingress")];
 /// `v1.Ingress`
@@ -157,8 +184,8 @@ pub(crate) static INGRESS: Message = Message {
 };
 
 static INGRESS_BACKEND_FIELDS: [Field; 2] = [
-    plain("resource", Type::Message(Ref::Static(&super::core_v1::TYPED_LOCAL_OBJECT_REFERENCE)), 3),
-    plain("service", Type::Message(Ref::Static(&super::networking_v1::INGRESS_SERVICE_BACKEND)), 4),
+    distinct("resource", Type::Message(Ref::Static(&super::core_v1::TYPED_LOCAL_OBJECT_REFERENCE)), 3),
+    distinct("service", Type::Message(Ref::Static(&super::networking_v1::INGRESS_SERVICE_BACKEND)), 4),
 ];
 /// `v1.IngressBackend`
 pub(crate) static INGRESS_BACKEND: Message = Message {
@@ -174,8 +201,26 @@ pub(crate) static INGRESS_BACKEND: Message = Message {
 static INGRESS_CLASS_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::networking_v1::INGRESS_CLASS_SPEC)), 2),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::networking_v1::INGRESS_CLASS_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static INGRESS_CLASS_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("networking.k8s.io/v1/IngressClass")];
 /// `v1.IngressClass`
@@ -191,9 +236,18 @@ pub(crate) static INGRESS_CLASS: Message = Message {
 
 static INGRESS_CLASS_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_3)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_3)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static INGRESS_CLASS_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("networking.k8s.io/v1/IngressClassList")];
 /// `v1.IngressClassList`
@@ -208,11 +262,11 @@ pub(crate) static INGRESS_CLASS_LIST: Message = Message {
 };
 
 static INGRESS_CLASS_PARAMETERS_REFERENCE_FIELDS: [Field; 5] = [
-    plain("apiGroup", Type::String, 1),
-    field("kind", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    plain("namespace", Type::String, 5),
-    plain("scope", Type::String, 4),
+    distinct("apiGroup", Type::String, 1),
+    always("kind", Type::String, 2),
+    always("name", Type::String, 3),
+    distinct("namespace", Type::String, 5),
+    distinct("scope", Type::String, 4),
 ];
 /// `v1.IngressClassParametersReference`
 pub(crate) static INGRESS_CLASS_PARAMETERS_REFERENCE: Message = Message {
@@ -227,7 +281,7 @@ pub(crate) static INGRESS_CLASS_PARAMETERS_REFERENCE: Message = Message {
 
 static INGRESS_CLASS_SPEC_FIELDS: [Field; 2] = [
     plain("controller", Type::String, 1),
-    plain("parameters", Type::Message(Ref::Static(&super::networking_v1::INGRESS_CLASS_PARAMETERS_REFERENCE)), 2),
+    distinct("parameters", Type::Message(Ref::Static(&super::networking_v1::INGRESS_CLASS_PARAMETERS_REFERENCE)), 2),
 ];
 /// `v1.IngressClassSpec`
 pub(crate) static INGRESS_CLASS_SPEC: Message = Message {
@@ -242,9 +296,18 @@ pub(crate) static INGRESS_CLASS_SPEC: Message = Message {
 
 static INGRESS_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_4)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_4)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static INGRESS_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("networking.k8s.io/v1/IngressList")];
 /// `v1.IngressList`
@@ -286,11 +349,8 @@ pub(crate) static INGRESS_LOAD_BALANCER_STATUS: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static INGRESS_PORT_STATUS_FIELDS: [Field; 3] = [
-    plain("error", Type::String, 3),
-    field("port", Type::Int32, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("protocol", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-];
+static INGRESS_PORT_STATUS_FIELDS: [Field; 3] =
+    [distinct("error", Type::String, 3), always("port", Type::Int32, 1), always("protocol", Type::String, 2)];
 /// `v1.IngressPortStatus`
 pub(crate) static INGRESS_PORT_STATUS: Message = Message {
     name: Cow::Borrowed("io.k8s.api.networking.v1.IngressPortStatus"),
@@ -304,7 +364,7 @@ pub(crate) static INGRESS_PORT_STATUS: Message = Message {
 
 static INGRESS_RULE_FIELDS: [Field; 2] = [
     plain("host", Type::String, 1),
-    plain("http", Type::Message(Ref::Static(&super::networking_v1::HTTP_INGRESS_RULE_VALUE)), 0),
+    distinct("http", Type::Message(Ref::Static(&super::networking_v1::HTTP_INGRESS_RULE_VALUE)), 0),
 ];
 static INGRESS_RULE_EMBEDDED: [Embedded; 1] =
     [Embedded { number: 2, message: Ref::Static(&super::networking_v1::WIRE_INGRESS_RULE_VALUE) }];
@@ -320,8 +380,17 @@ pub(crate) static INGRESS_RULE: Message = Message {
 };
 
 static INGRESS_SERVICE_BACKEND_FIELDS: [Field; 2] = [
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("port", Type::Message(Ref::Static(&super::networking_v1::SERVICE_BACKEND_PORT)), 2),
+    always("name", Type::String, 1),
+    field(
+        "port",
+        Type::Message(Ref::Static(&super::networking_v1::SERVICE_BACKEND_PORT)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 /// `v1.IngressServiceBackend`
 pub(crate) static INGRESS_SERVICE_BACKEND: Message = Message {
@@ -335,8 +404,8 @@ pub(crate) static INGRESS_SERVICE_BACKEND: Message = Message {
 };
 
 static INGRESS_SPEC_FIELDS: [Field; 4] = [
-    plain("defaultBackend", Type::Message(Ref::Static(&super::networking_v1::INGRESS_BACKEND)), 1),
-    plain("ingressClassName", Type::String, 4),
+    distinct("defaultBackend", Type::Message(Ref::Static(&super::networking_v1::INGRESS_BACKEND)), 1),
+    distinct("ingressClassName", Type::String, 4),
     plain("rules", Type::List(Ref::Static(&ITEM_7)), 3),
     plain("tls", Type::List(Ref::Static(&ITEM_8)), 2),
 ];
@@ -351,8 +420,16 @@ pub(crate) static INGRESS_SPEC: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static INGRESS_STATUS_FIELDS: [Field; 1] =
-    [plain("loadBalancer", Type::Message(Ref::Static(&super::networking_v1::INGRESS_LOAD_BALANCER_STATUS)), 1)];
+static INGRESS_STATUS_FIELDS: [Field; 1] = [field(
+    "loadBalancer",
+    Type::Message(Ref::Static(&super::networking_v1::INGRESS_LOAD_BALANCER_STATUS)),
+    false,
+    NATURAL,
+    NO_PATCH,
+    1,
+    ProtoWire::Natural,
+    ALWAYS,
+)];
 /// `v1.IngressStatus`
 pub(crate) static INGRESS_STATUS: Message = Message {
     name: Cow::Borrowed("io.k8s.api.networking.v1.IngressStatus"),
@@ -380,8 +457,26 @@ pub(crate) static INGRESS_TLS: Message = Message {
 static NETWORK_POLICY_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::networking_v1::NETWORK_POLICY_SPEC)), 2),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::networking_v1::NETWORK_POLICY_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static NETWORK_POLICY_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("networking.k8s.io/v1/NetworkPolicy")];
 /// `v1.NetworkPolicy`
@@ -423,9 +518,18 @@ pub(crate) static NETWORK_POLICY_INGRESS_RULE: Message = Message {
 
 static NETWORK_POLICY_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_11)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_11)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static NETWORK_POLICY_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("networking.k8s.io/v1/NetworkPolicyList")];
 /// `v1.NetworkPolicyList`
@@ -440,9 +544,9 @@ pub(crate) static NETWORK_POLICY_LIST: Message = Message {
 };
 
 static NETWORK_POLICY_PEER_FIELDS: [Field; 3] = [
-    plain("ipBlock", Type::Message(Ref::Static(&super::networking_v1::IP_BLOCK)), 3),
-    plain("namespaceSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 2),
-    plain("podSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 1),
+    distinct("ipBlock", Type::Message(Ref::Static(&super::networking_v1::IP_BLOCK)), 3),
+    distinct("namespaceSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 2),
+    distinct("podSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 1),
 ];
 /// `v1.NetworkPolicyPeer`
 pub(crate) static NETWORK_POLICY_PEER: Message = Message {
@@ -455,8 +559,11 @@ pub(crate) static NETWORK_POLICY_PEER: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static NETWORK_POLICY_PORT_FIELDS: [Field; 3] =
-    [plain("endPort", Type::Int32, 3), plain("port", Type::IntOrString, 2), plain("protocol", Type::String, 1)];
+static NETWORK_POLICY_PORT_FIELDS: [Field; 3] = [
+    distinct("endPort", Type::Int32, 3),
+    distinct("port", Type::IntOrString, 2),
+    distinct("protocol", Type::String, 1),
+];
 /// `v1.NetworkPolicyPort`
 pub(crate) static NETWORK_POLICY_PORT: Message = Message {
     name: Cow::Borrowed("io.k8s.api.networking.v1.NetworkPolicyPort"),
@@ -471,7 +578,16 @@ pub(crate) static NETWORK_POLICY_PORT: Message = Message {
 static NETWORK_POLICY_SPEC_FIELDS: [Field; 4] = [
     plain("egress", Type::List(Ref::Static(&ITEM_12)), 3),
     plain("ingress", Type::List(Ref::Static(&ITEM_13)), 2),
-    plain("podSelector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 1),
+    field(
+        "podSelector",
+        Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
     plain("policyTypes", Type::List(Ref::Static(&ITEM_2)), 4),
 ];
 /// `v1.NetworkPolicySpec`
@@ -487,9 +603,9 @@ pub(crate) static NETWORK_POLICY_SPEC: Message = Message {
 
 static PARENT_REFERENCE_FIELDS: [Field; 4] = [
     plain("group", Type::String, 1),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 4, ProtoWire::Natural),
+    field("name", Type::String, true, NATURAL, NO_PATCH, 4, ProtoWire::Natural, OMIT),
     plain("namespace", Type::String, 3),
-    field("resource", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    field("resource", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural, OMIT),
 ];
 /// `v1.ParentReference`
 pub(crate) static PARENT_REFERENCE: Message = Message {
@@ -517,9 +633,36 @@ pub(crate) static SERVICE_BACKEND_PORT: Message = Message {
 static SERVICE_CIDR_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::networking_v1::SERVICE_CIDR_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::networking_v1::SERVICE_CIDR_STATUS)), 3),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::networking_v1::SERVICE_CIDR_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::networking_v1::SERVICE_CIDR_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static SERVICE_CIDR_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("networking.k8s.io/v1/ServiceCIDR")];
 /// `v1.ServiceCIDR`
@@ -535,9 +678,18 @@ pub(crate) static SERVICE_CIDR: Message = Message {
 
 static SERVICE_CIDR_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_14)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_14)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static SERVICE_CIDR_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("networking.k8s.io/v1/ServiceCIDRList")];
 /// `v1.ServiceCIDRList`
@@ -571,6 +723,7 @@ static SERVICE_CIDR_STATUS_FIELDS: [Field; 1] = [field(
     patched(true, false, "type"),
     1,
     ProtoWire::Natural,
+    OMIT,
 )];
 /// `v1.ServiceCIDRStatus`
 pub(crate) static SERVICE_CIDR_STATUS: Message = Message {

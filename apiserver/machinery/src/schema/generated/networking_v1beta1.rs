@@ -12,16 +12,17 @@ static KEYS_0: [Cow<'static, str>; 1] = [Cow::Borrowed("type")];
 static IP_ADDRESS_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::networking_v1beta1::IP_ADDRESS_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("spec", Type::Message(Ref::Static(&super::networking_v1beta1::IP_ADDRESS_SPEC)), 2),
 ];
 static IP_ADDRESS_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("networking.k8s.io/v1beta1/IPAddress")];
 /// `v1beta1.IPAddress`
@@ -37,9 +38,18 @@ pub(crate) static IP_ADDRESS: Message = Message {
 
 static IP_ADDRESS_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_0)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static IP_ADDRESS_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("networking.k8s.io/v1beta1/IPAddressList")];
 /// `v1beta1.IPAddressList`
@@ -61,6 +71,7 @@ static IP_ADDRESS_SPEC_FIELDS: [Field; 1] = [field(
     NO_PATCH,
     1,
     ProtoWire::Natural,
+    DISTINCT,
 )];
 /// `v1beta1.IPAddressSpec`
 pub(crate) static IP_ADDRESS_SPEC: Message = Message {
@@ -75,9 +86,9 @@ pub(crate) static IP_ADDRESS_SPEC: Message = Message {
 
 static PARENT_REFERENCE_FIELDS: [Field; 4] = [
     plain("group", Type::String, 1),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 4, ProtoWire::Natural),
+    field("name", Type::String, true, NATURAL, NO_PATCH, 4, ProtoWire::Natural, OMIT),
     plain("namespace", Type::String, 3),
-    field("resource", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    field("resource", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural, OMIT),
 ];
 /// `v1beta1.ParentReference`
 pub(crate) static PARENT_REFERENCE: Message = Message {
@@ -93,9 +104,36 @@ pub(crate) static PARENT_REFERENCE: Message = Message {
 static SERVICE_CIDR_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::networking_v1beta1::SERVICE_CIDR_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::networking_v1beta1::SERVICE_CIDR_STATUS)), 3),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::networking_v1beta1::SERVICE_CIDR_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::networking_v1beta1::SERVICE_CIDR_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static SERVICE_CIDR_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("networking.k8s.io/v1beta1/ServiceCIDR")];
 /// `v1beta1.ServiceCIDR`
@@ -111,9 +149,18 @@ pub(crate) static SERVICE_CIDR: Message = Message {
 
 static SERVICE_CIDR_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_1)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_1)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static SERVICE_CIDR_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("networking.k8s.io/v1beta1/ServiceCIDRList")];
 /// `v1beta1.ServiceCIDRList`
@@ -147,6 +194,7 @@ static SERVICE_CIDR_STATUS_FIELDS: [Field; 1] = [field(
     patched(true, false, "type"),
     1,
     ProtoWire::Natural,
+    OMIT,
 )];
 /// `v1beta1.ServiceCIDRStatus`
 pub(crate) static SERVICE_CIDR_STATUS: Message = Message {

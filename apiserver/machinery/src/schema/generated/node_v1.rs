@@ -22,11 +22,20 @@ pub(crate) static OVERHEAD: Message = Message {
 
 static RUNTIME_CLASS_FIELDS: [Field; 6] = [
     plain("apiVersion", Type::String, 0),
-    field("handler", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("handler", Type::String, 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("overhead", Type::Message(Ref::Static(&super::node_v1::OVERHEAD)), 3),
-    plain("scheduling", Type::Message(Ref::Static(&super::node_v1::SCHEDULING)), 4),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    distinct("overhead", Type::Message(Ref::Static(&super::node_v1::OVERHEAD)), 3),
+    distinct("scheduling", Type::Message(Ref::Static(&super::node_v1::SCHEDULING)), 4),
 ];
 static RUNTIME_CLASS_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("node.k8s.io/v1/RuntimeClass")];
 /// `v1.RuntimeClass`
@@ -42,9 +51,18 @@ pub(crate) static RUNTIME_CLASS: Message = Message {
 
 static RUNTIME_CLASS_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_1)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_1)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static RUNTIME_CLASS_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("node.k8s.io/v1/RuntimeClassList")];
 /// `v1.RuntimeClassList`
@@ -59,7 +77,7 @@ pub(crate) static RUNTIME_CLASS_LIST: Message = Message {
 };
 
 static SCHEDULING_FIELDS: [Field; 2] = [
-    field("nodeSelector", Type::Map(Ref::Static(&ITEM_2)), false, ATOMIC, NO_PATCH, 1, ProtoWire::Natural),
+    field("nodeSelector", Type::Map(Ref::Static(&ITEM_2)), false, ATOMIC, NO_PATCH, 1, ProtoWire::Natural, OMIT),
     plain("tolerations", Type::List(Ref::Static(&ITEM_3)), 2),
 ];
 /// `v1.Scheduling`

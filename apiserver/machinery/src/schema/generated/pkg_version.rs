@@ -4,19 +4,19 @@
 use crate::schema::row::*;
 
 static INFO_FIELDS: [Field; 13] = [
-    field("buildDate", Type::String, true, NATURAL, NO_PATCH, 0, ProtoWire::Natural),
-    field("compiler", Type::String, true, NATURAL, NO_PATCH, 0, ProtoWire::Natural),
+    always("buildDate", Type::String, 0),
+    always("compiler", Type::String, 0),
     plain("emulationMajor", Type::String, 0),
     plain("emulationMinor", Type::String, 0),
-    field("gitCommit", Type::String, true, NATURAL, NO_PATCH, 0, ProtoWire::Natural),
-    field("gitTreeState", Type::String, true, NATURAL, NO_PATCH, 0, ProtoWire::Natural),
-    field("gitVersion", Type::String, true, NATURAL, NO_PATCH, 0, ProtoWire::Natural),
-    field("goVersion", Type::String, true, NATURAL, NO_PATCH, 0, ProtoWire::Natural),
-    field("major", Type::String, true, NATURAL, NO_PATCH, 0, ProtoWire::Natural),
+    always("gitCommit", Type::String, 0),
+    always("gitTreeState", Type::String, 0),
+    always("gitVersion", Type::String, 0),
+    always("goVersion", Type::String, 0),
+    always("major", Type::String, 0),
     plain("minCompatibilityMajor", Type::String, 0),
     plain("minCompatibilityMinor", Type::String, 0),
-    field("minor", Type::String, true, NATURAL, NO_PATCH, 0, ProtoWire::Natural),
-    field("platform", Type::String, true, NATURAL, NO_PATCH, 0, ProtoWire::Natural),
+    always("minor", Type::String, 0),
+    always("platform", Type::String, 0),
 ];
 /// `version.Info`
 pub(crate) static INFO: Message = Message {

@@ -10,9 +10,18 @@ static KEYS_0: [Cow<'static, str>; 1] = [Cow::Borrowed("type")];
 
 static EVICTION_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    plain("deleteOptions", Type::Message(Ref::Static(&super::meta_v1::DELETE_OPTIONS)), 2),
+    distinct("deleteOptions", Type::Message(Ref::Static(&super::meta_v1::DELETE_OPTIONS)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static EVICTION_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("policy/v1/Eviction")];
 /// `v1.Eviction`
@@ -29,9 +38,36 @@ pub(crate) static EVICTION: Message = Message {
 static POD_DISRUPTION_BUDGET_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::policy_v1::POD_DISRUPTION_BUDGET_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::policy_v1::POD_DISRUPTION_BUDGET_STATUS)), 3),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::policy_v1::POD_DISRUPTION_BUDGET_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::policy_v1::POD_DISRUPTION_BUDGET_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static POD_DISRUPTION_BUDGET_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("policy/v1/PodDisruptionBudget")];
 /// `v1.PodDisruptionBudget`
@@ -47,9 +83,18 @@ pub(crate) static POD_DISRUPTION_BUDGET: Message = Message {
 
 static POD_DISRUPTION_BUDGET_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_0)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static POD_DISRUPTION_BUDGET_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("policy/v1/PodDisruptionBudgetList")];
 /// `v1.PodDisruptionBudgetList`
@@ -64,10 +109,10 @@ pub(crate) static POD_DISRUPTION_BUDGET_LIST: Message = Message {
 };
 
 static POD_DISRUPTION_BUDGET_SPEC_FIELDS: [Field; 4] = [
-    plain("maxUnavailable", Type::IntOrString, 3),
-    plain("minAvailable", Type::IntOrString, 1),
-    plain("selector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 2),
-    plain("unhealthyPodEvictionPolicy", Type::String, 4),
+    distinct("maxUnavailable", Type::IntOrString, 3),
+    distinct("minAvailable", Type::IntOrString, 1),
+    distinct("selector", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 2),
+    distinct("unhealthyPodEvictionPolicy", Type::String, 4),
 ];
 /// `v1.PodDisruptionBudgetSpec`
 pub(crate) static POD_DISRUPTION_BUDGET_SPEC: Message = Message {
@@ -89,12 +134,13 @@ static POD_DISRUPTION_BUDGET_STATUS_FIELDS: [Field; 7] = [
         patched(true, false, "type"),
         7,
         ProtoWire::Natural,
+        OMIT,
     ),
-    plain("currentHealthy", Type::Int32, 4),
-    plain("desiredHealthy", Type::Int32, 5),
+    field("currentHealthy", Type::Int32, false, NATURAL, NO_PATCH, 4, ProtoWire::Natural, ALWAYS),
+    field("desiredHealthy", Type::Int32, false, NATURAL, NO_PATCH, 5, ProtoWire::Natural, ALWAYS),
     plain("disruptedPods", Type::Map(Ref::Static(&ITEM_2)), 2),
-    plain("disruptionsAllowed", Type::Int32, 3),
-    plain("expectedPods", Type::Int32, 6),
+    field("disruptionsAllowed", Type::Int32, false, NATURAL, NO_PATCH, 3, ProtoWire::Natural, ALWAYS),
+    field("expectedPods", Type::Int32, false, NATURAL, NO_PATCH, 6, ProtoWire::Natural, ALWAYS),
     plain("observedGeneration", Type::Int64, 1),
 ];
 /// `v1.PodDisruptionBudgetStatus`

@@ -25,11 +25,20 @@ pub(crate) static AGGREGATION_RULE: Message = Message {
 };
 
 static CLUSTER_ROLE_FIELDS: [Field; 5] = [
-    plain("aggregationRule", Type::Message(Ref::Static(&super::rbac_v1::AGGREGATION_RULE)), 3),
+    distinct("aggregationRule", Type::Message(Ref::Static(&super::rbac_v1::AGGREGATION_RULE)), 3),
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("rules", Type::List(Ref::Static(&ITEM_1)), 2),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field("rules", Type::List(Ref::Static(&ITEM_1)), false, NATURAL, NO_PATCH, 2, ProtoWire::Natural, ALWAYS),
 ];
 static CLUSTER_ROLE_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("rbac.authorization.k8s.io/v1/ClusterRole")];
 /// `v1.ClusterRole`
@@ -46,16 +55,17 @@ pub(crate) static CLUSTER_ROLE: Message = Message {
 static CLUSTER_ROLE_BINDING_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "roleRef",
-        Type::Message(Ref::Static(&super::rbac_v1::ROLE_REF)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        3,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("roleRef", Type::Message(Ref::Static(&super::rbac_v1::ROLE_REF)), 3),
     plain("subjects", Type::List(Ref::Static(&ITEM_2)), 2),
 ];
 static CLUSTER_ROLE_BINDING_KINDS: [Cow<'static, str>; 1] =
@@ -73,9 +83,18 @@ pub(crate) static CLUSTER_ROLE_BINDING: Message = Message {
 
 static CLUSTER_ROLE_BINDING_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_3)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_3)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static CLUSTER_ROLE_BINDING_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("rbac.authorization.k8s.io/v1/ClusterRoleBindingList")];
@@ -92,9 +111,18 @@ pub(crate) static CLUSTER_ROLE_BINDING_LIST: Message = Message {
 
 static CLUSTER_ROLE_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_4)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_4)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static CLUSTER_ROLE_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("rbac.authorization.k8s.io/v1/ClusterRoleList")];
@@ -114,7 +142,7 @@ static POLICY_RULE_FIELDS: [Field; 5] = [
     plain("nonResourceURLs", Type::List(Ref::Static(&ITEM_5)), 5),
     plain("resourceNames", Type::List(Ref::Static(&ITEM_5)), 4),
     plain("resources", Type::List(Ref::Static(&ITEM_5)), 3),
-    field("verbs", Type::List(Ref::Static(&ITEM_5)), true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("verbs", Type::List(Ref::Static(&ITEM_5)), 1),
 ];
 /// `v1.PolicyRule`
 pub(crate) static POLICY_RULE: Message = Message {
@@ -130,8 +158,17 @@ pub(crate) static POLICY_RULE: Message = Message {
 static ROLE_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("rules", Type::List(Ref::Static(&ITEM_1)), 2),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field("rules", Type::List(Ref::Static(&ITEM_1)), false, NATURAL, NO_PATCH, 2, ProtoWire::Natural, ALWAYS),
 ];
 static ROLE_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("rbac.authorization.k8s.io/v1/Role")];
 /// `v1.Role`
@@ -148,16 +185,17 @@ pub(crate) static ROLE: Message = Message {
 static ROLE_BINDING_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "roleRef",
-        Type::Message(Ref::Static(&super::rbac_v1::ROLE_REF)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        3,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("roleRef", Type::Message(Ref::Static(&super::rbac_v1::ROLE_REF)), 3),
     plain("subjects", Type::List(Ref::Static(&ITEM_2)), 2),
 ];
 static ROLE_BINDING_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("rbac.authorization.k8s.io/v1/RoleBinding")];
@@ -174,9 +212,18 @@ pub(crate) static ROLE_BINDING: Message = Message {
 
 static ROLE_BINDING_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_6)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_6)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static ROLE_BINDING_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("rbac.authorization.k8s.io/v1/RoleBindingList")];
@@ -193,9 +240,18 @@ pub(crate) static ROLE_BINDING_LIST: Message = Message {
 
 static ROLE_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_7)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_7)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static ROLE_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("rbac.authorization.k8s.io/v1/RoleList")];
 /// `v1.RoleList`
@@ -210,9 +266,9 @@ pub(crate) static ROLE_LIST: Message = Message {
 };
 
 static ROLE_REF_FIELDS: [Field; 3] = [
-    plain("apiGroup", Type::String, 1),
-    field("kind", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
+    field("apiGroup", Type::String, false, NATURAL, NO_PATCH, 1, ProtoWire::Natural, ALWAYS),
+    always("kind", Type::String, 2),
+    always("name", Type::String, 3),
 ];
 /// `v1.RoleRef`
 pub(crate) static ROLE_REF: Message = Message {
@@ -227,8 +283,8 @@ pub(crate) static ROLE_REF: Message = Message {
 
 static SUBJECT_FIELDS: [Field; 4] = [
     plain("apiGroup", Type::String, 2),
-    field("kind", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
+    always("kind", Type::String, 1),
+    always("name", Type::String, 3),
     plain("namespace", Type::String, 4),
 ];
 /// `v1.Subject`

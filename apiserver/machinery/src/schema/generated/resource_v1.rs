@@ -37,13 +37,22 @@ static KEYS_0: [Cow<'static, str>; 1] = [Cow::Borrowed("type")];
 static KEYS_2: [Cow<'static, str>; 1] = [Cow::Borrowed("uid")];
 
 static ALLOCATED_DEVICE_STATUS_FIELDS: [Field; 7] = [
-    field("conditions", Type::List(Ref::Static(&ITEM_0)), false, by_keys(&KEYS_0), NO_PATCH, 4, ProtoWire::Natural),
-    plain("data", Type::Any, 5),
-    field("device", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field("driver", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("networkData", Type::Message(Ref::Static(&super::resource_v1::NETWORK_DEVICE_DATA)), 6),
-    field("pool", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    plain("shareID", Type::String, 7),
+    field(
+        "conditions",
+        Type::List(Ref::Static(&ITEM_0)),
+        false,
+        by_keys(&KEYS_0),
+        NO_PATCH,
+        4,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    distinct("data", Type::Any, 5),
+    always("device", Type::String, 3),
+    always("driver", Type::String, 1),
+    distinct("networkData", Type::Message(Ref::Static(&super::resource_v1::NETWORK_DEVICE_DATA)), 6),
+    always("pool", Type::String, 2),
+    distinct("shareID", Type::String, 7),
 ];
 /// `v1.AllocatedDeviceStatus`
 pub(crate) static ALLOCATED_DEVICE_STATUS: Message = Message {
@@ -57,9 +66,18 @@ pub(crate) static ALLOCATED_DEVICE_STATUS: Message = Message {
 };
 
 static ALLOCATION_RESULT_FIELDS: [Field; 3] = [
-    plain("allocationTimestamp", Type::Time, 5),
-    plain("devices", Type::Message(Ref::Static(&super::resource_v1::DEVICE_ALLOCATION_RESULT)), 1),
-    plain("nodeSelector", Type::Message(Ref::Static(&super::core_v1::NODE_SELECTOR)), 3),
+    distinct("allocationTimestamp", Type::Time, 5),
+    field(
+        "devices",
+        Type::Message(Ref::Static(&super::resource_v1::DEVICE_ALLOCATION_RESULT)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    distinct("nodeSelector", Type::Message(Ref::Static(&super::core_v1::NODE_SELECTOR)), 3),
 ];
 /// `v1.AllocationResult`
 pub(crate) static ALLOCATION_RESULT: Message = Message {
@@ -72,8 +90,7 @@ pub(crate) static ALLOCATION_RESULT: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static CEL_DEVICE_SELECTOR_FIELDS: [Field; 1] =
-    [field("expression", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static CEL_DEVICE_SELECTOR_FIELDS: [Field; 1] = [always("expression", Type::String, 1)];
 /// `v1.CELDeviceSelector`
 pub(crate) static CEL_DEVICE_SELECTOR: Message = Message {
     name: Cow::Borrowed("io.k8s.api.resource.v1.CELDeviceSelector"),
@@ -86,8 +103,8 @@ pub(crate) static CEL_DEVICE_SELECTOR: Message = Message {
 };
 
 static CAPACITY_REQUEST_POLICY_FIELDS: [Field; 3] = [
-    plain("default", Type::Quantity, 1),
-    plain("validRange", Type::Message(Ref::Static(&super::resource_v1::CAPACITY_REQUEST_POLICY_RANGE)), 4),
+    distinct("default", Type::Quantity, 1),
+    distinct("validRange", Type::Message(Ref::Static(&super::resource_v1::CAPACITY_REQUEST_POLICY_RANGE)), 4),
     plain("validValues", Type::List(Ref::Static(&ITEM_1)), 3),
 ];
 /// `v1.CapacityRequestPolicy`
@@ -102,9 +119,9 @@ pub(crate) static CAPACITY_REQUEST_POLICY: Message = Message {
 };
 
 static CAPACITY_REQUEST_POLICY_RANGE_FIELDS: [Field; 3] = [
-    plain("max", Type::Quantity, 2),
-    field("min", Type::Quantity, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("step", Type::Quantity, 3),
+    distinct("max", Type::Quantity, 2),
+    field("min", Type::Quantity, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural, DISTINCT),
+    distinct("step", Type::Quantity, 3),
 ];
 /// `v1.CapacityRequestPolicyRange`
 pub(crate) static CAPACITY_REQUEST_POLICY_RANGE: Message = Message {
@@ -129,7 +146,7 @@ pub(crate) static CAPACITY_REQUIREMENTS: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static COUNTER_FIELDS: [Field; 1] = [field("value", Type::Quantity, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static COUNTER_FIELDS: [Field; 1] = [always("value", Type::Quantity, 1)];
 /// `v1.Counter`
 pub(crate) static COUNTER: Message = Message {
     name: Cow::Borrowed("io.k8s.api.resource.v1.Counter"),
@@ -142,8 +159,8 @@ pub(crate) static COUNTER: Message = Message {
 };
 
 static COUNTER_SET_FIELDS: [Field; 2] = [
-    field("counters", Type::Map(Ref::Static(&ITEM_2)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    field("counters", Type::Map(Ref::Static(&ITEM_2)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural, OMIT),
+    always("name", Type::String, 1),
 ];
 /// `v1.CounterSet`
 pub(crate) static COUNTER_SET: Message = Message {
@@ -157,18 +174,18 @@ pub(crate) static COUNTER_SET: Message = Message {
 };
 
 static DEVICE_FIELDS: [Field; 13] = [
-    plain("allNodes", Type::Bool, 7),
-    plain("allowMultipleAllocations", Type::Bool, 12),
+    distinct("allNodes", Type::Bool, 7),
+    distinct("allowMultipleAllocations", Type::Bool, 12),
     plain("attributes", Type::Map(Ref::Static(&ITEM_3)), 2),
     plain("bindingConditions", Type::List(Ref::Static(&ITEM_4)), 10),
     plain("bindingFailureConditions", Type::List(Ref::Static(&ITEM_4)), 11),
-    plain("bindsToNode", Type::Bool, 9),
+    distinct("bindsToNode", Type::Bool, 9),
     plain("capacity", Type::Map(Ref::Static(&ITEM_5)), 3),
     plain("consumesCounters", Type::List(Ref::Static(&ITEM_6)), 4),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("name", Type::String, 1),
     plain("nodeAllocatableResourceMappings", Type::Map(Ref::Static(&ITEM_7)), 13),
-    plain("nodeName", Type::String, 5),
-    plain("nodeSelector", Type::Message(Ref::Static(&super::core_v1::NODE_SELECTOR)), 6),
+    distinct("nodeName", Type::String, 5),
+    distinct("nodeSelector", Type::Message(Ref::Static(&super::core_v1::NODE_SELECTOR)), 6),
     plain("taints", Type::List(Ref::Static(&ITEM_8)), 8),
 ];
 /// `v1.Device`
@@ -183,9 +200,9 @@ pub(crate) static DEVICE: Message = Message {
 };
 
 static DEVICE_ALLOCATION_CONFIGURATION_FIELDS: [Field; 3] = [
-    plain("opaque", Type::Message(Ref::Static(&super::resource_v1::OPAQUE_DEVICE_CONFIGURATION)), 0),
+    distinct("opaque", Type::Message(Ref::Static(&super::resource_v1::OPAQUE_DEVICE_CONFIGURATION)), 0),
     plain("requests", Type::List(Ref::Static(&ITEM_4)), 2),
-    field("source", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("source", Type::String, 1),
 ];
 static DEVICE_ALLOCATION_CONFIGURATION_EMBEDDED: [Embedded; 1] =
     [Embedded { number: 3, message: Ref::Static(&super::resource_v1::WIRE_DEVICE_CONFIGURATION) }];
@@ -214,13 +231,13 @@ pub(crate) static DEVICE_ALLOCATION_RESULT: Message = Message {
 };
 
 static DEVICE_ATTRIBUTE_FIELDS: [Field; 8] = [
-    plain("bool", Type::Bool, 3),
+    distinct("bool", Type::Bool, 3),
     plain("bools", Type::List(Ref::Static(&ITEM_11)), 7),
-    plain("int", Type::Int64, 2),
+    distinct("int", Type::Int64, 2),
     plain("ints", Type::List(Ref::Static(&ITEM_12)), 6),
-    plain("string", Type::String, 4),
+    distinct("string", Type::String, 4),
     plain("strings", Type::List(Ref::Static(&ITEM_4)), 8),
-    plain("version", Type::String, 5),
+    distinct("version", Type::String, 5),
     plain("versions", Type::List(Ref::Static(&ITEM_4)), 9),
 ];
 /// `v1.DeviceAttribute`
@@ -235,8 +252,8 @@ pub(crate) static DEVICE_ATTRIBUTE: Message = Message {
 };
 
 static DEVICE_CAPACITY_FIELDS: [Field; 2] = [
-    plain("requestPolicy", Type::Message(Ref::Static(&super::resource_v1::CAPACITY_REQUEST_POLICY)), 2),
-    field("value", Type::Quantity, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    distinct("requestPolicy", Type::Message(Ref::Static(&super::resource_v1::CAPACITY_REQUEST_POLICY)), 2),
+    always("value", Type::Quantity, 1),
 ];
 /// `v1.DeviceCapacity`
 pub(crate) static DEVICE_CAPACITY: Message = Message {
@@ -252,7 +269,7 @@ pub(crate) static DEVICE_CAPACITY: Message = Message {
 static DEVICE_CLAIM_FIELDS: [Field; 3] = [
     plain("config", Type::List(Ref::Static(&ITEM_13)), 3),
     plain("constraints", Type::List(Ref::Static(&ITEM_14)), 2),
-    plain("requests", Type::List(Ref::Static(&ITEM_15)), 1),
+    field("requests", Type::List(Ref::Static(&ITEM_15)), false, NATURAL, NO_PATCH, 1, ProtoWire::Natural, ALWAYS),
 ];
 /// `v1.DeviceClaim`
 pub(crate) static DEVICE_CLAIM: Message = Message {
@@ -266,7 +283,7 @@ pub(crate) static DEVICE_CLAIM: Message = Message {
 };
 
 static DEVICE_CLAIM_CONFIGURATION_FIELDS: [Field; 2] = [
-    plain("opaque", Type::Message(Ref::Static(&super::resource_v1::OPAQUE_DEVICE_CONFIGURATION)), 0),
+    distinct("opaque", Type::Message(Ref::Static(&super::resource_v1::OPAQUE_DEVICE_CONFIGURATION)), 0),
     plain("requests", Type::List(Ref::Static(&ITEM_4)), 1),
 ];
 static DEVICE_CLAIM_CONFIGURATION_EMBEDDED: [Embedded; 1] =
@@ -285,16 +302,17 @@ pub(crate) static DEVICE_CLAIM_CONFIGURATION: Message = Message {
 static DEVICE_CLASS_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::resource_v1::DEVICE_CLASS_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("spec", Type::Message(Ref::Static(&super::resource_v1::DEVICE_CLASS_SPEC)), 2),
 ];
 static DEVICE_CLASS_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("resource.k8s.io/v1/DeviceClass")];
 /// `v1.DeviceClass`
@@ -309,7 +327,7 @@ pub(crate) static DEVICE_CLASS: Message = Message {
 };
 
 static DEVICE_CLASS_CONFIGURATION_FIELDS: [Field; 1] =
-    [plain("opaque", Type::Message(Ref::Static(&super::resource_v1::OPAQUE_DEVICE_CONFIGURATION)), 0)];
+    [distinct("opaque", Type::Message(Ref::Static(&super::resource_v1::OPAQUE_DEVICE_CONFIGURATION)), 0)];
 static DEVICE_CLASS_CONFIGURATION_EMBEDDED: [Embedded; 1] =
     [Embedded { number: 1, message: Ref::Static(&super::resource_v1::WIRE_DEVICE_CONFIGURATION) }];
 /// `v1.DeviceClassConfiguration`
@@ -325,9 +343,18 @@ pub(crate) static DEVICE_CLASS_CONFIGURATION: Message = Message {
 
 static DEVICE_CLASS_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_16)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_16)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static DEVICE_CLASS_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("resource.k8s.io/v1/DeviceClassList")];
 /// `v1.DeviceClassList`
@@ -343,7 +370,7 @@ pub(crate) static DEVICE_CLASS_LIST: Message = Message {
 
 static DEVICE_CLASS_SPEC_FIELDS: [Field; 3] = [
     plain("config", Type::List(Ref::Static(&ITEM_17)), 2),
-    plain("extendedResourceName", Type::String, 4),
+    distinct("extendedResourceName", Type::String, 4),
     plain("selectors", Type::List(Ref::Static(&ITEM_18)), 1),
 ];
 /// `v1.DeviceClassSpec`
@@ -358,8 +385,8 @@ pub(crate) static DEVICE_CLASS_SPEC: Message = Message {
 };
 
 static DEVICE_CONSTRAINT_FIELDS: [Field; 3] = [
-    plain("distinctAttribute", Type::String, 3),
-    plain("matchAttribute", Type::String, 2),
+    distinct("distinctAttribute", Type::String, 3),
+    distinct("matchAttribute", Type::String, 2),
     plain("requests", Type::List(Ref::Static(&ITEM_4)), 1),
 ];
 /// `v1.DeviceConstraint`
@@ -374,8 +401,8 @@ pub(crate) static DEVICE_CONSTRAINT: Message = Message {
 };
 
 static DEVICE_COUNTER_CONSUMPTION_FIELDS: [Field; 2] = [
-    field("counterSet", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("counters", Type::Map(Ref::Static(&ITEM_2)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("counterSet", Type::String, 1),
+    field("counters", Type::Map(Ref::Static(&ITEM_2)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural, OMIT),
 ];
 /// `v1.DeviceCounterConsumption`
 pub(crate) static DEVICE_COUNTER_CONSUMPTION: Message = Message {
@@ -389,9 +416,9 @@ pub(crate) static DEVICE_COUNTER_CONSUMPTION: Message = Message {
 };
 
 static DEVICE_REQUEST_FIELDS: [Field; 3] = [
-    plain("exactly", Type::Message(Ref::Static(&super::resource_v1::EXACT_DEVICE_REQUEST)), 2),
+    distinct("exactly", Type::Message(Ref::Static(&super::resource_v1::EXACT_DEVICE_REQUEST)), 2),
     plain("firstAvailable", Type::List(Ref::Static(&ITEM_19)), 3),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("name", Type::String, 1),
 ];
 /// `v1.DeviceRequest`
 pub(crate) static DEVICE_REQUEST: Message = Message {
@@ -405,15 +432,15 @@ pub(crate) static DEVICE_REQUEST: Message = Message {
 };
 
 static DEVICE_REQUEST_ALLOCATION_RESULT_FIELDS: [Field; 10] = [
-    plain("adminAccess", Type::Bool, 5),
+    distinct("adminAccess", Type::Bool, 5),
     plain("bindingConditions", Type::List(Ref::Static(&ITEM_4)), 7),
     plain("bindingFailureConditions", Type::List(Ref::Static(&ITEM_4)), 8),
     plain("consumedCapacity", Type::Map(Ref::Static(&ITEM_1)), 10),
-    field("device", Type::String, true, NATURAL, NO_PATCH, 4, ProtoWire::Natural),
-    field("driver", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("pool", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field("request", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("shareID", Type::String, 9),
+    always("device", Type::String, 4),
+    always("driver", Type::String, 2),
+    always("pool", Type::String, 3),
+    always("request", Type::String, 1),
+    distinct("shareID", Type::String, 9),
     plain("tolerations", Type::List(Ref::Static(&ITEM_20)), 6),
 ];
 /// `v1.DeviceRequestAllocationResult`
@@ -428,7 +455,7 @@ pub(crate) static DEVICE_REQUEST_ALLOCATION_RESULT: Message = Message {
 };
 
 static DEVICE_SELECTOR_FIELDS: [Field; 1] =
-    [plain("cel", Type::Message(Ref::Static(&super::resource_v1::CEL_DEVICE_SELECTOR)), 1)];
+    [distinct("cel", Type::Message(Ref::Static(&super::resource_v1::CEL_DEVICE_SELECTOR)), 1)];
 /// `v1.DeviceSelector`
 pub(crate) static DEVICE_SELECTOR: Message = Message {
     name: Cow::Borrowed("io.k8s.api.resource.v1.DeviceSelector"),
@@ -442,10 +469,10 @@ pub(crate) static DEVICE_SELECTOR: Message = Message {
 
 static DEVICE_SUB_REQUEST_FIELDS: [Field; 7] = [
     plain("allocationMode", Type::String, 4),
-    plain("capacity", Type::Message(Ref::Static(&super::resource_v1::CAPACITY_REQUIREMENTS)), 7),
+    distinct("capacity", Type::Message(Ref::Static(&super::resource_v1::CAPACITY_REQUIREMENTS)), 7),
     plain("count", Type::Int64, 5),
-    field("deviceClassName", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("deviceClassName", Type::String, 2),
+    always("name", Type::String, 1),
     plain("selectors", Type::List(Ref::Static(&ITEM_18)), 3),
     plain("tolerations", Type::List(Ref::Static(&ITEM_20)), 6),
 ];
@@ -461,9 +488,9 @@ pub(crate) static DEVICE_SUB_REQUEST: Message = Message {
 };
 
 static DEVICE_TAINT_FIELDS: [Field; 4] = [
-    field("effect", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field("key", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("timeAdded", Type::Time, 4),
+    always("effect", Type::String, 3),
+    always("key", Type::String, 1),
+    distinct("timeAdded", Type::Time, 4),
     plain("value", Type::String, 2),
 ];
 /// `v1.DeviceTaint`
@@ -481,7 +508,7 @@ static DEVICE_TOLERATION_FIELDS: [Field; 5] = [
     plain("effect", Type::String, 4),
     plain("key", Type::String, 1),
     plain("operator", Type::String, 2),
-    plain("tolerationSeconds", Type::Int64, 5),
+    distinct("tolerationSeconds", Type::Int64, 5),
     plain("value", Type::String, 3),
 ];
 /// `v1.DeviceToleration`
@@ -496,11 +523,11 @@ pub(crate) static DEVICE_TOLERATION: Message = Message {
 };
 
 static EXACT_DEVICE_REQUEST_FIELDS: [Field; 7] = [
-    plain("adminAccess", Type::Bool, 5),
+    distinct("adminAccess", Type::Bool, 5),
     plain("allocationMode", Type::String, 3),
-    plain("capacity", Type::Message(Ref::Static(&super::resource_v1::CAPACITY_REQUIREMENTS)), 7),
+    distinct("capacity", Type::Message(Ref::Static(&super::resource_v1::CAPACITY_REQUIREMENTS)), 7),
     plain("count", Type::Int64, 4),
-    field("deviceClassName", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("deviceClassName", Type::String, 1),
     plain("selectors", Type::List(Ref::Static(&ITEM_18)), 2),
     plain("tolerations", Type::List(Ref::Static(&ITEM_20)), 6),
 ];
@@ -532,7 +559,7 @@ pub(crate) static NETWORK_DEVICE_DATA: Message = Message {
 };
 
 static NODE_ALLOCATABLE_RESOURCE_MAPPING_FIELDS: [Field; 2] =
-    [plain("allocationMultiplier", Type::Quantity, 2), plain("capacityKey", Type::String, 1)];
+    [distinct("allocationMultiplier", Type::Quantity, 2), distinct("capacityKey", Type::String, 1)];
 /// `v1.NodeAllocatableResourceMapping`
 pub(crate) static NODE_ALLOCATABLE_RESOURCE_MAPPING: Message = Message {
     name: Cow::Borrowed("io.k8s.api.resource.v1.NodeAllocatableResourceMapping"),
@@ -544,10 +571,8 @@ pub(crate) static NODE_ALLOCATABLE_RESOURCE_MAPPING: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static OPAQUE_DEVICE_CONFIGURATION_FIELDS: [Field; 2] = [
-    field("driver", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("parameters", Type::Any, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-];
+static OPAQUE_DEVICE_CONFIGURATION_FIELDS: [Field; 2] =
+    [always("driver", Type::String, 1), always("parameters", Type::Any, 2)];
 /// `v1.OpaqueDeviceConfiguration`
 pub(crate) static OPAQUE_DEVICE_CONFIGURATION: Message = Message {
     name: Cow::Borrowed("io.k8s.api.resource.v1.OpaqueDeviceConfiguration"),
@@ -562,17 +587,27 @@ pub(crate) static OPAQUE_DEVICE_CONFIGURATION: Message = Message {
 static RESOURCE_CLAIM_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::resource_v1::RESOURCE_CLAIM_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    plain("status", Type::Message(Ref::Static(&super::resource_v1::RESOURCE_CLAIM_STATUS)), 3),
+    always("spec", Type::Message(Ref::Static(&super::resource_v1::RESOURCE_CLAIM_SPEC)), 2),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::resource_v1::RESOURCE_CLAIM_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static RESOURCE_CLAIM_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("resource.k8s.io/v1/ResourceClaim")];
 /// `v1.ResourceClaim`
@@ -588,9 +623,9 @@ pub(crate) static RESOURCE_CLAIM: Message = Message {
 
 static RESOURCE_CLAIM_CONSUMER_REFERENCE_FIELDS: [Field; 4] = [
     plain("apiGroup", Type::String, 1),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 4, ProtoWire::Natural),
-    field("resource", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field("uid", Type::String, true, NATURAL, NO_PATCH, 5, ProtoWire::Natural),
+    always("name", Type::String, 4),
+    always("resource", Type::String, 3),
+    always("uid", Type::String, 5),
 ];
 /// `v1.ResourceClaimConsumerReference`
 pub(crate) static RESOURCE_CLAIM_CONSUMER_REFERENCE: Message = Message {
@@ -605,9 +640,18 @@ pub(crate) static RESOURCE_CLAIM_CONSUMER_REFERENCE: Message = Message {
 
 static RESOURCE_CLAIM_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_21)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_21)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static RESOURCE_CLAIM_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("resource.k8s.io/v1/ResourceClaimList")];
 /// `v1.ResourceClaimList`
@@ -621,8 +665,16 @@ pub(crate) static RESOURCE_CLAIM_LIST: Message = Message {
     kinds: Cow::Borrowed(&RESOURCE_CLAIM_LIST_KINDS),
 };
 
-static RESOURCE_CLAIM_SPEC_FIELDS: [Field; 1] =
-    [plain("devices", Type::Message(Ref::Static(&super::resource_v1::DEVICE_CLAIM)), 1)];
+static RESOURCE_CLAIM_SPEC_FIELDS: [Field; 1] = [field(
+    "devices",
+    Type::Message(Ref::Static(&super::resource_v1::DEVICE_CLAIM)),
+    false,
+    NATURAL,
+    NO_PATCH,
+    1,
+    ProtoWire::Natural,
+    ALWAYS,
+)];
 /// `v1.ResourceClaimSpec`
 pub(crate) static RESOURCE_CLAIM_SPEC: Message = Message {
     name: Cow::Borrowed("io.k8s.api.resource.v1.ResourceClaimSpec"),
@@ -635,8 +687,8 @@ pub(crate) static RESOURCE_CLAIM_SPEC: Message = Message {
 };
 
 static RESOURCE_CLAIM_STATUS_FIELDS: [Field; 3] = [
-    plain("allocation", Type::Message(Ref::Static(&super::resource_v1::ALLOCATION_RESULT)), 1),
-    field("devices", Type::List(Ref::Static(&ITEM_22)), false, by_keys(&KEYS_1), NO_PATCH, 4, ProtoWire::Natural),
+    distinct("allocation", Type::Message(Ref::Static(&super::resource_v1::ALLOCATION_RESULT)), 1),
+    field("devices", Type::List(Ref::Static(&ITEM_22)), false, by_keys(&KEYS_1), NO_PATCH, 4, ProtoWire::Natural, OMIT),
     field(
         "reservedFor",
         Type::List(Ref::Static(&ITEM_23)),
@@ -645,6 +697,7 @@ static RESOURCE_CLAIM_STATUS_FIELDS: [Field; 3] = [
         patched(true, false, "uid"),
         2,
         ProtoWire::Natural,
+        OMIT,
     ),
 ];
 /// `v1.ResourceClaimStatus`
@@ -661,16 +714,17 @@ pub(crate) static RESOURCE_CLAIM_STATUS: Message = Message {
 static RESOURCE_CLAIM_TEMPLATE_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::resource_v1::RESOURCE_CLAIM_TEMPLATE_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("spec", Type::Message(Ref::Static(&super::resource_v1::RESOURCE_CLAIM_TEMPLATE_SPEC)), 2),
 ];
 static RESOURCE_CLAIM_TEMPLATE_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("resource.k8s.io/v1/ResourceClaimTemplate")];
@@ -687,9 +741,18 @@ pub(crate) static RESOURCE_CLAIM_TEMPLATE: Message = Message {
 
 static RESOURCE_CLAIM_TEMPLATE_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_24)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_24)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static RESOURCE_CLAIM_TEMPLATE_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("resource.k8s.io/v1/ResourceClaimTemplateList")];
@@ -705,16 +768,17 @@ pub(crate) static RESOURCE_CLAIM_TEMPLATE_LIST: Message = Message {
 };
 
 static RESOURCE_CLAIM_TEMPLATE_SPEC_FIELDS: [Field; 2] = [
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::resource_v1::RESOURCE_CLAIM_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("spec", Type::Message(Ref::Static(&super::resource_v1::RESOURCE_CLAIM_SPEC)), 2),
 ];
 /// `v1.ResourceClaimTemplateSpec`
 pub(crate) static RESOURCE_CLAIM_TEMPLATE_SPEC: Message = Message {
@@ -728,9 +792,9 @@ pub(crate) static RESOURCE_CLAIM_TEMPLATE_SPEC: Message = Message {
 };
 
 static RESOURCE_POOL_FIELDS: [Field; 3] = [
-    field("generation", Type::Int64, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("resourceSliceCount", Type::Int64, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
+    always("generation", Type::Int64, 2),
+    always("name", Type::String, 1),
+    always("resourceSliceCount", Type::Int64, 3),
 ];
 /// `v1.ResourcePool`
 pub(crate) static RESOURCE_POOL: Message = Message {
@@ -746,16 +810,17 @@ pub(crate) static RESOURCE_POOL: Message = Message {
 static RESOURCE_SLICE_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::resource_v1::RESOURCE_SLICE_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("spec", Type::Message(Ref::Static(&super::resource_v1::RESOURCE_SLICE_SPEC)), 2),
 ];
 static RESOURCE_SLICE_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("resource.k8s.io/v1/ResourceSlice")];
 /// `v1.ResourceSlice`
@@ -771,9 +836,18 @@ pub(crate) static RESOURCE_SLICE: Message = Message {
 
 static RESOURCE_SLICE_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_25)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_25)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static RESOURCE_SLICE_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("resource.k8s.io/v1/ResourceSliceList")];
 /// `v1.ResourceSliceList`
@@ -788,21 +862,13 @@ pub(crate) static RESOURCE_SLICE_LIST: Message = Message {
 };
 
 static RESOURCE_SLICE_SPEC_FIELDS: [Field; 8] = [
-    plain("allNodes", Type::Bool, 5),
+    distinct("allNodes", Type::Bool, 5),
     plain("devices", Type::List(Ref::Static(&ITEM_26)), 6),
-    field("driver", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("nodeName", Type::String, 3),
-    plain("nodeSelector", Type::Message(Ref::Static(&super::core_v1::NODE_SELECTOR)), 4),
-    plain("perDeviceNodeSelection", Type::Bool, 7),
-    field(
-        "pool",
-        Type::Message(Ref::Static(&super::resource_v1::RESOURCE_POOL)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
+    always("driver", Type::String, 1),
+    distinct("nodeName", Type::String, 3),
+    distinct("nodeSelector", Type::Message(Ref::Static(&super::core_v1::NODE_SELECTOR)), 4),
+    distinct("perDeviceNodeSelection", Type::Bool, 7),
+    always("pool", Type::Message(Ref::Static(&super::resource_v1::RESOURCE_POOL)), 2),
     plain("sharedCounters", Type::List(Ref::Static(&ITEM_27)), 8),
 ];
 /// `v1.ResourceSliceSpec`

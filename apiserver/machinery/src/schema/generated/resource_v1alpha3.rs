@@ -10,9 +10,9 @@ static ITEM_2: Type = Type::Message(Ref::Static(&super::resource_v1alpha3::RESOU
 static KEYS_0: [Cow<'static, str>; 1] = [Cow::Borrowed("type")];
 
 static DEVICE_TAINT_FIELDS: [Field; 4] = [
-    field("effect", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field("key", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("timeAdded", Type::Time, 4),
+    always("effect", Type::String, 3),
+    always("key", Type::String, 1),
+    distinct("timeAdded", Type::Time, 4),
     plain("value", Type::String, 2),
 ];
 /// `v1alpha3.DeviceTaint`
@@ -29,17 +29,27 @@ pub(crate) static DEVICE_TAINT: Message = Message {
 static DEVICE_TAINT_RULE_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::resource_v1alpha3::DEVICE_TAINT_RULE_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    plain("status", Type::Message(Ref::Static(&super::resource_v1alpha3::DEVICE_TAINT_RULE_STATUS)), 3),
+    always("spec", Type::Message(Ref::Static(&super::resource_v1alpha3::DEVICE_TAINT_RULE_SPEC)), 2),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::resource_v1alpha3::DEVICE_TAINT_RULE_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static DEVICE_TAINT_RULE_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("resource.k8s.io/v1alpha3/DeviceTaintRule")];
 /// `v1alpha3.DeviceTaintRule`
@@ -55,9 +65,18 @@ pub(crate) static DEVICE_TAINT_RULE: Message = Message {
 
 static DEVICE_TAINT_RULE_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_0)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static DEVICE_TAINT_RULE_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("resource.k8s.io/v1alpha3/DeviceTaintRuleList")];
@@ -73,16 +92,8 @@ pub(crate) static DEVICE_TAINT_RULE_LIST: Message = Message {
 };
 
 static DEVICE_TAINT_RULE_SPEC_FIELDS: [Field; 2] = [
-    plain("deviceSelector", Type::Message(Ref::Static(&super::resource_v1alpha3::DEVICE_TAINT_SELECTOR)), 1),
-    field(
-        "taint",
-        Type::Message(Ref::Static(&super::resource_v1alpha3::DEVICE_TAINT)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
+    distinct("deviceSelector", Type::Message(Ref::Static(&super::resource_v1alpha3::DEVICE_TAINT_SELECTOR)), 1),
+    always("taint", Type::Message(Ref::Static(&super::resource_v1alpha3::DEVICE_TAINT)), 2),
 ];
 /// `v1alpha3.DeviceTaintRuleSpec`
 pub(crate) static DEVICE_TAINT_RULE_SPEC: Message = Message {
@@ -103,6 +114,7 @@ static DEVICE_TAINT_RULE_STATUS_FIELDS: [Field; 1] = [field(
     patched(true, false, "type"),
     1,
     ProtoWire::Natural,
+    OMIT,
 )];
 /// `v1alpha3.DeviceTaintRuleStatus`
 pub(crate) static DEVICE_TAINT_RULE_STATUS: Message = Message {
@@ -116,7 +128,7 @@ pub(crate) static DEVICE_TAINT_RULE_STATUS: Message = Message {
 };
 
 static DEVICE_TAINT_SELECTOR_FIELDS: [Field; 3] =
-    [plain("device", Type::String, 4), plain("driver", Type::String, 2), plain("pool", Type::String, 3)];
+    [distinct("device", Type::String, 4), distinct("driver", Type::String, 2), distinct("pool", Type::String, 3)];
 /// `v1alpha3.DeviceTaintSelector`
 pub(crate) static DEVICE_TAINT_SELECTOR: Message = Message {
     name: Cow::Borrowed("io.k8s.api.resource.v1alpha3.DeviceTaintSelector"),
@@ -129,16 +141,16 @@ pub(crate) static DEVICE_TAINT_SELECTOR: Message = Message {
 };
 
 static POOL_STATUS_FIELDS: [Field; 10] = [
-    plain("allocatedDevices", Type::Int32, 5),
-    plain("availableDevices", Type::Int32, 6),
-    field("driver", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("generation", Type::Int64, true, NATURAL, NO_PATCH, 9, ProtoWire::Natural),
-    plain("nodeName", Type::String, 3),
-    field("poolName", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    plain("resourceSliceCount", Type::Int32, 8),
-    plain("totalDevices", Type::Int32, 4),
-    plain("unavailableDevices", Type::Int32, 7),
-    plain("validationError", Type::String, 10),
+    distinct("allocatedDevices", Type::Int32, 5),
+    distinct("availableDevices", Type::Int32, 6),
+    field("driver", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural, OMIT),
+    always("generation", Type::Int64, 9),
+    distinct("nodeName", Type::String, 3),
+    field("poolName", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural, OMIT),
+    distinct("resourceSliceCount", Type::Int32, 8),
+    distinct("totalDevices", Type::Int32, 4),
+    distinct("unavailableDevices", Type::Int32, 7),
+    distinct("validationError", Type::String, 10),
 ];
 /// `v1alpha3.PoolStatus`
 pub(crate) static POOL_STATUS: Message = Message {
@@ -154,25 +166,9 @@ pub(crate) static POOL_STATUS: Message = Message {
 static RESOURCE_POOL_STATUS_REQUEST_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    field(
-        "metadata",
-        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        1,
-        ProtoWire::Natural,
-    ),
-    field(
-        "spec",
-        Type::Message(Ref::Static(&super::resource_v1alpha3::RESOURCE_POOL_STATUS_REQUEST_SPEC)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
-    plain("status", Type::Message(Ref::Static(&super::resource_v1alpha3::RESOURCE_POOL_STATUS_REQUEST_STATUS)), 3),
+    always("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
+    always("spec", Type::Message(Ref::Static(&super::resource_v1alpha3::RESOURCE_POOL_STATUS_REQUEST_SPEC)), 2),
+    distinct("status", Type::Message(Ref::Static(&super::resource_v1alpha3::RESOURCE_POOL_STATUS_REQUEST_STATUS)), 3),
 ];
 static RESOURCE_POOL_STATUS_REQUEST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("resource.k8s.io/v1alpha3/ResourcePoolStatusRequest")];
@@ -189,9 +185,18 @@ pub(crate) static RESOURCE_POOL_STATUS_REQUEST: Message = Message {
 
 static RESOURCE_POOL_STATUS_REQUEST_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_2)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_2)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static RESOURCE_POOL_STATUS_REQUEST_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("resource.k8s.io/v1alpha3/ResourcePoolStatusRequestList")];
@@ -206,11 +211,8 @@ pub(crate) static RESOURCE_POOL_STATUS_REQUEST_LIST: Message = Message {
     kinds: Cow::Borrowed(&RESOURCE_POOL_STATUS_REQUEST_LIST_KINDS),
 };
 
-static RESOURCE_POOL_STATUS_REQUEST_SPEC_FIELDS: [Field; 3] = [
-    field("driver", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("limit", Type::Int32, 3),
-    plain("poolName", Type::String, 2),
-];
+static RESOURCE_POOL_STATUS_REQUEST_SPEC_FIELDS: [Field; 3] =
+    [always("driver", Type::String, 1), distinct("limit", Type::Int32, 3), distinct("poolName", Type::String, 2)];
 /// `v1alpha3.ResourcePoolStatusRequestSpec`
 pub(crate) static RESOURCE_POOL_STATUS_REQUEST_SPEC: Message = Message {
     name: Cow::Borrowed("io.k8s.api.resource.v1alpha3.ResourcePoolStatusRequestSpec"),
@@ -231,8 +233,9 @@ static RESOURCE_POOL_STATUS_REQUEST_STATUS_FIELDS: [Field; 3] = [
         patched(true, false, "type"),
         3,
         ProtoWire::Natural,
+        OMIT,
     ),
-    field("poolCount", Type::Int32, true, NATURAL, NO_PATCH, 6, ProtoWire::Natural),
+    field("poolCount", Type::Int32, true, NATURAL, NO_PATCH, 6, ProtoWire::Natural, DISTINCT),
     plain("pools", Type::List(Ref::Static(&ITEM_3)), 2),
 ];
 /// `v1alpha3.ResourcePoolStatusRequestStatus`

@@ -37,13 +37,22 @@ static KEYS_0: [Cow<'static, str>; 1] = [Cow::Borrowed("type")];
 static KEYS_2: [Cow<'static, str>; 1] = [Cow::Borrowed("uid")];
 
 static ALLOCATED_DEVICE_STATUS_FIELDS: [Field; 7] = [
-    field("conditions", Type::List(Ref::Static(&ITEM_0)), false, by_keys(&KEYS_0), NO_PATCH, 4, ProtoWire::Natural),
-    plain("data", Type::Any, 5),
-    field("device", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field("driver", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("networkData", Type::Message(Ref::Static(&super::resource_v1beta1::NETWORK_DEVICE_DATA)), 6),
-    field("pool", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    plain("shareID", Type::String, 7),
+    field(
+        "conditions",
+        Type::List(Ref::Static(&ITEM_0)),
+        false,
+        by_keys(&KEYS_0),
+        NO_PATCH,
+        4,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    distinct("data", Type::Any, 5),
+    always("device", Type::String, 3),
+    always("driver", Type::String, 1),
+    distinct("networkData", Type::Message(Ref::Static(&super::resource_v1beta1::NETWORK_DEVICE_DATA)), 6),
+    always("pool", Type::String, 2),
+    distinct("shareID", Type::String, 7),
 ];
 /// `v1beta1.AllocatedDeviceStatus`
 pub(crate) static ALLOCATED_DEVICE_STATUS: Message = Message {
@@ -57,9 +66,18 @@ pub(crate) static ALLOCATED_DEVICE_STATUS: Message = Message {
 };
 
 static ALLOCATION_RESULT_FIELDS: [Field; 3] = [
-    plain("allocationTimestamp", Type::Time, 5),
-    plain("devices", Type::Message(Ref::Static(&super::resource_v1beta1::DEVICE_ALLOCATION_RESULT)), 1),
-    plain("nodeSelector", Type::Message(Ref::Static(&super::core_v1::NODE_SELECTOR)), 3),
+    distinct("allocationTimestamp", Type::Time, 5),
+    field(
+        "devices",
+        Type::Message(Ref::Static(&super::resource_v1beta1::DEVICE_ALLOCATION_RESULT)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    distinct("nodeSelector", Type::Message(Ref::Static(&super::core_v1::NODE_SELECTOR)), 3),
 ];
 /// `v1beta1.AllocationResult`
 pub(crate) static ALLOCATION_RESULT: Message = Message {
@@ -73,17 +91,17 @@ pub(crate) static ALLOCATION_RESULT: Message = Message {
 };
 
 static BASIC_DEVICE_FIELDS: [Field; 12] = [
-    plain("allNodes", Type::Bool, 6),
-    plain("allowMultipleAllocations", Type::Bool, 11),
+    distinct("allNodes", Type::Bool, 6),
+    distinct("allowMultipleAllocations", Type::Bool, 11),
     plain("attributes", Type::Map(Ref::Static(&ITEM_1)), 1),
     plain("bindingConditions", Type::List(Ref::Static(&ITEM_2)), 9),
     plain("bindingFailureConditions", Type::List(Ref::Static(&ITEM_2)), 10),
-    plain("bindsToNode", Type::Bool, 8),
+    distinct("bindsToNode", Type::Bool, 8),
     plain("capacity", Type::Map(Ref::Static(&ITEM_3)), 2),
     plain("consumesCounters", Type::List(Ref::Static(&ITEM_4)), 3),
     plain("nodeAllocatableResourceMappings", Type::Map(Ref::Static(&ITEM_5)), 12),
-    plain("nodeName", Type::String, 4),
-    plain("nodeSelector", Type::Message(Ref::Static(&super::core_v1::NODE_SELECTOR)), 5),
+    distinct("nodeName", Type::String, 4),
+    distinct("nodeSelector", Type::Message(Ref::Static(&super::core_v1::NODE_SELECTOR)), 5),
     plain("taints", Type::List(Ref::Static(&ITEM_6)), 7),
 ];
 /// `v1beta1.BasicDevice`
@@ -97,8 +115,7 @@ pub(crate) static BASIC_DEVICE: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static CEL_DEVICE_SELECTOR_FIELDS: [Field; 1] =
-    [field("expression", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static CEL_DEVICE_SELECTOR_FIELDS: [Field; 1] = [always("expression", Type::String, 1)];
 /// `v1beta1.CELDeviceSelector`
 pub(crate) static CEL_DEVICE_SELECTOR: Message = Message {
     name: Cow::Borrowed("io.k8s.api.resource.v1beta1.CELDeviceSelector"),
@@ -111,8 +128,8 @@ pub(crate) static CEL_DEVICE_SELECTOR: Message = Message {
 };
 
 static CAPACITY_REQUEST_POLICY_FIELDS: [Field; 3] = [
-    plain("default", Type::Quantity, 1),
-    plain("validRange", Type::Message(Ref::Static(&super::resource_v1beta1::CAPACITY_REQUEST_POLICY_RANGE)), 4),
+    distinct("default", Type::Quantity, 1),
+    distinct("validRange", Type::Message(Ref::Static(&super::resource_v1beta1::CAPACITY_REQUEST_POLICY_RANGE)), 4),
     plain("validValues", Type::List(Ref::Static(&ITEM_7)), 3),
 ];
 /// `v1beta1.CapacityRequestPolicy`
@@ -127,9 +144,9 @@ pub(crate) static CAPACITY_REQUEST_POLICY: Message = Message {
 };
 
 static CAPACITY_REQUEST_POLICY_RANGE_FIELDS: [Field; 3] = [
-    plain("max", Type::Quantity, 2),
-    field("min", Type::Quantity, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("step", Type::Quantity, 3),
+    distinct("max", Type::Quantity, 2),
+    field("min", Type::Quantity, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural, DISTINCT),
+    distinct("step", Type::Quantity, 3),
 ];
 /// `v1beta1.CapacityRequestPolicyRange`
 pub(crate) static CAPACITY_REQUEST_POLICY_RANGE: Message = Message {
@@ -154,7 +171,7 @@ pub(crate) static CAPACITY_REQUIREMENTS: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static COUNTER_FIELDS: [Field; 1] = [field("value", Type::Quantity, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static COUNTER_FIELDS: [Field; 1] = [always("value", Type::Quantity, 1)];
 /// `v1beta1.Counter`
 pub(crate) static COUNTER: Message = Message {
     name: Cow::Borrowed("io.k8s.api.resource.v1beta1.Counter"),
@@ -167,8 +184,8 @@ pub(crate) static COUNTER: Message = Message {
 };
 
 static COUNTER_SET_FIELDS: [Field; 2] = [
-    field("counters", Type::Map(Ref::Static(&ITEM_8)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    field("counters", Type::Map(Ref::Static(&ITEM_8)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural, OMIT),
+    always("name", Type::String, 1),
 ];
 /// `v1beta1.CounterSet`
 pub(crate) static COUNTER_SET: Message = Message {
@@ -182,8 +199,8 @@ pub(crate) static COUNTER_SET: Message = Message {
 };
 
 static DEVICE_FIELDS: [Field; 2] = [
-    plain("basic", Type::Message(Ref::Static(&super::resource_v1beta1::BASIC_DEVICE)), 2),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    distinct("basic", Type::Message(Ref::Static(&super::resource_v1beta1::BASIC_DEVICE)), 2),
+    always("name", Type::String, 1),
 ];
 /// `v1beta1.Device`
 pub(crate) static DEVICE: Message = Message {
@@ -197,9 +214,9 @@ pub(crate) static DEVICE: Message = Message {
 };
 
 static DEVICE_ALLOCATION_CONFIGURATION_FIELDS: [Field; 3] = [
-    plain("opaque", Type::Message(Ref::Static(&super::resource_v1beta1::OPAQUE_DEVICE_CONFIGURATION)), 0),
+    distinct("opaque", Type::Message(Ref::Static(&super::resource_v1beta1::OPAQUE_DEVICE_CONFIGURATION)), 0),
     plain("requests", Type::List(Ref::Static(&ITEM_2)), 2),
-    field("source", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("source", Type::String, 1),
 ];
 static DEVICE_ALLOCATION_CONFIGURATION_EMBEDDED: [Embedded; 1] =
     [Embedded { number: 3, message: Ref::Static(&super::resource_v1::WIRE_DEVICE_CONFIGURATION) }];
@@ -228,13 +245,13 @@ pub(crate) static DEVICE_ALLOCATION_RESULT: Message = Message {
 };
 
 static DEVICE_ATTRIBUTE_FIELDS: [Field; 8] = [
-    plain("bool", Type::Bool, 3),
+    distinct("bool", Type::Bool, 3),
     plain("bools", Type::List(Ref::Static(&ITEM_11)), 7),
-    plain("int", Type::Int64, 2),
+    distinct("int", Type::Int64, 2),
     plain("ints", Type::List(Ref::Static(&ITEM_12)), 6),
-    plain("string", Type::String, 4),
+    distinct("string", Type::String, 4),
     plain("strings", Type::List(Ref::Static(&ITEM_2)), 8),
-    plain("version", Type::String, 5),
+    distinct("version", Type::String, 5),
     plain("versions", Type::List(Ref::Static(&ITEM_2)), 9),
 ];
 /// `v1beta1.DeviceAttribute`
@@ -249,8 +266,8 @@ pub(crate) static DEVICE_ATTRIBUTE: Message = Message {
 };
 
 static DEVICE_CAPACITY_FIELDS: [Field; 2] = [
-    plain("requestPolicy", Type::Message(Ref::Static(&super::resource_v1beta1::CAPACITY_REQUEST_POLICY)), 2),
-    field("value", Type::Quantity, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    distinct("requestPolicy", Type::Message(Ref::Static(&super::resource_v1beta1::CAPACITY_REQUEST_POLICY)), 2),
+    always("value", Type::Quantity, 1),
 ];
 /// `v1beta1.DeviceCapacity`
 pub(crate) static DEVICE_CAPACITY: Message = Message {
@@ -266,7 +283,7 @@ pub(crate) static DEVICE_CAPACITY: Message = Message {
 static DEVICE_CLAIM_FIELDS: [Field; 3] = [
     plain("config", Type::List(Ref::Static(&ITEM_13)), 3),
     plain("constraints", Type::List(Ref::Static(&ITEM_14)), 2),
-    plain("requests", Type::List(Ref::Static(&ITEM_15)), 1),
+    field("requests", Type::List(Ref::Static(&ITEM_15)), false, NATURAL, NO_PATCH, 1, ProtoWire::Natural, ALWAYS),
 ];
 /// `v1beta1.DeviceClaim`
 pub(crate) static DEVICE_CLAIM: Message = Message {
@@ -280,7 +297,7 @@ pub(crate) static DEVICE_CLAIM: Message = Message {
 };
 
 static DEVICE_CLAIM_CONFIGURATION_FIELDS: [Field; 2] = [
-    plain("opaque", Type::Message(Ref::Static(&super::resource_v1beta1::OPAQUE_DEVICE_CONFIGURATION)), 0),
+    distinct("opaque", Type::Message(Ref::Static(&super::resource_v1beta1::OPAQUE_DEVICE_CONFIGURATION)), 0),
     plain("requests", Type::List(Ref::Static(&ITEM_2)), 1),
 ];
 static DEVICE_CLAIM_CONFIGURATION_EMBEDDED: [Embedded; 1] =
@@ -299,16 +316,17 @@ pub(crate) static DEVICE_CLAIM_CONFIGURATION: Message = Message {
 static DEVICE_CLASS_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::resource_v1beta1::DEVICE_CLASS_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("spec", Type::Message(Ref::Static(&super::resource_v1beta1::DEVICE_CLASS_SPEC)), 2),
 ];
 static DEVICE_CLASS_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("resource.k8s.io/v1beta1/DeviceClass")];
 /// `v1beta1.DeviceClass`
@@ -323,7 +341,7 @@ pub(crate) static DEVICE_CLASS: Message = Message {
 };
 
 static DEVICE_CLASS_CONFIGURATION_FIELDS: [Field; 1] =
-    [plain("opaque", Type::Message(Ref::Static(&super::resource_v1beta1::OPAQUE_DEVICE_CONFIGURATION)), 0)];
+    [distinct("opaque", Type::Message(Ref::Static(&super::resource_v1beta1::OPAQUE_DEVICE_CONFIGURATION)), 0)];
 static DEVICE_CLASS_CONFIGURATION_EMBEDDED: [Embedded; 1] =
     [Embedded { number: 1, message: Ref::Static(&super::resource_v1::WIRE_DEVICE_CONFIGURATION) }];
 /// `v1beta1.DeviceClassConfiguration`
@@ -339,9 +357,18 @@ pub(crate) static DEVICE_CLASS_CONFIGURATION: Message = Message {
 
 static DEVICE_CLASS_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_16)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_16)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static DEVICE_CLASS_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("resource.k8s.io/v1beta1/DeviceClassList")];
 /// `v1beta1.DeviceClassList`
@@ -357,7 +384,7 @@ pub(crate) static DEVICE_CLASS_LIST: Message = Message {
 
 static DEVICE_CLASS_SPEC_FIELDS: [Field; 3] = [
     plain("config", Type::List(Ref::Static(&ITEM_17)), 2),
-    plain("extendedResourceName", Type::String, 4),
+    distinct("extendedResourceName", Type::String, 4),
     plain("selectors", Type::List(Ref::Static(&ITEM_18)), 1),
 ];
 /// `v1beta1.DeviceClassSpec`
@@ -372,8 +399,8 @@ pub(crate) static DEVICE_CLASS_SPEC: Message = Message {
 };
 
 static DEVICE_CONSTRAINT_FIELDS: [Field; 3] = [
-    plain("distinctAttribute", Type::String, 3),
-    plain("matchAttribute", Type::String, 2),
+    distinct("distinctAttribute", Type::String, 3),
+    distinct("matchAttribute", Type::String, 2),
     plain("requests", Type::List(Ref::Static(&ITEM_2)), 1),
 ];
 /// `v1beta1.DeviceConstraint`
@@ -388,8 +415,8 @@ pub(crate) static DEVICE_CONSTRAINT: Message = Message {
 };
 
 static DEVICE_COUNTER_CONSUMPTION_FIELDS: [Field; 2] = [
-    field("counterSet", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("counters", Type::Map(Ref::Static(&ITEM_8)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("counterSet", Type::String, 1),
+    field("counters", Type::Map(Ref::Static(&ITEM_8)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural, OMIT),
 ];
 /// `v1beta1.DeviceCounterConsumption`
 pub(crate) static DEVICE_COUNTER_CONSUMPTION: Message = Message {
@@ -403,13 +430,13 @@ pub(crate) static DEVICE_COUNTER_CONSUMPTION: Message = Message {
 };
 
 static DEVICE_REQUEST_FIELDS: [Field; 9] = [
-    plain("adminAccess", Type::Bool, 6),
+    distinct("adminAccess", Type::Bool, 6),
     plain("allocationMode", Type::String, 4),
-    plain("capacity", Type::Message(Ref::Static(&super::resource_v1beta1::CAPACITY_REQUIREMENTS)), 9),
+    distinct("capacity", Type::Message(Ref::Static(&super::resource_v1beta1::CAPACITY_REQUIREMENTS)), 9),
     plain("count", Type::Int64, 5),
-    plain("deviceClassName", Type::String, 2),
+    field("deviceClassName", Type::String, false, NATURAL, NO_PATCH, 2, ProtoWire::Natural, ALWAYS),
     plain("firstAvailable", Type::List(Ref::Static(&ITEM_19)), 7),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("name", Type::String, 1),
     plain("selectors", Type::List(Ref::Static(&ITEM_18)), 3),
     plain("tolerations", Type::List(Ref::Static(&ITEM_20)), 8),
 ];
@@ -425,15 +452,15 @@ pub(crate) static DEVICE_REQUEST: Message = Message {
 };
 
 static DEVICE_REQUEST_ALLOCATION_RESULT_FIELDS: [Field; 10] = [
-    plain("adminAccess", Type::Bool, 5),
+    distinct("adminAccess", Type::Bool, 5),
     plain("bindingConditions", Type::List(Ref::Static(&ITEM_2)), 7),
     plain("bindingFailureConditions", Type::List(Ref::Static(&ITEM_2)), 8),
     plain("consumedCapacity", Type::Map(Ref::Static(&ITEM_7)), 10),
-    field("device", Type::String, true, NATURAL, NO_PATCH, 4, ProtoWire::Natural),
-    field("driver", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("pool", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field("request", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("shareID", Type::String, 9),
+    always("device", Type::String, 4),
+    always("driver", Type::String, 2),
+    always("pool", Type::String, 3),
+    always("request", Type::String, 1),
+    distinct("shareID", Type::String, 9),
     plain("tolerations", Type::List(Ref::Static(&ITEM_20)), 6),
 ];
 /// `v1beta1.DeviceRequestAllocationResult`
@@ -448,7 +475,7 @@ pub(crate) static DEVICE_REQUEST_ALLOCATION_RESULT: Message = Message {
 };
 
 static DEVICE_SELECTOR_FIELDS: [Field; 1] =
-    [plain("cel", Type::Message(Ref::Static(&super::resource_v1beta1::CEL_DEVICE_SELECTOR)), 1)];
+    [distinct("cel", Type::Message(Ref::Static(&super::resource_v1beta1::CEL_DEVICE_SELECTOR)), 1)];
 /// `v1beta1.DeviceSelector`
 pub(crate) static DEVICE_SELECTOR: Message = Message {
     name: Cow::Borrowed("io.k8s.api.resource.v1beta1.DeviceSelector"),
@@ -462,10 +489,10 @@ pub(crate) static DEVICE_SELECTOR: Message = Message {
 
 static DEVICE_SUB_REQUEST_FIELDS: [Field; 7] = [
     plain("allocationMode", Type::String, 4),
-    plain("capacity", Type::Message(Ref::Static(&super::resource_v1beta1::CAPACITY_REQUIREMENTS)), 8),
+    distinct("capacity", Type::Message(Ref::Static(&super::resource_v1beta1::CAPACITY_REQUIREMENTS)), 8),
     plain("count", Type::Int64, 5),
-    field("deviceClassName", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("deviceClassName", Type::String, 2),
+    always("name", Type::String, 1),
     plain("selectors", Type::List(Ref::Static(&ITEM_18)), 3),
     plain("tolerations", Type::List(Ref::Static(&ITEM_20)), 7),
 ];
@@ -481,9 +508,9 @@ pub(crate) static DEVICE_SUB_REQUEST: Message = Message {
 };
 
 static DEVICE_TAINT_FIELDS: [Field; 4] = [
-    field("effect", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field("key", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("timeAdded", Type::Time, 4),
+    always("effect", Type::String, 3),
+    always("key", Type::String, 1),
+    distinct("timeAdded", Type::Time, 4),
     plain("value", Type::String, 2),
 ];
 /// `v1beta1.DeviceTaint`
@@ -501,7 +528,7 @@ static DEVICE_TOLERATION_FIELDS: [Field; 5] = [
     plain("effect", Type::String, 4),
     plain("key", Type::String, 1),
     plain("operator", Type::String, 2),
-    plain("tolerationSeconds", Type::Int64, 5),
+    distinct("tolerationSeconds", Type::Int64, 5),
     plain("value", Type::String, 3),
 ];
 /// `v1beta1.DeviceToleration`
@@ -532,7 +559,7 @@ pub(crate) static NETWORK_DEVICE_DATA: Message = Message {
 };
 
 static NODE_ALLOCATABLE_RESOURCE_MAPPING_FIELDS: [Field; 2] =
-    [plain("allocationMultiplier", Type::Quantity, 2), plain("capacityKey", Type::String, 1)];
+    [distinct("allocationMultiplier", Type::Quantity, 2), distinct("capacityKey", Type::String, 1)];
 /// `v1beta1.NodeAllocatableResourceMapping`
 pub(crate) static NODE_ALLOCATABLE_RESOURCE_MAPPING: Message = Message {
     name: Cow::Borrowed("io.k8s.api.resource.v1beta1.NodeAllocatableResourceMapping"),
@@ -544,10 +571,8 @@ pub(crate) static NODE_ALLOCATABLE_RESOURCE_MAPPING: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static OPAQUE_DEVICE_CONFIGURATION_FIELDS: [Field; 2] = [
-    field("driver", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("parameters", Type::Any, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-];
+static OPAQUE_DEVICE_CONFIGURATION_FIELDS: [Field; 2] =
+    [always("driver", Type::String, 1), always("parameters", Type::Any, 2)];
 /// `v1beta1.OpaqueDeviceConfiguration`
 pub(crate) static OPAQUE_DEVICE_CONFIGURATION: Message = Message {
     name: Cow::Borrowed("io.k8s.api.resource.v1beta1.OpaqueDeviceConfiguration"),
@@ -562,17 +587,27 @@ pub(crate) static OPAQUE_DEVICE_CONFIGURATION: Message = Message {
 static RESOURCE_CLAIM_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::resource_v1beta1::RESOURCE_CLAIM_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    plain("status", Type::Message(Ref::Static(&super::resource_v1beta1::RESOURCE_CLAIM_STATUS)), 3),
+    always("spec", Type::Message(Ref::Static(&super::resource_v1beta1::RESOURCE_CLAIM_SPEC)), 2),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::resource_v1beta1::RESOURCE_CLAIM_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static RESOURCE_CLAIM_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("resource.k8s.io/v1beta1/ResourceClaim")];
 /// `v1beta1.ResourceClaim`
@@ -588,9 +623,9 @@ pub(crate) static RESOURCE_CLAIM: Message = Message {
 
 static RESOURCE_CLAIM_CONSUMER_REFERENCE_FIELDS: [Field; 4] = [
     plain("apiGroup", Type::String, 1),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 4, ProtoWire::Natural),
-    field("resource", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field("uid", Type::String, true, NATURAL, NO_PATCH, 5, ProtoWire::Natural),
+    always("name", Type::String, 4),
+    always("resource", Type::String, 3),
+    always("uid", Type::String, 5),
 ];
 /// `v1beta1.ResourceClaimConsumerReference`
 pub(crate) static RESOURCE_CLAIM_CONSUMER_REFERENCE: Message = Message {
@@ -605,9 +640,18 @@ pub(crate) static RESOURCE_CLAIM_CONSUMER_REFERENCE: Message = Message {
 
 static RESOURCE_CLAIM_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_21)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_21)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static RESOURCE_CLAIM_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("resource.k8s.io/v1beta1/ResourceClaimList")];
 /// `v1beta1.ResourceClaimList`
@@ -621,8 +665,16 @@ pub(crate) static RESOURCE_CLAIM_LIST: Message = Message {
     kinds: Cow::Borrowed(&RESOURCE_CLAIM_LIST_KINDS),
 };
 
-static RESOURCE_CLAIM_SPEC_FIELDS: [Field; 1] =
-    [plain("devices", Type::Message(Ref::Static(&super::resource_v1beta1::DEVICE_CLAIM)), 1)];
+static RESOURCE_CLAIM_SPEC_FIELDS: [Field; 1] = [field(
+    "devices",
+    Type::Message(Ref::Static(&super::resource_v1beta1::DEVICE_CLAIM)),
+    false,
+    NATURAL,
+    NO_PATCH,
+    1,
+    ProtoWire::Natural,
+    ALWAYS,
+)];
 /// `v1beta1.ResourceClaimSpec`
 pub(crate) static RESOURCE_CLAIM_SPEC: Message = Message {
     name: Cow::Borrowed("io.k8s.api.resource.v1beta1.ResourceClaimSpec"),
@@ -635,8 +687,8 @@ pub(crate) static RESOURCE_CLAIM_SPEC: Message = Message {
 };
 
 static RESOURCE_CLAIM_STATUS_FIELDS: [Field; 3] = [
-    plain("allocation", Type::Message(Ref::Static(&super::resource_v1beta1::ALLOCATION_RESULT)), 1),
-    field("devices", Type::List(Ref::Static(&ITEM_22)), false, by_keys(&KEYS_1), NO_PATCH, 4, ProtoWire::Natural),
+    distinct("allocation", Type::Message(Ref::Static(&super::resource_v1beta1::ALLOCATION_RESULT)), 1),
+    field("devices", Type::List(Ref::Static(&ITEM_22)), false, by_keys(&KEYS_1), NO_PATCH, 4, ProtoWire::Natural, OMIT),
     field(
         "reservedFor",
         Type::List(Ref::Static(&ITEM_23)),
@@ -645,6 +697,7 @@ static RESOURCE_CLAIM_STATUS_FIELDS: [Field; 3] = [
         patched(true, false, "uid"),
         2,
         ProtoWire::Natural,
+        OMIT,
     ),
 ];
 /// `v1beta1.ResourceClaimStatus`
@@ -661,16 +714,17 @@ pub(crate) static RESOURCE_CLAIM_STATUS: Message = Message {
 static RESOURCE_CLAIM_TEMPLATE_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::resource_v1beta1::RESOURCE_CLAIM_TEMPLATE_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("spec", Type::Message(Ref::Static(&super::resource_v1beta1::RESOURCE_CLAIM_TEMPLATE_SPEC)), 2),
 ];
 static RESOURCE_CLAIM_TEMPLATE_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("resource.k8s.io/v1beta1/ResourceClaimTemplate")];
@@ -687,9 +741,18 @@ pub(crate) static RESOURCE_CLAIM_TEMPLATE: Message = Message {
 
 static RESOURCE_CLAIM_TEMPLATE_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_24)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_24)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static RESOURCE_CLAIM_TEMPLATE_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("resource.k8s.io/v1beta1/ResourceClaimTemplateList")];
@@ -705,16 +768,17 @@ pub(crate) static RESOURCE_CLAIM_TEMPLATE_LIST: Message = Message {
 };
 
 static RESOURCE_CLAIM_TEMPLATE_SPEC_FIELDS: [Field; 2] = [
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::resource_v1beta1::RESOURCE_CLAIM_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("spec", Type::Message(Ref::Static(&super::resource_v1beta1::RESOURCE_CLAIM_SPEC)), 2),
 ];
 /// `v1beta1.ResourceClaimTemplateSpec`
 pub(crate) static RESOURCE_CLAIM_TEMPLATE_SPEC: Message = Message {
@@ -728,9 +792,9 @@ pub(crate) static RESOURCE_CLAIM_TEMPLATE_SPEC: Message = Message {
 };
 
 static RESOURCE_POOL_FIELDS: [Field; 3] = [
-    field("generation", Type::Int64, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("resourceSliceCount", Type::Int64, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
+    always("generation", Type::Int64, 2),
+    always("name", Type::String, 1),
+    always("resourceSliceCount", Type::Int64, 3),
 ];
 /// `v1beta1.ResourcePool`
 pub(crate) static RESOURCE_POOL: Message = Message {
@@ -746,16 +810,17 @@ pub(crate) static RESOURCE_POOL: Message = Message {
 static RESOURCE_SLICE_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::resource_v1beta1::RESOURCE_SLICE_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("spec", Type::Message(Ref::Static(&super::resource_v1beta1::RESOURCE_SLICE_SPEC)), 2),
 ];
 static RESOURCE_SLICE_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("resource.k8s.io/v1beta1/ResourceSlice")];
 /// `v1beta1.ResourceSlice`
@@ -771,9 +836,18 @@ pub(crate) static RESOURCE_SLICE: Message = Message {
 
 static RESOURCE_SLICE_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_25)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_25)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static RESOURCE_SLICE_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("resource.k8s.io/v1beta1/ResourceSliceList")];
 /// `v1beta1.ResourceSliceList`
@@ -790,19 +864,11 @@ pub(crate) static RESOURCE_SLICE_LIST: Message = Message {
 static RESOURCE_SLICE_SPEC_FIELDS: [Field; 8] = [
     plain("allNodes", Type::Bool, 5),
     plain("devices", Type::List(Ref::Static(&ITEM_26)), 6),
-    field("driver", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("driver", Type::String, 1),
     plain("nodeName", Type::String, 3),
-    plain("nodeSelector", Type::Message(Ref::Static(&super::core_v1::NODE_SELECTOR)), 4),
-    plain("perDeviceNodeSelection", Type::Bool, 7),
-    field(
-        "pool",
-        Type::Message(Ref::Static(&super::resource_v1beta1::RESOURCE_POOL)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
+    distinct("nodeSelector", Type::Message(Ref::Static(&super::core_v1::NODE_SELECTOR)), 4),
+    distinct("perDeviceNodeSelection", Type::Bool, 7),
+    always("pool", Type::Message(Ref::Static(&super::resource_v1beta1::RESOURCE_POOL)), 2),
     plain("sharedCounters", Type::List(Ref::Static(&ITEM_27)), 8),
 ];
 /// `v1beta1.ResourceSliceSpec`

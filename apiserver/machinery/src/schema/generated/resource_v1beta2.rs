@@ -38,13 +38,22 @@ static KEYS_0: [Cow<'static, str>; 1] = [Cow::Borrowed("type")];
 static KEYS_2: [Cow<'static, str>; 1] = [Cow::Borrowed("uid")];
 
 static ALLOCATED_DEVICE_STATUS_FIELDS: [Field; 7] = [
-    field("conditions", Type::List(Ref::Static(&ITEM_0)), false, by_keys(&KEYS_0), NO_PATCH, 4, ProtoWire::Natural),
-    plain("data", Type::Any, 5),
-    field("device", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field("driver", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("networkData", Type::Message(Ref::Static(&super::resource_v1beta2::NETWORK_DEVICE_DATA)), 6),
-    field("pool", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    plain("shareID", Type::String, 7),
+    field(
+        "conditions",
+        Type::List(Ref::Static(&ITEM_0)),
+        false,
+        by_keys(&KEYS_0),
+        NO_PATCH,
+        4,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    distinct("data", Type::Any, 5),
+    always("device", Type::String, 3),
+    always("driver", Type::String, 1),
+    distinct("networkData", Type::Message(Ref::Static(&super::resource_v1beta2::NETWORK_DEVICE_DATA)), 6),
+    always("pool", Type::String, 2),
+    distinct("shareID", Type::String, 7),
 ];
 /// `v1beta2.AllocatedDeviceStatus`
 pub(crate) static ALLOCATED_DEVICE_STATUS: Message = Message {
@@ -58,9 +67,18 @@ pub(crate) static ALLOCATED_DEVICE_STATUS: Message = Message {
 };
 
 static ALLOCATION_RESULT_FIELDS: [Field; 3] = [
-    plain("allocationTimestamp", Type::Time, 5),
-    plain("devices", Type::Message(Ref::Static(&super::resource_v1beta2::DEVICE_ALLOCATION_RESULT)), 1),
-    plain("nodeSelector", Type::Message(Ref::Static(&super::core_v1::NODE_SELECTOR)), 3),
+    distinct("allocationTimestamp", Type::Time, 5),
+    field(
+        "devices",
+        Type::Message(Ref::Static(&super::resource_v1beta2::DEVICE_ALLOCATION_RESULT)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    distinct("nodeSelector", Type::Message(Ref::Static(&super::core_v1::NODE_SELECTOR)), 3),
 ];
 /// `v1beta2.AllocationResult`
 pub(crate) static ALLOCATION_RESULT: Message = Message {
@@ -73,8 +91,7 @@ pub(crate) static ALLOCATION_RESULT: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static CEL_DEVICE_SELECTOR_FIELDS: [Field; 1] =
-    [field("expression", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static CEL_DEVICE_SELECTOR_FIELDS: [Field; 1] = [always("expression", Type::String, 1)];
 /// `v1beta2.CELDeviceSelector`
 pub(crate) static CEL_DEVICE_SELECTOR: Message = Message {
     name: Cow::Borrowed("io.k8s.api.resource.v1beta2.CELDeviceSelector"),
@@ -87,8 +104,8 @@ pub(crate) static CEL_DEVICE_SELECTOR: Message = Message {
 };
 
 static CAPACITY_REQUEST_POLICY_FIELDS: [Field; 3] = [
-    plain("default", Type::Quantity, 1),
-    plain("validRange", Type::Message(Ref::Static(&super::resource_v1beta2::CAPACITY_REQUEST_POLICY_RANGE)), 4),
+    distinct("default", Type::Quantity, 1),
+    distinct("validRange", Type::Message(Ref::Static(&super::resource_v1beta2::CAPACITY_REQUEST_POLICY_RANGE)), 4),
     plain("validValues", Type::List(Ref::Static(&ITEM_1)), 3),
 ];
 /// `v1beta2.CapacityRequestPolicy`
@@ -103,9 +120,9 @@ pub(crate) static CAPACITY_REQUEST_POLICY: Message = Message {
 };
 
 static CAPACITY_REQUEST_POLICY_RANGE_FIELDS: [Field; 3] = [
-    plain("max", Type::Quantity, 2),
-    field("min", Type::Quantity, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("step", Type::Quantity, 3),
+    distinct("max", Type::Quantity, 2),
+    field("min", Type::Quantity, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural, DISTINCT),
+    distinct("step", Type::Quantity, 3),
 ];
 /// `v1beta2.CapacityRequestPolicyRange`
 pub(crate) static CAPACITY_REQUEST_POLICY_RANGE: Message = Message {
@@ -130,7 +147,7 @@ pub(crate) static CAPACITY_REQUIREMENTS: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static COUNTER_FIELDS: [Field; 1] = [field("value", Type::Quantity, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static COUNTER_FIELDS: [Field; 1] = [always("value", Type::Quantity, 1)];
 /// `v1beta2.Counter`
 pub(crate) static COUNTER: Message = Message {
     name: Cow::Borrowed("io.k8s.api.resource.v1beta2.Counter"),
@@ -143,8 +160,8 @@ pub(crate) static COUNTER: Message = Message {
 };
 
 static COUNTER_SET_FIELDS: [Field; 2] = [
-    field("counters", Type::Map(Ref::Static(&ITEM_2)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    field("counters", Type::Map(Ref::Static(&ITEM_2)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural, OMIT),
+    always("name", Type::String, 1),
 ];
 /// `v1beta2.CounterSet`
 pub(crate) static COUNTER_SET: Message = Message {
@@ -158,18 +175,18 @@ pub(crate) static COUNTER_SET: Message = Message {
 };
 
 static DEVICE_FIELDS: [Field; 13] = [
-    plain("allNodes", Type::Bool, 7),
-    plain("allowMultipleAllocations", Type::Bool, 12),
+    distinct("allNodes", Type::Bool, 7),
+    distinct("allowMultipleAllocations", Type::Bool, 12),
     plain("attributes", Type::Map(Ref::Static(&ITEM_3)), 2),
     plain("bindingConditions", Type::List(Ref::Static(&ITEM_4)), 10),
     plain("bindingFailureConditions", Type::List(Ref::Static(&ITEM_4)), 11),
-    plain("bindsToNode", Type::Bool, 9),
+    distinct("bindsToNode", Type::Bool, 9),
     plain("capacity", Type::Map(Ref::Static(&ITEM_5)), 3),
     plain("consumesCounters", Type::List(Ref::Static(&ITEM_6)), 4),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("name", Type::String, 1),
     plain("nodeAllocatableResourceMappings", Type::Map(Ref::Static(&ITEM_7)), 13),
-    plain("nodeName", Type::String, 5),
-    plain("nodeSelector", Type::Message(Ref::Static(&super::core_v1::NODE_SELECTOR)), 6),
+    distinct("nodeName", Type::String, 5),
+    distinct("nodeSelector", Type::Message(Ref::Static(&super::core_v1::NODE_SELECTOR)), 6),
     plain("taints", Type::List(Ref::Static(&ITEM_8)), 8),
 ];
 /// `v1beta2.Device`
@@ -184,9 +201,9 @@ pub(crate) static DEVICE: Message = Message {
 };
 
 static DEVICE_ALLOCATION_CONFIGURATION_FIELDS: [Field; 3] = [
-    plain("opaque", Type::Message(Ref::Static(&super::resource_v1beta2::OPAQUE_DEVICE_CONFIGURATION)), 0),
+    distinct("opaque", Type::Message(Ref::Static(&super::resource_v1beta2::OPAQUE_DEVICE_CONFIGURATION)), 0),
     plain("requests", Type::List(Ref::Static(&ITEM_4)), 2),
-    field("source", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("source", Type::String, 1),
 ];
 static DEVICE_ALLOCATION_CONFIGURATION_EMBEDDED: [Embedded; 1] =
     [Embedded { number: 3, message: Ref::Static(&super::resource_v1::WIRE_DEVICE_CONFIGURATION) }];
@@ -215,13 +232,13 @@ pub(crate) static DEVICE_ALLOCATION_RESULT: Message = Message {
 };
 
 static DEVICE_ATTRIBUTE_FIELDS: [Field; 8] = [
-    plain("bool", Type::Bool, 3),
+    distinct("bool", Type::Bool, 3),
     plain("bools", Type::List(Ref::Static(&ITEM_11)), 7),
-    plain("int", Type::Int64, 2),
+    distinct("int", Type::Int64, 2),
     plain("ints", Type::List(Ref::Static(&ITEM_12)), 6),
-    plain("string", Type::String, 4),
+    distinct("string", Type::String, 4),
     plain("strings", Type::List(Ref::Static(&ITEM_4)), 8),
-    plain("version", Type::String, 5),
+    distinct("version", Type::String, 5),
     plain("versions", Type::List(Ref::Static(&ITEM_4)), 9),
 ];
 /// `v1beta2.DeviceAttribute`
@@ -236,8 +253,8 @@ pub(crate) static DEVICE_ATTRIBUTE: Message = Message {
 };
 
 static DEVICE_CAPACITY_FIELDS: [Field; 2] = [
-    plain("requestPolicy", Type::Message(Ref::Static(&super::resource_v1beta2::CAPACITY_REQUEST_POLICY)), 2),
-    field("value", Type::Quantity, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    distinct("requestPolicy", Type::Message(Ref::Static(&super::resource_v1beta2::CAPACITY_REQUEST_POLICY)), 2),
+    always("value", Type::Quantity, 1),
 ];
 /// `v1beta2.DeviceCapacity`
 pub(crate) static DEVICE_CAPACITY: Message = Message {
@@ -253,7 +270,7 @@ pub(crate) static DEVICE_CAPACITY: Message = Message {
 static DEVICE_CLAIM_FIELDS: [Field; 3] = [
     plain("config", Type::List(Ref::Static(&ITEM_13)), 3),
     plain("constraints", Type::List(Ref::Static(&ITEM_14)), 2),
-    plain("requests", Type::List(Ref::Static(&ITEM_15)), 1),
+    field("requests", Type::List(Ref::Static(&ITEM_15)), false, NATURAL, NO_PATCH, 1, ProtoWire::Natural, ALWAYS),
 ];
 /// `v1beta2.DeviceClaim`
 pub(crate) static DEVICE_CLAIM: Message = Message {
@@ -267,7 +284,7 @@ pub(crate) static DEVICE_CLAIM: Message = Message {
 };
 
 static DEVICE_CLAIM_CONFIGURATION_FIELDS: [Field; 2] = [
-    plain("opaque", Type::Message(Ref::Static(&super::resource_v1beta2::OPAQUE_DEVICE_CONFIGURATION)), 0),
+    distinct("opaque", Type::Message(Ref::Static(&super::resource_v1beta2::OPAQUE_DEVICE_CONFIGURATION)), 0),
     plain("requests", Type::List(Ref::Static(&ITEM_4)), 1),
 ];
 static DEVICE_CLAIM_CONFIGURATION_EMBEDDED: [Embedded; 1] =
@@ -286,16 +303,17 @@ pub(crate) static DEVICE_CLAIM_CONFIGURATION: Message = Message {
 static DEVICE_CLASS_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::resource_v1beta2::DEVICE_CLASS_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("spec", Type::Message(Ref::Static(&super::resource_v1beta2::DEVICE_CLASS_SPEC)), 2),
 ];
 static DEVICE_CLASS_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("resource.k8s.io/v1beta2/DeviceClass")];
 /// `v1beta2.DeviceClass`
@@ -310,7 +328,7 @@ pub(crate) static DEVICE_CLASS: Message = Message {
 };
 
 static DEVICE_CLASS_CONFIGURATION_FIELDS: [Field; 1] =
-    [plain("opaque", Type::Message(Ref::Static(&super::resource_v1beta2::OPAQUE_DEVICE_CONFIGURATION)), 0)];
+    [distinct("opaque", Type::Message(Ref::Static(&super::resource_v1beta2::OPAQUE_DEVICE_CONFIGURATION)), 0)];
 static DEVICE_CLASS_CONFIGURATION_EMBEDDED: [Embedded; 1] =
     [Embedded { number: 1, message: Ref::Static(&super::resource_v1::WIRE_DEVICE_CONFIGURATION) }];
 /// `v1beta2.DeviceClassConfiguration`
@@ -326,9 +344,18 @@ pub(crate) static DEVICE_CLASS_CONFIGURATION: Message = Message {
 
 static DEVICE_CLASS_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_16)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_16)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static DEVICE_CLASS_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("resource.k8s.io/v1beta2/DeviceClassList")];
 /// `v1beta2.DeviceClassList`
@@ -344,7 +371,7 @@ pub(crate) static DEVICE_CLASS_LIST: Message = Message {
 
 static DEVICE_CLASS_SPEC_FIELDS: [Field; 3] = [
     plain("config", Type::List(Ref::Static(&ITEM_17)), 2),
-    plain("extendedResourceName", Type::String, 4),
+    distinct("extendedResourceName", Type::String, 4),
     plain("selectors", Type::List(Ref::Static(&ITEM_18)), 1),
 ];
 /// `v1beta2.DeviceClassSpec`
@@ -359,8 +386,8 @@ pub(crate) static DEVICE_CLASS_SPEC: Message = Message {
 };
 
 static DEVICE_CONSTRAINT_FIELDS: [Field; 3] = [
-    plain("distinctAttribute", Type::String, 3),
-    plain("matchAttribute", Type::String, 2),
+    distinct("distinctAttribute", Type::String, 3),
+    distinct("matchAttribute", Type::String, 2),
     plain("requests", Type::List(Ref::Static(&ITEM_4)), 1),
 ];
 /// `v1beta2.DeviceConstraint`
@@ -375,8 +402,8 @@ pub(crate) static DEVICE_CONSTRAINT: Message = Message {
 };
 
 static DEVICE_COUNTER_CONSUMPTION_FIELDS: [Field; 2] = [
-    field("counterSet", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("counters", Type::Map(Ref::Static(&ITEM_2)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("counterSet", Type::String, 1),
+    field("counters", Type::Map(Ref::Static(&ITEM_2)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural, OMIT),
 ];
 /// `v1beta2.DeviceCounterConsumption`
 pub(crate) static DEVICE_COUNTER_CONSUMPTION: Message = Message {
@@ -390,9 +417,9 @@ pub(crate) static DEVICE_COUNTER_CONSUMPTION: Message = Message {
 };
 
 static DEVICE_REQUEST_FIELDS: [Field; 3] = [
-    plain("exactly", Type::Message(Ref::Static(&super::resource_v1beta2::EXACT_DEVICE_REQUEST)), 2),
+    distinct("exactly", Type::Message(Ref::Static(&super::resource_v1beta2::EXACT_DEVICE_REQUEST)), 2),
     plain("firstAvailable", Type::List(Ref::Static(&ITEM_19)), 3),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("name", Type::String, 1),
 ];
 /// `v1beta2.DeviceRequest`
 pub(crate) static DEVICE_REQUEST: Message = Message {
@@ -406,15 +433,15 @@ pub(crate) static DEVICE_REQUEST: Message = Message {
 };
 
 static DEVICE_REQUEST_ALLOCATION_RESULT_FIELDS: [Field; 10] = [
-    plain("adminAccess", Type::Bool, 5),
+    distinct("adminAccess", Type::Bool, 5),
     plain("bindingConditions", Type::List(Ref::Static(&ITEM_4)), 7),
     plain("bindingFailureConditions", Type::List(Ref::Static(&ITEM_4)), 8),
     plain("consumedCapacity", Type::Map(Ref::Static(&ITEM_1)), 10),
-    field("device", Type::String, true, NATURAL, NO_PATCH, 4, ProtoWire::Natural),
-    field("driver", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("pool", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field("request", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("shareID", Type::String, 9),
+    always("device", Type::String, 4),
+    always("driver", Type::String, 2),
+    always("pool", Type::String, 3),
+    always("request", Type::String, 1),
+    distinct("shareID", Type::String, 9),
     plain("tolerations", Type::List(Ref::Static(&ITEM_20)), 6),
 ];
 /// `v1beta2.DeviceRequestAllocationResult`
@@ -429,7 +456,7 @@ pub(crate) static DEVICE_REQUEST_ALLOCATION_RESULT: Message = Message {
 };
 
 static DEVICE_SELECTOR_FIELDS: [Field; 1] =
-    [plain("cel", Type::Message(Ref::Static(&super::resource_v1beta2::CEL_DEVICE_SELECTOR)), 1)];
+    [distinct("cel", Type::Message(Ref::Static(&super::resource_v1beta2::CEL_DEVICE_SELECTOR)), 1)];
 /// `v1beta2.DeviceSelector`
 pub(crate) static DEVICE_SELECTOR: Message = Message {
     name: Cow::Borrowed("io.k8s.api.resource.v1beta2.DeviceSelector"),
@@ -443,10 +470,10 @@ pub(crate) static DEVICE_SELECTOR: Message = Message {
 
 static DEVICE_SUB_REQUEST_FIELDS: [Field; 7] = [
     plain("allocationMode", Type::String, 4),
-    plain("capacity", Type::Message(Ref::Static(&super::resource_v1beta2::CAPACITY_REQUIREMENTS)), 7),
+    distinct("capacity", Type::Message(Ref::Static(&super::resource_v1beta2::CAPACITY_REQUIREMENTS)), 7),
     plain("count", Type::Int64, 5),
-    field("deviceClassName", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("deviceClassName", Type::String, 2),
+    always("name", Type::String, 1),
     plain("selectors", Type::List(Ref::Static(&ITEM_18)), 3),
     plain("tolerations", Type::List(Ref::Static(&ITEM_20)), 6),
 ];
@@ -462,9 +489,9 @@ pub(crate) static DEVICE_SUB_REQUEST: Message = Message {
 };
 
 static DEVICE_TAINT_FIELDS: [Field; 4] = [
-    field("effect", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field("key", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("timeAdded", Type::Time, 4),
+    always("effect", Type::String, 3),
+    always("key", Type::String, 1),
+    distinct("timeAdded", Type::Time, 4),
     plain("value", Type::String, 2),
 ];
 /// `v1beta2.DeviceTaint`
@@ -481,17 +508,27 @@ pub(crate) static DEVICE_TAINT: Message = Message {
 static DEVICE_TAINT_RULE_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::resource_v1beta2::DEVICE_TAINT_RULE_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    plain("status", Type::Message(Ref::Static(&super::resource_v1beta2::DEVICE_TAINT_RULE_STATUS)), 3),
+    always("spec", Type::Message(Ref::Static(&super::resource_v1beta2::DEVICE_TAINT_RULE_SPEC)), 2),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::resource_v1beta2::DEVICE_TAINT_RULE_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static DEVICE_TAINT_RULE_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("resource.k8s.io/v1beta2/DeviceTaintRule")];
 /// `v1beta2.DeviceTaintRule`
@@ -507,9 +544,18 @@ pub(crate) static DEVICE_TAINT_RULE: Message = Message {
 
 static DEVICE_TAINT_RULE_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_21)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_21)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static DEVICE_TAINT_RULE_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("resource.k8s.io/v1beta2/DeviceTaintRuleList")];
@@ -525,16 +571,8 @@ pub(crate) static DEVICE_TAINT_RULE_LIST: Message = Message {
 };
 
 static DEVICE_TAINT_RULE_SPEC_FIELDS: [Field; 2] = [
-    plain("deviceSelector", Type::Message(Ref::Static(&super::resource_v1beta2::DEVICE_TAINT_SELECTOR)), 1),
-    field(
-        "taint",
-        Type::Message(Ref::Static(&super::resource_v1beta2::DEVICE_TAINT)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
+    distinct("deviceSelector", Type::Message(Ref::Static(&super::resource_v1beta2::DEVICE_TAINT_SELECTOR)), 1),
+    always("taint", Type::Message(Ref::Static(&super::resource_v1beta2::DEVICE_TAINT)), 2),
 ];
 /// `v1beta2.DeviceTaintRuleSpec`
 pub(crate) static DEVICE_TAINT_RULE_SPEC: Message = Message {
@@ -555,6 +593,7 @@ static DEVICE_TAINT_RULE_STATUS_FIELDS: [Field; 1] = [field(
     patched(true, false, "type"),
     1,
     ProtoWire::Natural,
+    OMIT,
 )];
 /// `v1beta2.DeviceTaintRuleStatus`
 pub(crate) static DEVICE_TAINT_RULE_STATUS: Message = Message {
@@ -568,7 +607,7 @@ pub(crate) static DEVICE_TAINT_RULE_STATUS: Message = Message {
 };
 
 static DEVICE_TAINT_SELECTOR_FIELDS: [Field; 3] =
-    [plain("device", Type::String, 4), plain("driver", Type::String, 2), plain("pool", Type::String, 3)];
+    [distinct("device", Type::String, 4), distinct("driver", Type::String, 2), distinct("pool", Type::String, 3)];
 /// `v1beta2.DeviceTaintSelector`
 pub(crate) static DEVICE_TAINT_SELECTOR: Message = Message {
     name: Cow::Borrowed("io.k8s.api.resource.v1beta2.DeviceTaintSelector"),
@@ -584,7 +623,7 @@ static DEVICE_TOLERATION_FIELDS: [Field; 5] = [
     plain("effect", Type::String, 4),
     plain("key", Type::String, 1),
     plain("operator", Type::String, 2),
-    plain("tolerationSeconds", Type::Int64, 5),
+    distinct("tolerationSeconds", Type::Int64, 5),
     plain("value", Type::String, 3),
 ];
 /// `v1beta2.DeviceToleration`
@@ -599,11 +638,11 @@ pub(crate) static DEVICE_TOLERATION: Message = Message {
 };
 
 static EXACT_DEVICE_REQUEST_FIELDS: [Field; 7] = [
-    plain("adminAccess", Type::Bool, 5),
+    distinct("adminAccess", Type::Bool, 5),
     plain("allocationMode", Type::String, 3),
-    plain("capacity", Type::Message(Ref::Static(&super::resource_v1beta2::CAPACITY_REQUIREMENTS)), 7),
+    distinct("capacity", Type::Message(Ref::Static(&super::resource_v1beta2::CAPACITY_REQUIREMENTS)), 7),
     plain("count", Type::Int64, 4),
-    field("deviceClassName", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    always("deviceClassName", Type::String, 1),
     plain("selectors", Type::List(Ref::Static(&ITEM_18)), 2),
     plain("tolerations", Type::List(Ref::Static(&ITEM_20)), 6),
 ];
@@ -635,7 +674,7 @@ pub(crate) static NETWORK_DEVICE_DATA: Message = Message {
 };
 
 static NODE_ALLOCATABLE_RESOURCE_MAPPING_FIELDS: [Field; 2] =
-    [plain("allocationMultiplier", Type::Quantity, 2), plain("capacityKey", Type::String, 1)];
+    [distinct("allocationMultiplier", Type::Quantity, 2), distinct("capacityKey", Type::String, 1)];
 /// `v1beta2.NodeAllocatableResourceMapping`
 pub(crate) static NODE_ALLOCATABLE_RESOURCE_MAPPING: Message = Message {
     name: Cow::Borrowed("io.k8s.api.resource.v1beta2.NodeAllocatableResourceMapping"),
@@ -647,10 +686,8 @@ pub(crate) static NODE_ALLOCATABLE_RESOURCE_MAPPING: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static OPAQUE_DEVICE_CONFIGURATION_FIELDS: [Field; 2] = [
-    field("driver", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("parameters", Type::Any, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-];
+static OPAQUE_DEVICE_CONFIGURATION_FIELDS: [Field; 2] =
+    [always("driver", Type::String, 1), always("parameters", Type::Any, 2)];
 /// `v1beta2.OpaqueDeviceConfiguration`
 pub(crate) static OPAQUE_DEVICE_CONFIGURATION: Message = Message {
     name: Cow::Borrowed("io.k8s.api.resource.v1beta2.OpaqueDeviceConfiguration"),
@@ -665,17 +702,27 @@ pub(crate) static OPAQUE_DEVICE_CONFIGURATION: Message = Message {
 static RESOURCE_CLAIM_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::resource_v1beta2::RESOURCE_CLAIM_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    plain("status", Type::Message(Ref::Static(&super::resource_v1beta2::RESOURCE_CLAIM_STATUS)), 3),
+    always("spec", Type::Message(Ref::Static(&super::resource_v1beta2::RESOURCE_CLAIM_SPEC)), 2),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::resource_v1beta2::RESOURCE_CLAIM_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static RESOURCE_CLAIM_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("resource.k8s.io/v1beta2/ResourceClaim")];
 /// `v1beta2.ResourceClaim`
@@ -691,9 +738,9 @@ pub(crate) static RESOURCE_CLAIM: Message = Message {
 
 static RESOURCE_CLAIM_CONSUMER_REFERENCE_FIELDS: [Field; 4] = [
     plain("apiGroup", Type::String, 1),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 4, ProtoWire::Natural),
-    field("resource", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field("uid", Type::String, true, NATURAL, NO_PATCH, 5, ProtoWire::Natural),
+    always("name", Type::String, 4),
+    always("resource", Type::String, 3),
+    always("uid", Type::String, 5),
 ];
 /// `v1beta2.ResourceClaimConsumerReference`
 pub(crate) static RESOURCE_CLAIM_CONSUMER_REFERENCE: Message = Message {
@@ -708,9 +755,18 @@ pub(crate) static RESOURCE_CLAIM_CONSUMER_REFERENCE: Message = Message {
 
 static RESOURCE_CLAIM_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_22)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_22)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static RESOURCE_CLAIM_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("resource.k8s.io/v1beta2/ResourceClaimList")];
 /// `v1beta2.ResourceClaimList`
@@ -724,8 +780,16 @@ pub(crate) static RESOURCE_CLAIM_LIST: Message = Message {
     kinds: Cow::Borrowed(&RESOURCE_CLAIM_LIST_KINDS),
 };
 
-static RESOURCE_CLAIM_SPEC_FIELDS: [Field; 1] =
-    [plain("devices", Type::Message(Ref::Static(&super::resource_v1beta2::DEVICE_CLAIM)), 1)];
+static RESOURCE_CLAIM_SPEC_FIELDS: [Field; 1] = [field(
+    "devices",
+    Type::Message(Ref::Static(&super::resource_v1beta2::DEVICE_CLAIM)),
+    false,
+    NATURAL,
+    NO_PATCH,
+    1,
+    ProtoWire::Natural,
+    ALWAYS,
+)];
 /// `v1beta2.ResourceClaimSpec`
 pub(crate) static RESOURCE_CLAIM_SPEC: Message = Message {
     name: Cow::Borrowed("io.k8s.api.resource.v1beta2.ResourceClaimSpec"),
@@ -738,8 +802,8 @@ pub(crate) static RESOURCE_CLAIM_SPEC: Message = Message {
 };
 
 static RESOURCE_CLAIM_STATUS_FIELDS: [Field; 3] = [
-    plain("allocation", Type::Message(Ref::Static(&super::resource_v1beta2::ALLOCATION_RESULT)), 1),
-    field("devices", Type::List(Ref::Static(&ITEM_23)), false, by_keys(&KEYS_1), NO_PATCH, 4, ProtoWire::Natural),
+    distinct("allocation", Type::Message(Ref::Static(&super::resource_v1beta2::ALLOCATION_RESULT)), 1),
+    field("devices", Type::List(Ref::Static(&ITEM_23)), false, by_keys(&KEYS_1), NO_PATCH, 4, ProtoWire::Natural, OMIT),
     field(
         "reservedFor",
         Type::List(Ref::Static(&ITEM_24)),
@@ -748,6 +812,7 @@ static RESOURCE_CLAIM_STATUS_FIELDS: [Field; 3] = [
         patched(true, false, "uid"),
         2,
         ProtoWire::Natural,
+        OMIT,
     ),
 ];
 /// `v1beta2.ResourceClaimStatus`
@@ -764,16 +829,17 @@ pub(crate) static RESOURCE_CLAIM_STATUS: Message = Message {
 static RESOURCE_CLAIM_TEMPLATE_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::resource_v1beta2::RESOURCE_CLAIM_TEMPLATE_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("spec", Type::Message(Ref::Static(&super::resource_v1beta2::RESOURCE_CLAIM_TEMPLATE_SPEC)), 2),
 ];
 static RESOURCE_CLAIM_TEMPLATE_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("resource.k8s.io/v1beta2/ResourceClaimTemplate")];
@@ -790,9 +856,18 @@ pub(crate) static RESOURCE_CLAIM_TEMPLATE: Message = Message {
 
 static RESOURCE_CLAIM_TEMPLATE_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_25)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_25)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static RESOURCE_CLAIM_TEMPLATE_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("resource.k8s.io/v1beta2/ResourceClaimTemplateList")];
@@ -808,16 +883,17 @@ pub(crate) static RESOURCE_CLAIM_TEMPLATE_LIST: Message = Message {
 };
 
 static RESOURCE_CLAIM_TEMPLATE_SPEC_FIELDS: [Field; 2] = [
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::resource_v1beta2::RESOURCE_CLAIM_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("spec", Type::Message(Ref::Static(&super::resource_v1beta2::RESOURCE_CLAIM_SPEC)), 2),
 ];
 /// `v1beta2.ResourceClaimTemplateSpec`
 pub(crate) static RESOURCE_CLAIM_TEMPLATE_SPEC: Message = Message {
@@ -831,9 +907,9 @@ pub(crate) static RESOURCE_CLAIM_TEMPLATE_SPEC: Message = Message {
 };
 
 static RESOURCE_POOL_FIELDS: [Field; 3] = [
-    field("generation", Type::Int64, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("resourceSliceCount", Type::Int64, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
+    always("generation", Type::Int64, 2),
+    always("name", Type::String, 1),
+    always("resourceSliceCount", Type::Int64, 3),
 ];
 /// `v1beta2.ResourcePool`
 pub(crate) static RESOURCE_POOL: Message = Message {
@@ -849,16 +925,17 @@ pub(crate) static RESOURCE_POOL: Message = Message {
 static RESOURCE_SLICE_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::resource_v1beta2::RESOURCE_SLICE_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("spec", Type::Message(Ref::Static(&super::resource_v1beta2::RESOURCE_SLICE_SPEC)), 2),
 ];
 static RESOURCE_SLICE_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("resource.k8s.io/v1beta2/ResourceSlice")];
 /// `v1beta2.ResourceSlice`
@@ -874,9 +951,18 @@ pub(crate) static RESOURCE_SLICE: Message = Message {
 
 static RESOURCE_SLICE_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_26)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_26)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static RESOURCE_SLICE_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("resource.k8s.io/v1beta2/ResourceSliceList")];
 /// `v1beta2.ResourceSliceList`
@@ -891,21 +977,13 @@ pub(crate) static RESOURCE_SLICE_LIST: Message = Message {
 };
 
 static RESOURCE_SLICE_SPEC_FIELDS: [Field; 8] = [
-    plain("allNodes", Type::Bool, 5),
+    distinct("allNodes", Type::Bool, 5),
     plain("devices", Type::List(Ref::Static(&ITEM_27)), 6),
-    field("driver", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("nodeName", Type::String, 3),
-    plain("nodeSelector", Type::Message(Ref::Static(&super::core_v1::NODE_SELECTOR)), 4),
-    plain("perDeviceNodeSelection", Type::Bool, 7),
-    field(
-        "pool",
-        Type::Message(Ref::Static(&super::resource_v1beta2::RESOURCE_POOL)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
+    always("driver", Type::String, 1),
+    distinct("nodeName", Type::String, 3),
+    distinct("nodeSelector", Type::Message(Ref::Static(&super::core_v1::NODE_SELECTOR)), 4),
+    distinct("perDeviceNodeSelection", Type::Bool, 7),
+    always("pool", Type::Message(Ref::Static(&super::resource_v1beta2::RESOURCE_POOL)), 2),
     plain("sharedCounters", Type::List(Ref::Static(&ITEM_28)), 8),
 ];
 /// `v1beta2.ResourceSliceSpec`

@@ -10,9 +10,18 @@ static PRIORITY_CLASS_FIELDS: [Field; 7] = [
     plain("description", Type::String, 4),
     plain("globalDefault", Type::Bool, 3),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("preemptionPolicy", Type::String, 5),
-    plain("value", Type::Int32, 2),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    distinct("preemptionPolicy", Type::String, 5),
+    field("value", Type::Int32, false, NATURAL, NO_PATCH, 2, ProtoWire::Natural, ALWAYS),
 ];
 static PRIORITY_CLASS_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("scheduling.k8s.io/v1/PriorityClass")];
 /// `v1.PriorityClass`
@@ -28,9 +37,18 @@ pub(crate) static PRIORITY_CLASS: Message = Message {
 
 static PRIORITY_CLASS_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_0)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static PRIORITY_CLASS_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("scheduling.k8s.io/v1/PriorityClassList")];
 /// `v1.PriorityClassList`

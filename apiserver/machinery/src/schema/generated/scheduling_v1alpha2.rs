@@ -25,8 +25,7 @@ pub(crate) static BASIC_SCHEDULING_POLICY: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static GANG_SCHEDULING_POLICY_FIELDS: [Field; 1] =
-    [field("minCount", Type::Int32, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static GANG_SCHEDULING_POLICY_FIELDS: [Field; 1] = [always("minCount", Type::Int32, 1)];
 /// `v1alpha2.GangSchedulingPolicy`
 pub(crate) static GANG_SCHEDULING_POLICY: Message = Message {
     name: Cow::Borrowed("io.k8s.api.scheduling.v1alpha2.GangSchedulingPolicy"),
@@ -41,17 +40,27 @@ pub(crate) static GANG_SCHEDULING_POLICY: Message = Message {
 static POD_GROUP_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::scheduling_v1alpha2::POD_GROUP_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    plain("status", Type::Message(Ref::Static(&super::scheduling_v1alpha2::POD_GROUP_STATUS)), 3),
+    always("spec", Type::Message(Ref::Static(&super::scheduling_v1alpha2::POD_GROUP_SPEC)), 2),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::scheduling_v1alpha2::POD_GROUP_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static POD_GROUP_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("scheduling.k8s.io/v1alpha2/PodGroup")];
 /// `v1alpha2.PodGroup`
@@ -67,9 +76,18 @@ pub(crate) static POD_GROUP: Message = Message {
 
 static POD_GROUP_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_0)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static POD_GROUP_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("scheduling.k8s.io/v1alpha2/PodGroupList")];
 /// `v1alpha2.PodGroupList`
@@ -84,9 +102,9 @@ pub(crate) static POD_GROUP_LIST: Message = Message {
 };
 
 static POD_GROUP_RESOURCE_CLAIM_FIELDS: [Field; 3] = [
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("resourceClaimName", Type::String, 2),
-    plain("resourceClaimTemplateName", Type::String, 3),
+    always("name", Type::String, 1),
+    distinct("resourceClaimName", Type::String, 2),
+    distinct("resourceClaimTemplateName", Type::String, 3),
 ];
 /// `v1alpha2.PodGroupResourceClaim`
 pub(crate) static POD_GROUP_RESOURCE_CLAIM: Message = Message {
@@ -99,10 +117,8 @@ pub(crate) static POD_GROUP_RESOURCE_CLAIM: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static POD_GROUP_RESOURCE_CLAIM_STATUS_FIELDS: [Field; 2] = [
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("resourceClaimName", Type::String, 2),
-];
+static POD_GROUP_RESOURCE_CLAIM_STATUS_FIELDS: [Field; 2] =
+    [always("name", Type::String, 1), distinct("resourceClaimName", Type::String, 2)];
 /// `v1alpha2.PodGroupResourceClaimStatus`
 pub(crate) static POD_GROUP_RESOURCE_CLAIM_STATUS: Message = Message {
     name: Cow::Borrowed("io.k8s.api.scheduling.v1alpha2.PodGroupResourceClaimStatus"),
@@ -127,8 +143,8 @@ pub(crate) static POD_GROUP_SCHEDULING_CONSTRAINTS: Message = Message {
 };
 
 static POD_GROUP_SCHEDULING_POLICY_FIELDS: [Field; 2] = [
-    plain("basic", Type::Message(Ref::Static(&super::scheduling_v1alpha2::BASIC_SCHEDULING_POLICY)), 1),
-    plain("gang", Type::Message(Ref::Static(&super::scheduling_v1alpha2::GANG_SCHEDULING_POLICY)), 2),
+    distinct("basic", Type::Message(Ref::Static(&super::scheduling_v1alpha2::BASIC_SCHEDULING_POLICY)), 1),
+    distinct("gang", Type::Message(Ref::Static(&super::scheduling_v1alpha2::GANG_SCHEDULING_POLICY)), 2),
 ];
 /// `v1alpha2.PodGroupSchedulingPolicy`
 pub(crate) static POD_GROUP_SCHEDULING_POLICY: Message = Message {
@@ -142,13 +158,13 @@ pub(crate) static POD_GROUP_SCHEDULING_POLICY: Message = Message {
 };
 
 static POD_GROUP_SPEC_FIELDS: [Field; 7] = [
-    plain("disruptionMode", Type::String, 5),
-    plain(
+    distinct("disruptionMode", Type::String, 5),
+    distinct(
         "podGroupTemplateRef",
         Type::Message(Ref::Static(&super::scheduling_v1alpha2::POD_GROUP_TEMPLATE_REFERENCE)),
         1,
     ),
-    plain("priority", Type::Int32, 7),
+    distinct("priority", Type::Int32, 7),
     plain("priorityClassName", Type::String, 6),
     field(
         "resourceClaims",
@@ -158,21 +174,14 @@ static POD_GROUP_SPEC_FIELDS: [Field; 7] = [
         patched(true, true, "name"),
         4,
         ProtoWire::Natural,
+        OMIT,
     ),
-    plain(
+    distinct(
         "schedulingConstraints",
         Type::Message(Ref::Static(&super::scheduling_v1alpha2::POD_GROUP_SCHEDULING_CONSTRAINTS)),
         3,
     ),
-    field(
-        "schedulingPolicy",
-        Type::Message(Ref::Static(&super::scheduling_v1alpha2::POD_GROUP_SCHEDULING_POLICY)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
+    always("schedulingPolicy", Type::Message(Ref::Static(&super::scheduling_v1alpha2::POD_GROUP_SCHEDULING_POLICY)), 2),
 ];
 /// `v1alpha2.PodGroupSpec`
 pub(crate) static POD_GROUP_SPEC: Message = Message {
@@ -194,6 +203,7 @@ static POD_GROUP_STATUS_FIELDS: [Field; 2] = [
         patched(true, false, "type"),
         1,
         ProtoWire::Natural,
+        OMIT,
     ),
     field(
         "resourceClaimStatuses",
@@ -203,6 +213,7 @@ static POD_GROUP_STATUS_FIELDS: [Field; 2] = [
         patched(true, true, "name"),
         2,
         ProtoWire::Natural,
+        OMIT,
     ),
 ];
 /// `v1alpha2.PodGroupStatus`
@@ -217,9 +228,9 @@ pub(crate) static POD_GROUP_STATUS: Message = Message {
 };
 
 static POD_GROUP_TEMPLATE_FIELDS: [Field; 7] = [
-    plain("disruptionMode", Type::String, 5),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("priority", Type::Int32, 7),
+    distinct("disruptionMode", Type::String, 5),
+    always("name", Type::String, 1),
+    distinct("priority", Type::Int32, 7),
     plain("priorityClassName", Type::String, 6),
     field(
         "resourceClaims",
@@ -229,21 +240,14 @@ static POD_GROUP_TEMPLATE_FIELDS: [Field; 7] = [
         patched(true, true, "name"),
         4,
         ProtoWire::Natural,
+        OMIT,
     ),
-    plain(
+    distinct(
         "schedulingConstraints",
         Type::Message(Ref::Static(&super::scheduling_v1alpha2::POD_GROUP_SCHEDULING_CONSTRAINTS)),
         3,
     ),
-    field(
-        "schedulingPolicy",
-        Type::Message(Ref::Static(&super::scheduling_v1alpha2::POD_GROUP_SCHEDULING_POLICY)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
+    always("schedulingPolicy", Type::Message(Ref::Static(&super::scheduling_v1alpha2::POD_GROUP_SCHEDULING_POLICY)), 2),
 ];
 /// `v1alpha2.PodGroupTemplate`
 pub(crate) static POD_GROUP_TEMPLATE: Message = Message {
@@ -256,7 +260,7 @@ pub(crate) static POD_GROUP_TEMPLATE: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static POD_GROUP_TEMPLATE_REFERENCE_FIELDS: [Field; 1] = [plain(
+static POD_GROUP_TEMPLATE_REFERENCE_FIELDS: [Field; 1] = [distinct(
     "workload",
     Type::Message(Ref::Static(&super::scheduling_v1alpha2::WORKLOAD_POD_GROUP_TEMPLATE_REFERENCE)),
     1,
@@ -272,8 +276,7 @@ pub(crate) static POD_GROUP_TEMPLATE_REFERENCE: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static TOPOLOGY_CONSTRAINT_FIELDS: [Field; 1] =
-    [field("key", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural)];
+static TOPOLOGY_CONSTRAINT_FIELDS: [Field; 1] = [always("key", Type::String, 1)];
 /// `v1alpha2.TopologyConstraint`
 pub(crate) static TOPOLOGY_CONSTRAINT: Message = Message {
     name: Cow::Borrowed("io.k8s.api.scheduling.v1alpha2.TopologyConstraint"),
@@ -285,11 +288,8 @@ pub(crate) static TOPOLOGY_CONSTRAINT: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static TYPED_LOCAL_OBJECT_REFERENCE_FIELDS: [Field; 3] = [
-    plain("apiGroup", Type::String, 1),
-    field("kind", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-];
+static TYPED_LOCAL_OBJECT_REFERENCE_FIELDS: [Field; 3] =
+    [plain("apiGroup", Type::String, 1), always("kind", Type::String, 2), always("name", Type::String, 3)];
 /// `v1alpha2.TypedLocalObjectReference`
 pub(crate) static TYPED_LOCAL_OBJECT_REFERENCE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.scheduling.v1alpha2.TypedLocalObjectReference"),
@@ -304,16 +304,17 @@ pub(crate) static TYPED_LOCAL_OBJECT_REFERENCE: Message = Message {
 static WORKLOAD_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::scheduling_v1alpha2::WORKLOAD_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("spec", Type::Message(Ref::Static(&super::scheduling_v1alpha2::WORKLOAD_SPEC)), 2),
 ];
 static WORKLOAD_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("scheduling.k8s.io/v1alpha2/Workload")];
 /// `v1alpha2.Workload`
@@ -329,9 +330,18 @@ pub(crate) static WORKLOAD: Message = Message {
 
 static WORKLOAD_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_5)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_5)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static WORKLOAD_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("scheduling.k8s.io/v1alpha2/WorkloadList")];
 /// `v1alpha2.WorkloadList`
@@ -345,10 +355,8 @@ pub(crate) static WORKLOAD_LIST: Message = Message {
     kinds: Cow::Borrowed(&WORKLOAD_LIST_KINDS),
 };
 
-static WORKLOAD_POD_GROUP_TEMPLATE_REFERENCE_FIELDS: [Field; 2] = [
-    field("podGroupTemplateName", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    field("workloadName", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-];
+static WORKLOAD_POD_GROUP_TEMPLATE_REFERENCE_FIELDS: [Field; 2] =
+    [always("podGroupTemplateName", Type::String, 2), always("workloadName", Type::String, 1)];
 /// `v1alpha2.WorkloadPodGroupTemplateReference`
 pub(crate) static WORKLOAD_POD_GROUP_TEMPLATE_REFERENCE: Message = Message {
     name: Cow::Borrowed("io.k8s.api.scheduling.v1alpha2.WorkloadPodGroupTemplateReference"),
@@ -361,7 +369,7 @@ pub(crate) static WORKLOAD_POD_GROUP_TEMPLATE_REFERENCE: Message = Message {
 };
 
 static WORKLOAD_SPEC_FIELDS: [Field; 2] = [
-    plain("controllerRef", Type::Message(Ref::Static(&super::scheduling_v1alpha2::TYPED_LOCAL_OBJECT_REFERENCE)), 1),
+    distinct("controllerRef", Type::Message(Ref::Static(&super::scheduling_v1alpha2::TYPED_LOCAL_OBJECT_REFERENCE)), 1),
     field(
         "podGroupTemplates",
         Type::List(Ref::Static(&ITEM_6)),
@@ -370,6 +378,7 @@ static WORKLOAD_SPEC_FIELDS: [Field; 2] = [
         NO_PATCH,
         2,
         ProtoWire::Natural,
+        ALWAYS,
     ),
 ];
 /// `v1alpha2.WorkloadSpec`

@@ -18,16 +18,17 @@ static KEYS_0: [Cow<'static, str>; 1] = [Cow::Borrowed("name")];
 static CSI_DRIVER_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::storage_v1::CSI_DRIVER_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("spec", Type::Message(Ref::Static(&super::storage_v1::CSI_DRIVER_SPEC)), 2),
 ];
 static CSI_DRIVER_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("storage.k8s.io/v1/CSIDriver")];
 /// `v1.CSIDriver`
@@ -43,9 +44,18 @@ pub(crate) static CSI_DRIVER: Message = Message {
 
 static CSI_DRIVER_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_0)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static CSI_DRIVER_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("storage.k8s.io/v1/CSIDriverList")];
 /// `v1.CSIDriverList`
@@ -60,17 +70,17 @@ pub(crate) static CSI_DRIVER_LIST: Message = Message {
 };
 
 static CSI_DRIVER_SPEC_FIELDS: [Field; 11] = [
-    plain("attachRequired", Type::Bool, 1),
-    plain("fsGroupPolicy", Type::String, 5),
-    plain("nodeAllocatableUpdatePeriodSeconds", Type::Int64, 9),
-    plain("podInfoOnMount", Type::Bool, 2),
-    plain("preventPodSchedulingIfMissing", Type::Bool, 11),
-    plain("requiresRepublish", Type::Bool, 7),
-    plain("seLinuxMount", Type::Bool, 8),
-    plain("serviceAccountTokenInSecrets", Type::Bool, 10),
-    plain("storageCapacity", Type::Bool, 4),
+    distinct("attachRequired", Type::Bool, 1),
+    distinct("fsGroupPolicy", Type::String, 5),
+    distinct("nodeAllocatableUpdatePeriodSeconds", Type::Int64, 9),
+    distinct("podInfoOnMount", Type::Bool, 2),
+    distinct("preventPodSchedulingIfMissing", Type::Bool, 11),
+    distinct("requiresRepublish", Type::Bool, 7),
+    distinct("seLinuxMount", Type::Bool, 8),
+    distinct("serviceAccountTokenInSecrets", Type::Bool, 10),
+    distinct("storageCapacity", Type::Bool, 4),
     plain("tokenRequests", Type::List(Ref::Static(&ITEM_1)), 6),
-    field("volumeLifecycleModes", Type::List(Ref::Static(&ITEM_2)), false, SET, NO_PATCH, 3, ProtoWire::Natural),
+    field("volumeLifecycleModes", Type::List(Ref::Static(&ITEM_2)), false, SET, NO_PATCH, 3, ProtoWire::Natural, OMIT),
 ];
 /// `v1.CSIDriverSpec`
 pub(crate) static CSI_DRIVER_SPEC: Message = Message {
@@ -86,16 +96,17 @@ pub(crate) static CSI_DRIVER_SPEC: Message = Message {
 static CSI_NODE_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::storage_v1::CSI_NODE_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
+    always("spec", Type::Message(Ref::Static(&super::storage_v1::CSI_NODE_SPEC)), 2),
 ];
 static CSI_NODE_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("storage.k8s.io/v1/CSINode")];
 /// `v1.CSINode`
@@ -110,10 +121,10 @@ pub(crate) static CSI_NODE: Message = Message {
 };
 
 static CSI_NODE_DRIVER_FIELDS: [Field; 4] = [
-    plain("allocatable", Type::Message(Ref::Static(&super::storage_v1::VOLUME_NODE_RESOURCES)), 4),
-    field("name", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("nodeID", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    plain("topologyKeys", Type::List(Ref::Static(&ITEM_2)), 3),
+    distinct("allocatable", Type::Message(Ref::Static(&super::storage_v1::VOLUME_NODE_RESOURCES)), 4),
+    always("name", Type::String, 1),
+    always("nodeID", Type::String, 2),
+    field("topologyKeys", Type::List(Ref::Static(&ITEM_2)), false, NATURAL, NO_PATCH, 3, ProtoWire::Natural, ALWAYS),
 ];
 /// `v1.CSINodeDriver`
 pub(crate) static CSI_NODE_DRIVER: Message = Message {
@@ -128,9 +139,18 @@ pub(crate) static CSI_NODE_DRIVER: Message = Message {
 
 static CSI_NODE_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_3)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_3)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static CSI_NODE_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("storage.k8s.io/v1/CSINodeList")];
 /// `v1.CSINodeList`
@@ -152,6 +172,7 @@ static CSI_NODE_SPEC_FIELDS: [Field; 1] = [field(
     patched(true, false, "name"),
     1,
     ProtoWire::Natural,
+    ALWAYS,
 )];
 /// `v1.CSINodeSpec`
 pub(crate) static CSI_NODE_SPEC: Message = Message {
@@ -166,12 +187,21 @@ pub(crate) static CSI_NODE_SPEC: Message = Message {
 
 static CSI_STORAGE_CAPACITY_FIELDS: [Field; 7] = [
     plain("apiVersion", Type::String, 0),
-    plain("capacity", Type::Quantity, 4),
+    distinct("capacity", Type::Quantity, 4),
     plain("kind", Type::String, 0),
-    plain("maximumVolumeSize", Type::Quantity, 5),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("nodeTopology", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 2),
-    field("storageClassName", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
+    distinct("maximumVolumeSize", Type::Quantity, 5),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    distinct("nodeTopology", Type::Message(Ref::Static(&super::meta_v1::LABEL_SELECTOR)), 2),
+    always("storageClassName", Type::String, 3),
 ];
 static CSI_STORAGE_CAPACITY_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("storage.k8s.io/v1/CSIStorageCapacity")];
 /// `v1.CSIStorageCapacity`
@@ -187,9 +217,18 @@ pub(crate) static CSI_STORAGE_CAPACITY: Message = Message {
 
 static CSI_STORAGE_CAPACITY_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_5)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_5)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static CSI_STORAGE_CAPACITY_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("storage.k8s.io/v1/CSIStorageCapacityList")];
@@ -205,16 +244,25 @@ pub(crate) static CSI_STORAGE_CAPACITY_LIST: Message = Message {
 };
 
 static STORAGE_CLASS_FIELDS: [Field; 10] = [
-    plain("allowVolumeExpansion", Type::Bool, 6),
+    distinct("allowVolumeExpansion", Type::Bool, 6),
     plain("allowedTopologies", Type::List(Ref::Static(&ITEM_6)), 8),
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
     plain("mountOptions", Type::List(Ref::Static(&ITEM_2)), 5),
     plain("parameters", Type::Map(Ref::Static(&ITEM_2)), 3),
-    field("provisioner", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
-    plain("reclaimPolicy", Type::String, 4),
-    plain("volumeBindingMode", Type::String, 7),
+    always("provisioner", Type::String, 2),
+    distinct("reclaimPolicy", Type::String, 4),
+    distinct("volumeBindingMode", Type::String, 7),
 ];
 static STORAGE_CLASS_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("storage.k8s.io/v1/StorageClass")];
 /// `v1.StorageClass`
@@ -230,9 +278,18 @@ pub(crate) static STORAGE_CLASS: Message = Message {
 
 static STORAGE_CLASS_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_7)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_7)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static STORAGE_CLASS_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("storage.k8s.io/v1/StorageClassList")];
 /// `v1.StorageClassList`
@@ -246,10 +303,8 @@ pub(crate) static STORAGE_CLASS_LIST: Message = Message {
     kinds: Cow::Borrowed(&STORAGE_CLASS_LIST_KINDS),
 };
 
-static TOKEN_REQUEST_FIELDS: [Field; 2] = [
-    field("audience", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    plain("expirationSeconds", Type::Int64, 2),
-];
+static TOKEN_REQUEST_FIELDS: [Field; 2] =
+    [always("audience", Type::String, 1), distinct("expirationSeconds", Type::Int64, 2)];
 /// `v1.TokenRequest`
 pub(crate) static TOKEN_REQUEST: Message = Message {
     name: Cow::Borrowed("io.k8s.api.storage.v1.TokenRequest"),
@@ -264,17 +319,27 @@ pub(crate) static TOKEN_REQUEST: Message = Message {
 static VOLUME_ATTACHMENT_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
     field(
-        "spec",
-        Type::Message(Ref::Static(&super::storage_v1::VOLUME_ATTACHMENT_SPEC)),
-        true,
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
         NATURAL,
         NO_PATCH,
-        2,
+        1,
         ProtoWire::Natural,
+        ALWAYS,
     ),
-    plain("status", Type::Message(Ref::Static(&super::storage_v1::VOLUME_ATTACHMENT_STATUS)), 3),
+    always("spec", Type::Message(Ref::Static(&super::storage_v1::VOLUME_ATTACHMENT_SPEC)), 2),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::storage_v1::VOLUME_ATTACHMENT_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static VOLUME_ATTACHMENT_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("storage.k8s.io/v1/VolumeAttachment")];
 /// `v1.VolumeAttachment`
@@ -290,9 +355,18 @@ pub(crate) static VOLUME_ATTACHMENT: Message = Message {
 
 static VOLUME_ATTACHMENT_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_8)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_8)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static VOLUME_ATTACHMENT_LIST_KINDS: [Cow<'static, str>; 1] = [Cow::Borrowed("storage.k8s.io/v1/VolumeAttachmentList")];
 /// `v1.VolumeAttachmentList`
@@ -307,8 +381,8 @@ pub(crate) static VOLUME_ATTACHMENT_LIST: Message = Message {
 };
 
 static VOLUME_ATTACHMENT_SOURCE_FIELDS: [Field; 2] = [
-    plain("inlineVolumeSpec", Type::Message(Ref::Static(&super::core_v1::PERSISTENT_VOLUME_SPEC)), 2),
-    plain("persistentVolumeName", Type::String, 1),
+    distinct("inlineVolumeSpec", Type::Message(Ref::Static(&super::core_v1::PERSISTENT_VOLUME_SPEC)), 2),
+    distinct("persistentVolumeName", Type::String, 1),
 ];
 /// `v1.VolumeAttachmentSource`
 pub(crate) static VOLUME_ATTACHMENT_SOURCE: Message = Message {
@@ -322,17 +396,9 @@ pub(crate) static VOLUME_ATTACHMENT_SOURCE: Message = Message {
 };
 
 static VOLUME_ATTACHMENT_SPEC_FIELDS: [Field; 3] = [
-    field("attacher", Type::String, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
-    field("nodeName", Type::String, true, NATURAL, NO_PATCH, 3, ProtoWire::Natural),
-    field(
-        "source",
-        Type::Message(Ref::Static(&super::storage_v1::VOLUME_ATTACHMENT_SOURCE)),
-        true,
-        NATURAL,
-        NO_PATCH,
-        2,
-        ProtoWire::Natural,
-    ),
+    always("attacher", Type::String, 1),
+    always("nodeName", Type::String, 3),
+    always("source", Type::Message(Ref::Static(&super::storage_v1::VOLUME_ATTACHMENT_SOURCE)), 2),
 ];
 /// `v1.VolumeAttachmentSpec`
 pub(crate) static VOLUME_ATTACHMENT_SPEC: Message = Message {
@@ -346,10 +412,10 @@ pub(crate) static VOLUME_ATTACHMENT_SPEC: Message = Message {
 };
 
 static VOLUME_ATTACHMENT_STATUS_FIELDS: [Field; 4] = [
-    plain("attachError", Type::Message(Ref::Static(&super::storage_v1::VOLUME_ERROR)), 3),
-    field("attached", Type::Bool, true, NATURAL, NO_PATCH, 1, ProtoWire::Natural),
+    distinct("attachError", Type::Message(Ref::Static(&super::storage_v1::VOLUME_ERROR)), 3),
+    always("attached", Type::Bool, 1),
     plain("attachmentMetadata", Type::Map(Ref::Static(&ITEM_2)), 2),
-    plain("detachError", Type::Message(Ref::Static(&super::storage_v1::VOLUME_ERROR)), 4),
+    distinct("detachError", Type::Message(Ref::Static(&super::storage_v1::VOLUME_ERROR)), 4),
 ];
 /// `v1.VolumeAttachmentStatus`
 pub(crate) static VOLUME_ATTACHMENT_STATUS: Message = Message {
@@ -364,9 +430,18 @@ pub(crate) static VOLUME_ATTACHMENT_STATUS: Message = Message {
 
 static VOLUME_ATTRIBUTES_CLASS_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
-    field("driverName", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("driverName", Type::String, 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
     plain("parameters", Type::Map(Ref::Static(&ITEM_2)), 3),
 ];
 static VOLUME_ATTRIBUTES_CLASS_KINDS: [Cow<'static, str>; 1] =
@@ -384,9 +459,18 @@ pub(crate) static VOLUME_ATTRIBUTES_CLASS: Message = Message {
 
 static VOLUME_ATTRIBUTES_CLASS_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_9)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_9)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static VOLUME_ATTRIBUTES_CLASS_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("storage.k8s.io/v1/VolumeAttributesClassList")];
@@ -401,8 +485,11 @@ pub(crate) static VOLUME_ATTRIBUTES_CLASS_LIST: Message = Message {
     kinds: Cow::Borrowed(&VOLUME_ATTRIBUTES_CLASS_LIST_KINDS),
 };
 
-static VOLUME_ERROR_FIELDS: [Field; 3] =
-    [plain("errorCode", Type::Int32, 3), plain("message", Type::String, 2), plain("time", Type::Time, 1)];
+static VOLUME_ERROR_FIELDS: [Field; 3] = [
+    distinct("errorCode", Type::Int32, 3),
+    plain("message", Type::String, 2),
+    field("time", Type::Time, false, NATURAL, NO_PATCH, 1, ProtoWire::Natural, ALWAYS),
+];
 /// `v1.VolumeError`
 pub(crate) static VOLUME_ERROR: Message = Message {
     name: Cow::Borrowed("io.k8s.api.storage.v1.VolumeError"),
@@ -414,7 +501,7 @@ pub(crate) static VOLUME_ERROR: Message = Message {
     kinds: Cow::Borrowed(&[]),
 };
 
-static VOLUME_NODE_RESOURCES_FIELDS: [Field; 1] = [plain("count", Type::Int32, 1)];
+static VOLUME_NODE_RESOURCES_FIELDS: [Field; 1] = [distinct("count", Type::Int32, 1)];
 /// `v1.VolumeNodeResources`
 pub(crate) static VOLUME_NODE_RESOURCES: Message = Message {
     name: Cow::Borrowed("io.k8s.api.storage.v1.VolumeNodeResources"),

@@ -8,9 +8,18 @@ static ITEM_0: Type = Type::String;
 
 static VOLUME_ATTRIBUTES_CLASS_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
-    field("driverName", Type::String, true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("driverName", Type::String, 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
     plain("parameters", Type::Map(Ref::Static(&ITEM_0)), 3),
 ];
 static VOLUME_ATTRIBUTES_CLASS_KINDS: [Cow<'static, str>; 1] =
@@ -28,9 +37,18 @@ pub(crate) static VOLUME_ATTRIBUTES_CLASS: Message = Message {
 
 static VOLUME_ATTRIBUTES_CLASS_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_1)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_1)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static VOLUME_ATTRIBUTES_CLASS_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("storage.k8s.io/v1beta1/VolumeAttributesClassList")];

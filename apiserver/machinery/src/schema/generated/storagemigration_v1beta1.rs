@@ -10,9 +10,36 @@ static KEYS_0: [Cow<'static, str>; 1] = [Cow::Borrowed("type")];
 static STORAGE_VERSION_MIGRATION_FIELDS: [Field; 5] = [
     plain("apiVersion", Type::String, 0),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)), 1),
-    plain("spec", Type::Message(Ref::Static(&super::storagemigration_v1beta1::STORAGE_VERSION_MIGRATION_SPEC)), 2),
-    plain("status", Type::Message(Ref::Static(&super::storagemigration_v1beta1::STORAGE_VERSION_MIGRATION_STATUS)), 3),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::OBJECT_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "spec",
+        Type::Message(Ref::Static(&super::storagemigration_v1beta1::STORAGE_VERSION_MIGRATION_SPEC)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        2,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
+    field(
+        "status",
+        Type::Message(Ref::Static(&super::storagemigration_v1beta1::STORAGE_VERSION_MIGRATION_STATUS)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        3,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static STORAGE_VERSION_MIGRATION_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("storagemigration.k8s.io/v1beta1/StorageVersionMigration")];
@@ -29,9 +56,18 @@ pub(crate) static STORAGE_VERSION_MIGRATION: Message = Message {
 
 static STORAGE_VERSION_MIGRATION_LIST_FIELDS: [Field; 4] = [
     plain("apiVersion", Type::String, 0),
-    field("items", Type::List(Ref::Static(&ITEM_0)), true, NATURAL, NO_PATCH, 2, ProtoWire::Natural),
+    always("items", Type::List(Ref::Static(&ITEM_0)), 2),
     plain("kind", Type::String, 0),
-    plain("metadata", Type::Message(Ref::Static(&super::meta_v1::LIST_META)), 1),
+    field(
+        "metadata",
+        Type::Message(Ref::Static(&super::meta_v1::LIST_META)),
+        false,
+        NATURAL,
+        NO_PATCH,
+        1,
+        ProtoWire::Natural,
+        ALWAYS,
+    ),
 ];
 static STORAGE_VERSION_MIGRATION_LIST_KINDS: [Cow<'static, str>; 1] =
     [Cow::Borrowed("storagemigration.k8s.io/v1beta1/StorageVersionMigrationList")];
@@ -46,15 +82,8 @@ pub(crate) static STORAGE_VERSION_MIGRATION_LIST: Message = Message {
     kinds: Cow::Borrowed(&STORAGE_VERSION_MIGRATION_LIST_KINDS),
 };
 
-static STORAGE_VERSION_MIGRATION_SPEC_FIELDS: [Field; 1] = [field(
-    "resource",
-    Type::Message(Ref::Static(&super::meta_v1::GROUP_RESOURCE)),
-    true,
-    NATURAL,
-    NO_PATCH,
-    1,
-    ProtoWire::Natural,
-)];
+static STORAGE_VERSION_MIGRATION_SPEC_FIELDS: [Field; 1] =
+    [always("resource", Type::Message(Ref::Static(&super::meta_v1::GROUP_RESOURCE)), 1)];
 /// `v1beta1.StorageVersionMigrationSpec`
 pub(crate) static STORAGE_VERSION_MIGRATION_SPEC: Message = Message {
     name: Cow::Borrowed("io.k8s.api.storagemigration.v1beta1.StorageVersionMigrationSpec"),
@@ -75,6 +104,7 @@ static STORAGE_VERSION_MIGRATION_STATUS_FIELDS: [Field; 2] = [
         patched(true, false, "type"),
         1,
         ProtoWire::Natural,
+        OMIT,
     ),
     plain("resourceVersion", Type::String, 2),
 ];

@@ -1,0 +1,90 @@
+//! The scheduling loop: carries what happens to the scheduler core and carries out what it decides.
+//!
+//! ```text
+//! nodes, pods ─ feed (list + watch → rows) ─→ inbox ─→ the core's own thread: step(now, events) → plan
+//!                                               ↑                    │ placements          │ refusals
+//!                        outcomes of bindings ──┴── bind (bind_batch)┘                     └─→ report
+//! ```
+//! Works over any [`ResourceApi`], in process or remote; who runs it decides about leadership. One core thread keeps
+//! the computing off the runtime; everything between the parts is bounded: the inbox holds the feed back, and the core
+//! stops deciding while too many bindings are under way.
+
+mod bind;
+#[cfg(test)]
+mod fake;
+mod feed;
+mod inbox;
+pub mod metrics;
+mod report;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use std::sync::Arc;
+
+use gantry_machinery::clock::Clock;
+use gantry_machinery::recorder::Recorder;
+use gantry_machinery::resource_api::ResourceApi;
+use gantry_scheduler_core::cycle::Config;
+use tokio_util::sync::CancellationToken;
+
+use inbox::Inbox;
+use metrics::Metrics;
+
+/// How the loop runs.
+#[derive(Clone, Debug)]
+pub struct SchedulingOptions {
+    /// What the core is told at its start.
+    pub core: Config,
+    /// Bindings in one call.
+    pub batch_max: usize,
+    /// Calls of bindings under way at a time: while one waits for the disk, the next is made.
+    pub batches_in_flight_max: usize,
+    /// Pods assumed and not yet known to be bound, at most.
+    pub unconfirmed_max: usize,
+    /// `Scheduled` events per second in the long run; the burst is ten times that. A `Scheduled` event says what the
+    /// pod's `PodScheduled` condition says too, and costs as much as the binding itself, so a flood of pods gets events
+    /// for a sample of them. Upstream writes one for each.
+    pub scheduled_events_per_second: u32,
+}
+
+impl Default for SchedulingOptions {
+    fn default() -> Self {
+        Self {
+            core: Config::default(),
+            batch_max: 512,
+            batches_in_flight_max: 4,
+            unconfirmed_max: 8192,
+            scheduled_events_per_second: 100,
+        }
+    }
+}
+
+/// Schedules pods until `stop`. When it returns, no binding is under way.
+pub async fn run(
+    api: Arc<dyn ResourceApi>,
+    clock: Clock,
+    recorder: Recorder,
+    metrics: Arc<Metrics>,
+    options: SchedulingOptions,
+    stop: CancellationToken,
+) {
+    let inbox = Arc::new(Inbox::default());
+    let (placements, to_bind) = tokio::sync::mpsc::unbounded_channel();
+    let reports = report::Reports::new(api.clone(), clock, recorder, &options);
+
+    let feeding = feed::run(api.clone(), inbox.clone());
+    let binding = bind::run(api, inbox.clone(), to_bind, reports.clone(), metrics.clone(), &options);
+    let thread = worker::spawn(inbox.clone(), placements, reports.clone(), metrics, options.clone());
+
+    let work = async {
+        tokio::join!(feeding, reports.run());
+    };
+    let binding = tokio::spawn(binding);
+    stop.run_until_cancelled(work).await;
+    // The thread ends first; with it the sender of placements, and then the binder, once all answers are in.
+    inbox.close();
+    if tokio::task::spawn_blocking(move || thread.join()).await.is_err() || binding.await.is_err() {
+        tracing::error!("the scheduler did not end as it should");
+    }
+}

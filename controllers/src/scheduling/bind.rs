@@ -1,0 +1,146 @@
+//! Binds what the core placed, in batches, and tells it what came of it.
+//!
+//! A binding that failed is not believed to have failed: the answer may have been lost on its way. So the pod is read
+//! again, until there is evidence: it is bound (here or elsewhere), it is unbound, or it is gone. Only an unbound pod
+//! goes back to the queue. Meanwhile the core keeps the node's resources reserved, so nothing is over-committed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gantry_machinery::resource::gvr;
+use gantry_machinery::resource_api::{Binding, ResourceApi, Target};
+use gantry_machinery::status::Status;
+use gantry_scheduler_core::cycle::Event;
+use gantry_scheduler_core::plan::{Placement, PodId};
+use gantry_scheduler_core::rows::PodRow;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
+
+use super::SchedulingOptions;
+use super::inbox::Inbox;
+use super::metrics::Metrics;
+use super::report::Reports;
+use super::worker::ToBind;
+
+/// The first pause before a pod is read again, after an answer that is no evidence.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// The longest.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long evidence is sought once nobody waits for it any more.
+const READS_MAX: u32 = 1000;
+
+/// Binds until the sender is gone, then until every answer is in. The channel is bounded by `unconfirmed_max`.
+pub(super) fn run(
+    api: Arc<dyn ResourceApi>,
+    inbox: Arc<Inbox>,
+    mut to_bind: UnboundedReceiver<Vec<ToBind>>,
+    reports: Reports,
+    metrics: Arc<Metrics>,
+    options: &SchedulingOptions,
+) -> impl Future<Output = ()> + Send + 'static {
+    let (batch_max, in_flight_max) = (options.batch_max.max(1), options.batches_in_flight_max.max(1));
+    async move {
+        let mut in_flight = JoinSet::new();
+        let mut waiting: Vec<ToBind> = Vec::new();
+        let mut open = true;
+        while open || !waiting.is_empty() {
+            if waiting.is_empty() {
+                match to_bind.recv().await {
+                    Some(more) => waiting.extend(more),
+                    None => open = false,
+                }
+            }
+            // The next batch is whatever was decided while the last ones were under way.
+            while let Ok(more) = to_bind.try_recv() {
+                waiting.extend(more);
+            }
+            if waiting.is_empty() {
+                continue;
+            }
+            while in_flight.len() >= in_flight_max {
+                in_flight.join_next().await;
+            }
+            let rest = waiting.split_off(waiting.len().min(batch_max));
+            let batch = std::mem::replace(&mut waiting, rest);
+            let bound = bind(api.clone(), inbox.clone(), batch, reports.clone(), metrics.clone());
+            in_flight.spawn(bound);
+        }
+        while in_flight.join_next().await.is_some() {}
+    }
+}
+
+async fn bind(
+    api: Arc<dyn ResourceApi>,
+    inbox: Arc<Inbox>,
+    batch: Vec<ToBind>,
+    reports: Reports,
+    metrics: Arc<Metrics>,
+) {
+    let bindings = batch.iter().map(|b| binding(&b.placement)).collect();
+    let answers = api.bind_batch(bindings).await;
+    let mut bound = 0;
+    // An answer that is missing is no answer.
+    let answers = answers.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
+    for (ToBind { placement, queued }, answer) in batch.into_iter().zip(answers) {
+        match answer {
+            Some(Ok(())) => {
+                bound += 1;
+                metrics.bound(queued.elapsed(), placement.attempts);
+                reports.bound(&placement);
+            }
+            failed => {
+                metrics.failed();
+                let why = failed.and_then(Result::err).unwrap_or_default();
+                tracing::debug!(pod = %placement.pod.name, node = %placement.node, error = %why, "binding refused");
+                // Seeking evidence may take long: nobody else should wait for it.
+                tokio::spawn(settle(api.clone(), inbox.clone(), placement.pod, why));
+            }
+        }
+    }
+    inbox.settle(bound, Vec::new());
+}
+
+fn binding(placement: &Placement) -> Binding {
+    Binding {
+        namespace: placement.pod.namespace.to_string(),
+        name: placement.pod.name.to_string(),
+        uid: placement.pod.uid.to_string(),
+        node: placement.node.to_string(),
+    }
+}
+
+/// Finds out what became of a pod whose binding failed, and tells the core.
+async fn settle(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>, pod: PodId, why: Status) {
+    let mut pause = PAUSE_FIRST;
+    for _ in 0..READS_MAX {
+        let target = Target::object(&gvr::PODS, &pod.namespace, &pod.name);
+        let read = api.get(&target).await;
+        if let Some(events) = evidence(&pod, read) {
+            inbox.settle(1, events);
+            return;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+    tracing::error!(pod = %pod.name, namespace = %pod.namespace, error = %why,
+        "the outcome of a binding is unknown; its node stays reserved until the pod is seen again");
+    inbox.settle(1, Vec::new());
+}
+
+/// What reading the pod again proves, if anything.
+fn evidence(pod: &PodId, read: Result<Arc<gantry_store_cache::object::StoredObject>, Status>) -> Option<Vec<Event>> {
+    match read {
+        Ok(object) => {
+            let row = PodRow::from_json(&object.body).ok()?;
+            if row.uid != pod.uid {
+                // Another pod of the same name; the watch tells about it.
+                return Some(vec![Event::PodGone(pod.uid.clone())]);
+            }
+            let unbound = row.node.is_empty();
+            let failed = unbound.then(|| Event::BindFailed(pod.uid.clone()));
+            Some(std::iter::once(Event::Pod(Box::new(row))).chain(failed).collect())
+        }
+        Err(status) if status.code == 404 => Some(vec![Event::PodGone(pod.uid.clone())]),
+        Err(_) => None,
+    }
+}

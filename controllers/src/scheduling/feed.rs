@@ -1,0 +1,78 @@
+//! Follows nodes and pods and tells the core about them, as rows.
+//!
+//! One task per collection: list, then watch, through the [`Reflector`], which survives disconnects and answers 410 with
+//! a new list. The core hears nothing until both lists are in, lest it refuse pods for want of nodes it has not seen.
+
+use std::sync::Arc;
+
+use gantry_machinery::reflector::{Delta, Reflector};
+use gantry_machinery::resource::{GroupVersionResource, gvr};
+use gantry_machinery::resource_api::{ResourceApi, WatchEvent};
+use gantry_machinery::selector::{FieldSelector, LabelSelector};
+use gantry_scheduler_core::cycle::Event;
+use gantry_scheduler_core::rows::json::NotAnObject;
+use gantry_scheduler_core::rows::{NodeRow, PodRow};
+use gantry_store_cache::object::StoredObject;
+
+use super::inbox::Inbox;
+
+/// Feeds the inbox for ever.
+pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>) {
+    let follow = |resource: &GroupVersionResource| {
+        Reflector::new(api.clone(), resource.clone(), LabelSelector::default(), FieldSelector::default())
+    };
+    let (mut nodes, mut pods) = (follow(&gvr::NODES), follow(&gvr::PODS));
+    let (first_nodes, first_pods) = tokio::join!(nodes.next(), pods.next());
+    let first = node_events(first_nodes).into_iter().chain(pod_events(first_pods)).collect();
+    inbox.feed(first).await;
+    let nodes = async {
+        loop {
+            inbox.feed(node_events(nodes.next().await)).await;
+        }
+    };
+    let pods = async {
+        loop {
+            inbox.feed(pod_events(pods.next().await)).await;
+        }
+    };
+    tokio::join!(nodes, pods);
+}
+
+fn node_events(delta: Delta) -> Vec<Event> {
+    match delta {
+        Delta::Replace(all) => vec![Event::Nodes(all.iter().filter_map(|o| row(o, NodeRow::from_json)).collect())],
+        Delta::Changes(changes) => changes.iter().filter_map(node_event).collect(),
+    }
+}
+
+fn node_event(change: &WatchEvent) -> Option<Event> {
+    match change {
+        WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+            Some(Event::Node(Box::new(row(object, NodeRow::from_json)?)))
+        }
+        WatchEvent::Deleted(object) => Some(Event::NodeGone(object.key.name().into())),
+        WatchEvent::Bookmark { .. } => None,
+    }
+}
+
+fn pod_events(delta: Delta) -> Vec<Event> {
+    match delta {
+        Delta::Replace(all) => vec![Event::Pods(all.iter().filter_map(|o| row(o, PodRow::from_json)).collect())],
+        Delta::Changes(changes) => changes.iter().filter_map(pod_event).collect(),
+    }
+}
+
+fn pod_event(change: &WatchEvent) -> Option<Event> {
+    match change {
+        WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+            Some(Event::Pod(Box::new(row(object, PodRow::from_json)?)))
+        }
+        WatchEvent::Deleted(object) => Some(Event::PodGone(row(object, PodRow::from_json)?.uid)),
+        WatchEvent::Bookmark { .. } => None,
+    }
+}
+
+/// The row of an object. One that cannot be read is left out, with a line in the log: it must not stop the others.
+fn row<T>(object: &StoredObject, read: impl Fn(&[u8]) -> Result<T, NotAnObject>) -> Option<T> {
+    read(&object.body).inspect_err(|error| tracing::error!(object = %object.key, %error, "left out of scheduling")).ok()
+}

@@ -1,0 +1,170 @@
+//! Tells people: the `PodScheduled` condition of pods that fit nowhere, and the events `FailedScheduling` and
+//! `Scheduled`. Never on the way of a binding.
+//!
+//! Conditions are written only when the message changed, and only the latest: what is not yet written is kept by pod,
+//! so it is bounded by the pods that wait, and forgotten when the pod finds its place. Events go through the recorder,
+//! which counts equal ones and drops what the API cannot take; a refusal makes an event when there is news, and again
+//! every five minutes, since Events expire.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use compact_str::CompactString;
+use gantry_machinery::clock::Clock;
+use gantry_machinery::recorder::{Recorder, Subject};
+use gantry_machinery::resource::gvr;
+use gantry_machinery::resource_api::{PatchBody, PatchKind, ResourceApi, Target, WriteOptions};
+use gantry_scheduler_core::plan::{Placement, PodId, Refusal};
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+
+use super::SchedulingOptions;
+
+/// Condition writes under way at a time.
+const WRITES_MAX: usize = 8;
+const MANAGER: &str = "kube-scheduler";
+
+/// Takes reports from any thread; [`run`](Self::run) writes them.
+#[derive(Clone)]
+pub(super) struct Reports(Arc<Inner>);
+
+struct Inner {
+    api: Arc<dyn ResourceApi>,
+    clock: Clock,
+    recorder: Recorder,
+    /// Refusals by uid whose condition is not written yet.
+    unwritten: Mutex<HashMap<Box<str>, Refusal, ahash::RandomState>>,
+    wake: Notify,
+    scheduled: Mutex<Budget>,
+}
+
+/// So many events may still be written.
+struct Budget {
+    left: f64,
+    per_second: f64,
+    at: Instant,
+}
+
+impl Budget {
+    fn afford(&mut self, now: Instant) -> bool {
+        let refill = now.duration_since(self.at).as_secs_f64() * self.per_second;
+        self.left = (self.left + refill).min(self.per_second * 10.0);
+        self.at = now;
+        let afford = self.left >= 1.0;
+        self.left -= f64::from(u8::from(afford));
+        afford
+    }
+}
+
+impl Reports {
+    /// Nothing to report yet.
+    #[must_use]
+    pub(super) fn new(
+        api: Arc<dyn ResourceApi>,
+        clock: Clock,
+        recorder: Recorder,
+        options: &SchedulingOptions,
+    ) -> Self {
+        let per_second = f64::from(options.scheduled_events_per_second);
+        Self(Arc::new(Inner {
+            api,
+            clock,
+            recorder,
+            unwritten: Mutex::default(),
+            wake: Notify::new(),
+            scheduled: Mutex::new(Budget { left: per_second * 10.0, per_second, at: Instant::now() }),
+        }))
+    }
+
+    /// A pod fits nowhere.
+    pub(super) fn refused(&self, refusal: Refusal) {
+        if refusal.news || refusal.overdue {
+            self.0.recorder.warning(subject(&refusal.pod), "FailedScheduling", &*refusal.message);
+        }
+        if refusal.news {
+            let mut unwritten = self.0.unwritten.lock();
+            // What was not written yet leaves the condition as unwritten as before.
+            let first = unwritten.get(&refusal.pod.uid).is_some_and(|before| before.first) || refusal.first;
+            unwritten.insert(refusal.pod.uid.clone(), Refusal { first, ..refusal });
+            drop(unwritten);
+            self.0.wake.notify_one();
+        }
+    }
+
+    /// A pod is bound.
+    pub(super) fn bound(&self, placement: &Placement) {
+        self.0.unwritten.lock().remove(&placement.pod.uid);
+        if self.0.scheduled.lock().afford(Instant::now()) {
+            let PodId { namespace, name, .. } = &placement.pod;
+            let message = format!("Successfully assigned {namespace}/{name} to {}", placement.node);
+            self.0.recorder.normal(subject(&placement.pod), "Scheduled", message);
+        }
+    }
+
+    /// Writes conditions for ever.
+    pub(super) async fn run(&self) {
+        let slots = Arc::new(Semaphore::new(WRITES_MAX));
+        loop {
+            let refusal = {
+                let mut unwritten = self.0.unwritten.lock();
+                let uid = unwritten.keys().next().cloned();
+                uid.and_then(|uid| unwritten.remove(&uid))
+            };
+            let Some(refusal) = refusal else {
+                self.0.wake.notified().await;
+                continue;
+            };
+            let Ok(slot) = slots.clone().acquire_owned().await else { return };
+            let inner = self.0.clone();
+            tokio::spawn(async move {
+                inner.write(&refusal).await;
+                drop(slot);
+            });
+        }
+    }
+}
+
+impl Inner {
+    /// Sets the condition. A failure is left at that: the pod is tried again in time, and told again if it matters.
+    async fn write(&self, refusal: &Refusal) {
+        let PodId { namespace, name, uid } = &refusal.pod;
+        let mut condition = serde_json::json!({
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": &*refusal.message,
+            "lastProbeTime": null,
+        });
+        if refusal.first {
+            condition["lastTransitionTime"] = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into();
+        }
+        if refusal.generation > 0 {
+            condition["observedGeneration"] = refusal.generation.into();
+        }
+        // The uid is a precondition: a pod of the same name that came later is none of our business.
+        let patch = serde_json::json!({"metadata": {"uid": &**uid}, "status": {"conditions": [condition]}});
+        let patch = PatchBody { kind: PatchKind::Strategic, body: Bytes::from(patch.to_string()) };
+        let options = WriteOptions { field_manager: MANAGER.to_owned(), ..WriteOptions::default() };
+        let target = Target::object(&gvr::PODS, namespace, name).sub("status");
+        match self.api.patch(&target, patch, &options).await {
+            Ok(_) => {}
+            Err(status) if matches!(status.code, 404 | 409) => {}
+            Err(status) => {
+                tracing::warn!(pod = %name, namespace = %namespace, error = %status, "condition not written")
+            }
+        }
+    }
+}
+
+fn subject(pod: &PodId) -> Subject {
+    Subject {
+        api_version: "v1".into(),
+        kind: "Pod".into(),
+        namespace: CompactString::new(&pod.namespace),
+        name: CompactString::new(&pod.name),
+        uid: CompactString::new(&pod.uid),
+        field_path: CompactString::default(),
+    }
+}

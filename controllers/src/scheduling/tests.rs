@@ -1,0 +1,153 @@
+//! The loop against an API that misbehaves: nobody is bound twice, nobody is lost, no node is over-committed.
+
+use std::sync::Arc;
+
+use gantry_machinery::clock::Clock;
+use gantry_machinery::recorder::Recorder;
+use gantry_machinery::resource_api::ResourceApi;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::fake::{BindFate, FakeApi, Shared, node, pod};
+use super::metrics::Metrics;
+use super::{SchedulingOptions, run};
+
+struct Running {
+    api: Arc<FakeApi>,
+    stop: CancellationToken,
+    work: JoinHandle<()>,
+}
+
+/// Starts the loop over what `prepare` puts there.
+fn start(prepare: impl Fn(&Arc<FakeApi>)) -> Running {
+    let api = Arc::new(FakeApi::default());
+    prepare(&api);
+    let shared: Arc<dyn ResourceApi> = Arc::new(Shared(api.clone()));
+    let stop = CancellationToken::new();
+    let (recorder, recording) = Recorder::new(shared.clone(), Clock::System, "default-scheduler", stop.clone());
+    tokio::spawn(recording);
+    let metrics = Arc::new(Metrics::default());
+    let work = run(shared, Clock::System, recorder, metrics, SchedulingOptions::default(), stop.clone());
+    Running { api, stop, work: tokio::spawn(work) }
+}
+
+impl Running {
+    async fn bound(&self, name: &str) -> String {
+        self.api.until(|view| view.node(name)).await
+    }
+
+    /// Ends the loop; it must end by itself.
+    async fn end(self) {
+        self.api.until(|view| view.bound_twice().is_empty().then_some(())).await;
+        self.stop.cancel();
+        self.work.await.expect("the loop ends in order");
+    }
+}
+
+#[tokio::test]
+async fn pods_are_bound_and_told() {
+    let run = start(|api| {
+        api.put("nodes", node("n1", 10));
+        api.put("pods", pod("a"));
+    });
+    assert_eq!(run.bound("a").await, "n1");
+    run.api.put("pods", pod("b"));
+    assert_eq!(run.bound("b").await, "n1");
+    run.api
+        .until(|view| view.events().contains(&"Scheduled a: Successfully assigned d/a to n1".to_owned()).then_some(()))
+        .await;
+    run.end().await;
+}
+
+#[tokio::test]
+async fn a_pod_that_fits_nowhere_is_told_why_and_bound_when_a_node_comes() {
+    let run = start(|api| {
+        api.put("nodes", node("full", 0));
+        api.put("pods", pod("a"));
+    });
+    let patch = run.api.until(|view| view.patches("a").pop()).await;
+    let condition = &patch["status"]["conditions"][0];
+    let message = "0/1 nodes are available: 1 Too many pods. no new claims to deallocate, preemption: \
+                   0/1 nodes are available: 1 No preemption victims found for incoming pod.";
+    assert_eq!((&condition["reason"], &condition["message"]), (&"Unschedulable".into(), &message.into()));
+    assert_eq!((&condition["type"], &condition["status"]), (&"PodScheduled".into(), &"False".into()));
+    assert_eq!(condition["observedGeneration"], 1);
+    assert!(condition["lastTransitionTime"].is_string());
+    assert_eq!(patch["metadata"]["uid"], "uid-a");
+    run.api.until(|view| view.events().contains(&format!("FailedScheduling a: {message}")).then_some(())).await;
+    run.api.put("nodes", node("new", 5));
+    assert_eq!(run.bound("a").await, "new");
+    run.end().await;
+}
+
+#[tokio::test]
+async fn a_refused_binding_is_tried_again() {
+    let run = start(|api| {
+        api.fates(&[BindFate::NotDone]);
+        api.put("nodes", node("n1", 1));
+        api.put("pods", pod("a"));
+    });
+    assert_eq!(run.bound("a").await, "n1");
+    run.end().await;
+}
+
+#[tokio::test]
+async fn a_binding_whose_answer_was_lost_is_not_made_twice_and_keeps_its_place() {
+    let run = start(|api| {
+        api.fates(&[BindFate::DoneUnheard]);
+        api.put("nodes", node("n1", 1));
+        api.put("pods", pod("a"));
+    });
+    assert_eq!(run.bound("a").await, "n1");
+    // The node is full with it, whatever the answer said.
+    run.api.put("pods", pod("b"));
+    run.api.until(|view| view.patches("b").pop()).await;
+    run.api.delete("pods", "d", "a");
+    assert_eq!(run.bound("b").await, "n1");
+    run.end().await;
+}
+
+#[tokio::test]
+async fn a_pod_replaced_while_being_bound_is_another_pod() {
+    let run = start(|api| {
+        api.fates(&[BindFate::NotDone, BindFate::NotDone]);
+        api.put("nodes", node("n1", 1));
+        api.put("pods", pod("a"));
+    });
+    run.api.delete("pods", "d", "a");
+    let mut successor = pod("a");
+    successor["metadata"]["uid"] = "uid-2".into();
+    run.api.put("pods", successor);
+    assert_eq!(run.bound("a").await, "n1");
+    run.end().await;
+}
+
+#[tokio::test]
+async fn an_expired_watch_is_followed_by_a_list_that_reconciles() {
+    let run = start(|api| {
+        api.put("nodes", node("n1", 1));
+        api.put("pods", pod("a"));
+    });
+    assert_eq!(run.bound("a").await, "n1");
+    run.api.expire();
+    run.api.put("pods", pod("b"));
+    run.api.delete("pods", "d", "a");
+    assert_eq!(run.bound("b").await, "n1");
+    run.end().await;
+}
+
+#[tokio::test]
+async fn many_pods_with_failing_bindings_all_find_their_place_and_no_node_is_over_committed() {
+    let run = start(|api| {
+        let fates = [BindFate::NotDone, BindFate::DoneUnheard, BindFate::Done, BindFate::Done];
+        api.fates(&fates.repeat(10));
+        (0..10).for_each(|n| api.put("nodes", node(&format!("n{n}"), 20)));
+        (0..200).for_each(|n| api.put("pods", pod(&format!("p{n}"))));
+    });
+    let nodes =
+        run.api.until(|view| (0..200).map(|n| view.node(&format!("p{n}"))).collect::<Option<Vec<String>>>()).await;
+    for n in 0..10 {
+        assert_eq!(nodes.iter().filter(|name| **name == format!("n{n}")).count(), 20);
+    }
+    run.end().await;
+}

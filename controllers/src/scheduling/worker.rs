@@ -1,0 +1,84 @@
+//! The core's own thread: takes the mail, steps, hands out placements and refusals. Nothing here waits for the API.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use gantry_scheduler_core::cycle::Scheduler;
+use gantry_scheduler_core::plan::{Decision, Millis, Placement};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::SchedulingOptions;
+use super::inbox::Inbox;
+use super::metrics::{Metrics, Outcome};
+use super::report::Reports;
+
+/// Decisions of one step: enough to fill a batch of bindings, few enough that the first does not wait for the last.
+const STEP_MAX: usize = 1024;
+
+/// A placement, and when its pod first came into the queue.
+pub(super) struct ToBind {
+    pub(super) placement: Placement,
+    pub(super) queued: Instant,
+}
+
+/// Starts the thread. It ends when the inbox is closed.
+pub(super) fn spawn(
+    inbox: Arc<Inbox>,
+    placements: UnboundedSender<Vec<ToBind>>,
+    reports: Reports,
+    metrics: Arc<Metrics>,
+    options: SchedulingOptions,
+) -> JoinHandle<()> {
+    let work = move || {
+        let start = Instant::now();
+        let mut core = Scheduler::new(options.core.clone());
+        // Bounds the channel of placements, too.
+        let mut unconfirmed = 0usize;
+        let mut patience = None;
+        loop {
+            let mail = inbox.take(patience);
+            if mail.closed {
+                return;
+            }
+            unconfirmed = unconfirmed.saturating_sub(mail.settled);
+            let limit = STEP_MAX.min(options.unconfirmed_max.saturating_sub(unconfirmed));
+            let began = Instant::now();
+            let now = millis(began.duration_since(start));
+            let plan = core.step(now, mail.events, limit);
+            let took = began.elapsed();
+            metrics.pending(core.pending());
+            let each = took / u32::try_from(plan.decisions.len().max(1)).unwrap_or(u32::MAX);
+            let mut batch = Vec::with_capacity(plan.decisions.len());
+            for decision in plan.decisions {
+                match decision {
+                    Decision::Bind(placement) => {
+                        metrics.decided(Outcome::Scheduled, each);
+                        let queued = start + Duration::from_millis(placement.since);
+                        batch.push(ToBind { placement, queued });
+                    }
+                    Decision::Refuse(refusal) => {
+                        metrics.decided(Outcome::Unschedulable, each);
+                        reports.refused(refusal);
+                    }
+                }
+            }
+            unconfirmed += batch.len();
+            // Nobody listens any more only when the loop is ending, and then the inbox is closed.
+            if !batch.is_empty() && placements.send(batch).is_err() {
+                return;
+            }
+            patience = if plan.more && unconfirmed < options.unconfirmed_max {
+                Some(Duration::ZERO)
+            } else {
+                plan.next_wake.map(|at| Duration::from_millis(at.saturating_sub(now)).max(Duration::from_millis(1)))
+            };
+        }
+    };
+    let thread = std::thread::Builder::new().name("scheduler".into()).spawn(work);
+    thread.expect("a process that can serve requests can start a thread")
+}
+
+fn millis(time: Duration) -> Millis {
+    Millis::try_from(time.as_millis()).unwrap_or(Millis::MAX)
+}
