@@ -38,7 +38,7 @@ pub struct Service {
     /// May they.
     pub authorizer: Authorizer,
     /// Is there room.
-    pub flow: FlowControl,
+    pub flow: Arc<FlowControl>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// How the server is.
