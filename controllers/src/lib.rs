@@ -8,4 +8,5 @@ pub mod manager;
 pub mod policy;
 pub mod runtime;
 pub mod scheduling;
+pub mod services;
 pub mod workloads;

@@ -16,6 +16,8 @@ use crate::policy::root_ca::RootCa;
 use crate::policy::service_account::ServiceAccounts;
 use crate::runtime::informers::Informers;
 use crate::runtime::reconcile::{Reconcile, run};
+use crate::services::endpoint_slices::EndpointSlices;
+use crate::services::endpoints::Endpoints;
 use crate::workloads::deployment::Deployments;
 use crate::workloads::replicaset::ReplicaSets;
 
@@ -69,6 +71,8 @@ pub const NAMES: &[&str] = &[
     "root-ca-certificate-publisher-controller",
     "garbage-collector-controller",
     "pod-garbage-collector-controller",
+    "endpointslice-controller",
+    "endpoints-controller",
 ];
 
 /// Starts loops.
@@ -142,6 +146,8 @@ fn make(name: &str, informers: &Arc<Informers>, config: &ManagerConfig) -> Optio
         "root-ca-certificate-publisher-controller" => (RootCa::new(informers, config.root_ca.clone()), 1),
         "garbage-collector-controller" => (GarbageCollector::new(informers, &config.resources), 20),
         "pod-garbage-collector-controller" => (PodGc::new(informers, config.ended_pods_max), 1),
+        "endpointslice-controller" => (EndpointSlices::new(informers), 5),
+        "endpoints-controller" => (Endpoints::new(informers), 5),
         _ => return None,
     })
 }

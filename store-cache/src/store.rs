@@ -1,6 +1,6 @@
 //! The store: the single committer, and the door to views and subscriptions.
 
-mod backup;
+pub mod backup;
 mod batch;
 mod checksum;
 mod committer;

@@ -294,13 +294,13 @@ mod tests {
     #[test]
     fn a_context_comes_to_an_address_and_a_token() {
         let access = load(
-            "{current-context: c, contexts: [{name: c, context: {cluster: k, user: u, namespace: n}}],\
+            "{current-context: c, contexts: [{name: c, context: {cluster: k, user: u, namespace: space}}],\
               clusters: [{name: k, cluster: {server: 'https://[::1]:6443/sub/', insecure-skip-tls-verify: true}}],\
               users: [{name: u, user: {token: t}}]}",
         )
         .unwrap();
         assert_eq!((access.host.as_str(), access.port, access.path_prefix.as_str()), ("::1", 6443, "/sub"));
-        assert_eq!((access.token.as_deref(), access.namespace.as_str()), (Some("t"), "n"));
+        assert_eq!((access.token.as_deref(), access.namespace.as_str()), (Some("t"), "space"));
     }
 
     #[test]
