@@ -129,6 +129,9 @@ impl ApiServer {
         let since = rbac.load(registry.store());
         let following = tokio::spawn(rbac.clone().follow(registry.store().clone(), since));
 
+        let authorizer = Arc::new(Authorizer::new(config.authorization_mode.clone(), rbac));
+        registry.set_authorizer(authorizer.clone());
+
         let shutdown = CancellationToken::new();
         let ready = Arc::new(AtomicBool::new(true));
         let metrics = Arc::new(Metrics::default());
@@ -151,7 +154,7 @@ impl ApiServer {
                 lookup: Arc::new(registry.store().clone()),
                 anonymous: config.anonymous_auth,
             },
-            authorizer: Authorizer::new(config.authorization_mode.clone(), rbac),
+            authorizer,
             flow,
             metrics: metrics.clone(),
             health: Health::new(vec![

@@ -36,7 +36,7 @@ pub struct Service {
     /// Who asks.
     pub authenticator: Authenticator,
     /// May they.
-    pub authorizer: Authorizer,
+    pub authorizer: Arc<Authorizer>,
     /// Is there room.
     pub flow: Arc<FlowControl>,
     /// What is counted.
