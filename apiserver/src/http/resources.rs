@@ -296,7 +296,7 @@ impl ResourceRequest<'_> {
             return query.delete_options(None);
         }
         let format = request_format(&self.asked.headers)?;
-        query.delete_options(Some(&super::form::decode(format, &bytes, "v1", "DeleteOptions")?))
+        query.delete_options(Some(&super::form::decode(format, &bytes, "", "v1", "DeleteOptions")?))
     }
 }
 
