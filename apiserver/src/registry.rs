@@ -73,7 +73,14 @@ impl Registry {
     /// The registry over a store, serving these resources; Services get their addresses from `ranges`.
     #[must_use]
     pub fn with_ranges(store: Store, table: Table, ranges: ServiceRanges) -> Arc<Self> {
-        Arc::new(Self { store, table, admission: Chain::default(), addresses: ranges, tokens: OnceLock::new(), authorizer: OnceLock::new() })
+        Arc::new(Self {
+            store,
+            table,
+            admission: Chain::default(),
+            addresses: ranges,
+            tokens: OnceLock::new(),
+            authorizer: OnceLock::new(),
+        })
     }
 
     /// Says who signs ServiceAccount tokens. Until then `serviceaccounts/token` answers 503. Only the first call counts.

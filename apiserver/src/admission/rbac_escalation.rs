@@ -39,12 +39,7 @@ impl Plugin for RbacEscalation {
     }
 }
 
-fn role(
-    attributes: &Attributes<'_>,
-    authorizer: &Authorizer,
-    new: &Value,
-    old: Option<&Value>,
-) -> Result<(), Status> {
+fn role(attributes: &Attributes<'_>, authorizer: &Authorizer, new: &Value, old: Option<&Value>) -> Result<(), Status> {
     let unchanged = |field| old.is_some_and(|old| old.get(field) == new.get(field));
     if unchanged("rules") && unchanged("aggregationRule") {
         return Ok(());
@@ -99,11 +94,8 @@ fn may(
     name: &str,
 ) -> bool {
     let user = &attributes.call.request.user;
-    let wanted = authz::Attributes {
-        version: "v1",
-        namespace,
-        ..authz::Attributes::on(user, verb, GROUP, resource, name)
-    };
+    let wanted =
+        authz::Attributes { version: "v1", namespace, ..authz::Attributes::on(user, verb, GROUP, resource, name) };
     authorizer.decide(&wanted).allowed()
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gantry_machinery::codec::json::{self, pick};
-use gantry_machinery::codec::{protobuf, yaml};
 use gantry_machinery::codec::table::{IncludeObject, ListMeta, TableWriter, write_partial_metadata};
+use gantry_machinery::codec::{protobuf, yaml};
 use gantry_machinery::resource::Subresource;
 use gantry_machinery::resource_api::ObjectList;
 use gantry_machinery::schema::{self, Message};
@@ -457,8 +457,8 @@ pub fn decode(format: BodyFormat, bytes: &[u8], group: &str, version: &str, kind
         BodyFormat::Json => json::parse(bytes).map_err(|e| Status::bad_request(e.to_string())),
         BodyFormat::Yaml => yaml::parse(bytes).map_err(|e| Status::bad_request(e.to_string())),
         BodyFormat::Protobuf => {
-            let message = schema::kind(group, version, kind)
-                .ok_or_else(|| Status::unsupported_media_type(&FORMATS[..2]))?;
+            let message =
+                schema::kind(group, version, kind).ok_or_else(|| Status::unsupported_media_type(&FORMATS[..2]))?;
             protobuf::decode(bytes, message).map_err(|e| Status::bad_request(e.to_string()))
         }
     }
@@ -474,8 +474,7 @@ pub fn encode(accepted: &Accepted, object: &Value, group: &str, version: &str, k
         Format::Json => Ok(json::encode(object).into()),
         Format::Yaml => Ok(yaml::encode(object).into()),
         Format::Protobuf => {
-            let message =
-                schema::kind(group, version, kind).ok_or_else(|| Status::not_acceptable(&FORMATS[..2]))?;
+            let message = schema::kind(group, version, kind).ok_or_else(|| Status::not_acceptable(&FORMATS[..2]))?;
             protobuf::encode(object, message).map(Into::into).map_err(Status::internal)
         }
     }
