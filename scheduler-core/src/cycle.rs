@@ -369,6 +369,9 @@ impl Scheduler {
             return;
         }
         self.settle(index, State::Aside);
+        if self.pods.at(index).leaving {
+            return;
+        }
         let ticket = self.queue.ticket();
         self.move_to(index, State::Backoff);
         let pod = self.pods.at(index);
