@@ -3,6 +3,10 @@
 //! Every loop reads shared informers, is woken through a work queue of its own, and writes through `ResourceApi`; see
 //! [`runtime`]. Loops never know whether the API is this process or another.
 
+pub mod cleanup;
+pub mod manager;
+pub mod policy;
 pub mod runtime;
 pub mod scheduling;
+pub mod services;
 pub mod workloads;

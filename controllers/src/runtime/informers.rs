@@ -9,12 +9,13 @@ use gantry_machinery::reflector::Reflector;
 use gantry_machinery::resource::{GroupVersionResource, gvr};
 use gantry_machinery::resource_api::ResourceApi;
 use gantry_machinery::selector::{FieldSelector, LabelSelector};
+use gantry_store_cache::key::ObjectKey;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::informer::{Entry, IndexFn, Informer, Row};
-use super::rows::{HasMeta, LeaseRow, MetaRow, NodeRow, PodRow, SelectingRow};
+use super::rows::{HasMeta, LeaseRow, Meta, MetaRow, NodeRow, PodRow, SelectingRow};
 
 /// The index of every informer here: objects by the uid of their managing controller.
 pub const BY_CONTROLLER: &str = "controller";
@@ -146,6 +147,46 @@ impl Informers {
         }
     }
 
+    /// Tells `handler` of everything in a resource, and of every change: `(key, before, after)`. Whatever informer
+    /// follows the resource is shared.
+    pub fn on_any_change(
+        &self,
+        resource: &GroupVersionResource,
+        handler: impl Fn(&ObjectKey, Option<Arc<dyn Known>>, Option<Arc<dyn Known>>) + Send + Sync + 'static,
+    ) {
+        fn known<R: HasMeta>(entry: Option<&Arc<Entry<R>>>) -> Option<Arc<dyn Known>> {
+            entry.map(|entry| entry.clone() as Arc<dyn Known>)
+        }
+        fn join<R: HasMeta>(
+            informer: &Informer<R>,
+            handler: impl Fn(&ObjectKey, Option<Arc<dyn Known>>, Option<Arc<dyn Known>>) + Send + Sync + 'static,
+        ) {
+            informer.on_change(move |before, after| {
+                if let Some(entry) = after.or(before) {
+                    handler(entry.key(), known(before), known(after));
+                }
+            });
+        }
+        match Followed::of(resource) {
+            Followed::Pods => join(&self.pods(), handler),
+            Followed::Nodes => join(&self.nodes(), handler),
+            Followed::Leases => join(&self.leases(), handler),
+            Followed::Selecting => join(&self.selecting(resource), handler),
+            Followed::Other => join(&self.of(resource), handler),
+        }
+    }
+
+    /// Waits until a resource's informer has its first full list.
+    pub async fn any_synced(&self, resource: &GroupVersionResource) {
+        match Followed::of(resource) {
+            Followed::Pods => self.pods().synced().await,
+            Followed::Nodes => self.nodes().synced().await,
+            Followed::Leases => self.leases().synced().await,
+            Followed::Selecting => self.selecting(resource).synced().await,
+            Followed::Other => self.of(resource).synced().await,
+        }
+    }
+
     fn start<R: Row>(
         &self,
         resource: &GroupVersionResource,
@@ -159,6 +200,40 @@ impl Informers {
             stop.run_until_cancelled(following.follow(reflector)).await;
         });
         informer
+    }
+}
+
+/// An object of any kind, as far as its metadata goes.
+pub trait Known: Send + Sync {
+    /// Its metadata.
+    fn meta(&self) -> &Meta;
+}
+
+impl<R: HasMeta> Known for Entry<R> {
+    fn meta(&self) -> &Meta {
+        self.row.meta()
+    }
+}
+
+/// Which kind of row a resource is followed with.
+enum Followed {
+    Pods,
+    Nodes,
+    Leases,
+    Selecting,
+    Other,
+}
+
+impl Followed {
+    fn of(resource: &GroupVersionResource) -> Self {
+        let selecting = [&gvr::DEPLOYMENTS, &gvr::REPLICA_SETS, &gvr::SERVICES, &gvr::POD_DISRUPTION_BUDGETS];
+        match resource {
+            resource if *resource == gvr::PODS => Self::Pods,
+            resource if *resource == gvr::NODES => Self::Nodes,
+            resource if *resource == gvr::LEASES => Self::Leases,
+            resource if selecting.contains(&resource) => Self::Selecting,
+            _ => Self::Other,
+        }
     }
 }
 

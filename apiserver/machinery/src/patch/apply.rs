@@ -238,7 +238,9 @@ impl Plan<'_> {
 
 /// Drops from the merged object what the applier named last time, names no longer, and nobody else owns.
 fn prune(object: &mut Value, last: &Object, config: &Object, others: &[Entry], message: &Message) {
-    if last.is_empty() {
+    let mut dropped = last.clone();
+    set::subtract(&mut dropped, config);
+    if dropped.is_empty() {
         return;
     }
     let shape = Shape::Fields(message);
