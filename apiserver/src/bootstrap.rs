@@ -171,6 +171,8 @@ async fn ensure(
         Ok(_) => Ok(()),
         // Another server of this cluster was quicker.
         Err(status) if status.reason == "AlreadyExists" => Ok(()),
+        // A resource that this server does not serve needs no objects.
+        Err(status) if status == Status::no_such_resource() => Ok(()),
         Err(status) => Err(status),
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
+use compact_str::CompactString;
 use dashmap::DashMap;
 use parking_lot::Mutex;
 
@@ -77,10 +78,10 @@ fn writeln_to(out: &mut String, line: std::fmt::Arguments<'_>) {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     verb: &'static str,
-    group: String,
-    version: String,
-    resource: String,
-    subresource: String,
+    group: CompactString,
+    version: CompactString,
+    resource: CompactString,
+    subresource: CompactString,
     scope: &'static str,
 }
 
@@ -139,7 +140,7 @@ impl Metrics {
     /// A request begins. `known`: its resource is served, so that its names may become labels.
     #[must_use]
     pub fn begin(self: &Arc<Self>, info: &RequestInfo, known: bool) -> Running {
-        let name = |text: &str| if known { text.to_owned() } else { String::new() };
+        let name = |text: &CompactString| if known { text.clone() } else { CompactString::default() };
         let key = Key {
             verb: info.verb,
             group: name(&info.group),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use gantry_machinery::resource::{self, Resource};
 use gantry_machinery::status::Status;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::task::JoinHandle;
@@ -131,41 +132,40 @@ impl ApiServer {
         let shutdown = CancellationToken::new();
         let ready = Arc::new(AtomicBool::new(true));
         let metrics = Arc::new(Metrics::default());
-        let service =
-            Arc::new(Service {
-                authenticator: Authenticator {
-                    front_proxy_names: config.requestheader_allowed_names.clone(),
-                    static_tokens: match &config.token_auth_file {
-                        Some(path) => static_tokens(&read("token-auth-file", path)?)
-                            .map_err(|why| StartError::File { flag: "token-auth-file", path: path.clone(), why })?,
-                        None => std::collections::HashMap::new(),
-                    },
-                    tokens,
-                    lookup: Arc::new(registry.store().clone()),
-                    anonymous: config.anonymous_auth,
+        let service = Arc::new(Service {
+            authenticator: Authenticator {
+                front_proxy_names: config.requestheader_allowed_names.clone(),
+                static_tokens: match &config.token_auth_file {
+                    Some(path) => static_tokens(&read("token-auth-file", path)?).map_err(|why| StartError::File {
+                        flag: "token-auth-file",
+                        path: path.clone(),
+                        why,
+                    })?,
+                    None => std::collections::HashMap::new(),
                 },
-                authorizer: Authorizer::new(config.authorization_mode.clone(), rbac),
-                flow: FlowControl::new(config.max_requests_inflight, config.max_mutating_requests_inflight),
-                metrics: metrics.clone(),
-                health: Health::new(vec![
-                    Check::alive("etcd", || Ok(())),
-                    Check::ready("informer-sync", || Ok(())),
-                    Check::alive("poststarthook/rbac/bootstrap-roles", || Ok(())),
-                    Check::alive("poststarthook/scheduling/bootstrap-system-priority-classes", || Ok(())),
-                    Check::ready("shutdown", {
-                        let ready = ready.clone();
-                        move || if ready.load(Ordering::Acquire) { Ok(()) } else { Err("shutting down".to_owned()) }
-                    }),
-                ]),
-                documents: Documents::new(
-                    &registry.table().rows().iter().map(|row| row.resource.clone()).collect::<Vec<_>>(),
-                    &SocketAddr::new(advertised, address.port()).to_string(),
-                ),
-                shutdown: shutdown.clone(),
-                request_timeout: config.request_timeout,
-                ids: AuditIds::new(random()),
-                registry,
-            });
+                tokens,
+                lookup: Arc::new(registry.store().clone()),
+                anonymous: config.anonymous_auth,
+            },
+            authorizer: Authorizer::new(config.authorization_mode.clone(), rbac),
+            flow: FlowControl::new(config.max_requests_inflight, config.max_mutating_requests_inflight),
+            metrics: metrics.clone(),
+            health: Health::new(vec![
+                Check::alive("etcd", || Ok(())),
+                Check::ready("informer-sync", || Ok(())),
+                Check::alive("poststarthook/rbac/bootstrap-roles", || Ok(())),
+                Check::alive("poststarthook/scheduling/bootstrap-system-priority-classes", || Ok(())),
+                Check::ready("shutdown", {
+                    let ready = ready.clone();
+                    move || if ready.load(Ordering::Acquire) { Ok(()) } else { Err("shutting down".to_owned()) }
+                }),
+            ]),
+            documents: Documents::new(&discovered(&registry), &SocketAddr::new(advertised, address.port()).to_string()),
+            shutdown: shutdown.clone(),
+            request_timeout: config.request_timeout,
+            ids: AuditIds::new(random()),
+            registry,
+        });
         tracing::info!(%address, "the API server listens");
         let serving = tokio::spawn(listener.run(service, shutdown.clone(), config.shutdown_grace));
         Ok(Running { address, pki, metrics, ready, shutdown, serving, following })
@@ -221,6 +221,25 @@ impl Running {
         }
         self.following.abort();
     }
+}
+
+/// What discovery lists: the registry's resources, and those that are answered without being stored.
+fn discovered(registry: &Registry) -> Vec<Resource> {
+    const UNSTORED: [(&str, &str); 7] = [
+        ("", "bindings"),
+        ("authentication.k8s.io", "selfsubjectreviews"),
+        ("authentication.k8s.io", "tokenreviews"),
+        ("authorization.k8s.io", "localsubjectaccessreviews"),
+        ("authorization.k8s.io", "selfsubjectaccessreviews"),
+        ("authorization.k8s.io", "selfsubjectrulesreviews"),
+        ("authorization.k8s.io", "subjectaccessreviews"),
+    ];
+    let mut all: Vec<Resource> = registry.table().rows().iter().map(|row| row.resource.clone()).collect();
+    for (group, name) in UNSTORED {
+        let listed = all.iter().any(|r| r.gvr.group == group && r.gvr.resource == name);
+        all.extend(resource::find(group, "v1", name).filter(|_| !listed).cloned());
+    }
+    all
 }
 
 fn token_keys(config: &Config, pki: &Pki) -> Result<TokenKeys, StartError> {

@@ -16,9 +16,9 @@ pub(crate) mod shard;
 pub(crate) mod window;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use compact_str::CompactString;
@@ -185,7 +185,9 @@ impl Cache {
                 Some(at) => at,
                 None => {
                     let collection = self.collection(name);
-                    windows.push(Window::clone(&collection.window.load()));
+                    let mut window = Window::clone(&collection.window.load());
+                    window.cool();
+                    windows.push(window);
                     touched.collections.push((name.into(), collection));
                     touched.collections.len() - 1
                 }
@@ -270,9 +272,12 @@ impl Cache {
         self.executors.get_or_init(|| Executors::start(self.executor_kind, self.shards.len()))
     }
 
-    /// Resolves when the cache holds `revision`; already resolved (`None`) if it does.
-    pub(crate) fn wait_for(&self, revision: Revision) -> Option<oneshot::Receiver<()>> {
-        self.waiters.wait_for(revision, &self.published)
+    /// Waits until the cache holds `revision`; false if it does not `within` that time.
+    pub(crate) async fn reaches(&self, revision: Revision, within: Duration) -> bool {
+        match self.waiters.join(revision, &self.published) {
+            None => true,
+            Some(mut waiting) => tokio::time::timeout(within, &mut waiting.told).await.is_ok(),
+        }
     }
 }
 
@@ -323,7 +328,8 @@ struct Waiters {
 }
 
 impl Waiters {
-    fn wait_for(&self, revision: Revision, published: &AtomicU64) -> Option<oneshot::Receiver<()>> {
+    /// `None` if it is there already.
+    fn join(&self, revision: Revision, published: &AtomicU64) -> Option<Waiting<'_>> {
         if published.load(Ordering::SeqCst) >= revision.0 {
             return None;
         }
@@ -334,9 +340,9 @@ impl Waiters {
             self.count.fetch_sub(1, Ordering::SeqCst);
             return None;
         }
-        let (sender, receiver) = oneshot::channel();
+        let (sender, told) = oneshot::channel();
         waiting.entry(revision.0).or_default().push(sender);
-        Some(receiver)
+        Some(Waiting { waiters: self, revision, told })
     }
 
     fn reached(&self, revision: Revision) {
@@ -344,11 +350,56 @@ impl Waiters {
             return;
         }
         let mut waiting = self.waiting.lock();
-        let later = waiting.split_off(&(revision.0 + 1));
+        let later = waiting.split_off(&revision.next().0);
         for sender in std::mem::replace(&mut *waiting, later).into_values().flatten() {
             self.count.fetch_sub(1, Ordering::SeqCst);
-            // A caller that gave up at its deadline is no longer there to be told.
+            // A caller that gave up in this very moment is no longer there to be told.
             let _ = sender.send(());
         }
+    }
+}
+
+/// One caller's place. Given up when dropped: revisions that never come must not collect callers that have gone.
+struct Waiting<'w> {
+    waiters: &'w Waiters,
+    revision: Revision,
+    told: oneshot::Receiver<()>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.told.close();
+        let mut waiting = self.waiters.waiting.lock();
+        if let Some(senders) = waiting.get_mut(&self.revision.0) {
+            let before = senders.len();
+            senders.retain(|sender| !sender.is_closed());
+            self.waiters.count.fetch_sub(before - senders.len(), Ordering::SeqCst);
+            if senders.is_empty() {
+                waiting.remove(&self.revision.0);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn callers_that_give_up_leave_nothing_behind() {
+        let waiters = Waiters::default();
+        let published = AtomicU64::new(5);
+        assert!(waiters.join(Revision(5), &published).is_none());
+        let stays = waiters.join(Revision(9), &published).expect("not yet there");
+        let gives_up = waiters.join(Revision(9), &published).expect("not yet there");
+        let far = waiters.join(Revision(u64::MAX), &published).expect("never there");
+        drop((gives_up, far));
+        assert_eq!((waiters.waiting.lock().len(), waiters.count.load(Ordering::SeqCst)), (1, 1));
+        waiters.reached(Revision(8));
+        assert_eq!(waiters.count.load(Ordering::SeqCst), 1);
+        waiters.reached(Revision(10));
+        let mut stays = stays;
+        assert!((&mut stays.told).await.is_ok());
+        assert_eq!((waiters.waiting.lock().len(), waiters.count.load(Ordering::SeqCst)), (0, 0));
     }
 }

@@ -31,7 +31,7 @@ pub struct StoreConfig {
     /// Events that wait for one watcher before it is parked at its cursor.
     pub watcher_queue_max: usize,
     /// Collections whose writes are acknowledged before the disk has them (Leases, Events): the operator's explicit
-    /// choice, empty by default. A process kill loses none of them; a power cut may.
+    /// choice, empty by default. A process kill loses none of them; a power cut may. etcd knows no such choice.
     pub relaxed: Vec<CompactString>,
     /// Which selectable fields are indexed, by collection.
     pub indexed_fields: Vec<(CompactString, Vec<&'static str>)>,

@@ -20,7 +20,15 @@ pub struct Event {
     pub object: Arc<StoredObject>,
     /// Whether the object is gone.
     pub deleted: bool,
-    encodings: Mutex<SmallVec<[(u32, Bytes); 1]>>,
+    encodings: Mutex<Encodings>,
+}
+
+/// What was encoded for the first watcher, for the others.
+#[derive(Debug, Default)]
+struct Encodings {
+    made: SmallVec<[(u32, Bytes); 1]>,
+    /// The event is no longer recent: nothing is kept any more.
+    cold: bool,
 }
 
 /// About what an event, its version's header and its keys take beside the bodies.
@@ -35,7 +43,7 @@ impl Event {
         object: Arc<StoredObject>,
         deleted: bool,
     ) -> Self {
-        Self { revision, before, object, deleted, encodings: Mutex::new(SmallVec::new()) }
+        Self { revision, before, object, deleted, encodings: Mutex::default() }
     }
 
     /// What a watcher is shown whose selector the object ceased to match: the version before, under this commit's
@@ -56,13 +64,41 @@ impl Event {
     }
 
     /// The event in a wire form of the caller's numbering, made by `encode` for the first watcher that asks and the
-    /// same bytes for every other.
+    /// same bytes for every other, as long as the event is recent.
     pub fn encoded(&self, form: u32, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
-        if let Some((_, bytes)) = self.encodings.lock().iter().find(|(f, _)| *f == form) {
+        if let Some((_, bytes)) = self.encodings.lock().made.iter().find(|(made, _)| *made == form) {
             return bytes.clone();
         }
         let bytes = encode(self);
-        self.encodings.lock().push((form, bytes.clone()));
+        let mut encodings = self.encodings.lock();
+        if !encodings.cold {
+            encodings.made.push((form, bytes.clone()));
+        }
         bytes
+    }
+
+    /// Lets go of the encodings: those who keep up have them, and a window full of them would hold every body twice.
+    pub(crate) fn cool(&self) {
+        *self.encodings.lock() = Encodings { made: SmallVec::new(), cold: true };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::ObjectKey;
+    use crate::object::Facets;
+
+    #[test]
+    fn an_event_is_encoded_once_while_it_is_recent() {
+        let key = ObjectKey::new("pods", "default", "a");
+        let object = StoredObject::new(key, Revision(1), Revision(1), Bytes::new(), Facets::default());
+        let event = Event::new(Revision(1), None, Arc::new(object), false);
+        let first = event.encoded(7, |_| Bytes::from_static(b"seven"));
+        assert_eq!(event.encoded(7, |_| unreachable!("it is remembered")), first);
+        assert_eq!(&event.encoded(8, |_| Bytes::from_static(b"eight"))[..], b"eight");
+        event.cool();
+        assert_eq!(&event.encoded(7, |_| Bytes::from_static(b"again"))[..], b"again");
+        assert_eq!(&event.encoded(7, |_| Bytes::from_static(b"and again"))[..], b"and again");
     }
 }

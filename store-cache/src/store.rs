@@ -86,7 +86,7 @@ impl Store {
         let backend = match &config.engine {
             EngineConfig::Memory => Self::local(&config, &cache, &stats, Box::new(Nowhere), Loaded::nothing())?,
             EngineConfig::Embedded { data_dir } => {
-                let engine = Embedded::open(data_dir)?;
+                let mut engine = Embedded::open(data_dir, !config.relaxed.is_empty())?;
                 let loaded = engine.load(cache.shard_count(), &*describe)?;
                 Self::local(&config, &cache, &stats, Box::new(engine), loaded)?
             }
@@ -168,9 +168,7 @@ impl Store {
     /// # Errors
     /// [`Behind`] at the deadline.
     pub async fn reached(&self, revision: Revision, within: Duration) -> Result<Arc<View>, Behind> {
-        if let Some(reached) = self.inner.cache.wait_for(revision)
-            && tokio::time::timeout(within, reached).await.is_err()
-        {
+        if !self.inner.cache.reaches(revision, within).await {
             return Err(Behind { wanted: revision, reached: self.inner.cache.published() });
         }
         Ok(self.view())

@@ -1,24 +1,37 @@
 //! Discovery and OpenAPI: documents made when the resources change, served as bytes with an ETag.
 //!
 //! The texts come from the object model; here is only which one a path and an `Accept` header mean, and the 304 for
-//! clients that already have it.
+//! clients that already have it. OpenAPI documents are made when first asked for, which takes a while: callers ask from
+//! a thread that may block.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use futures_util::{StreamExt, stream};
 use gantry_machinery::discovery::{Aggregated, Discovery, Document};
+use gantry_machinery::openapi::{OpenApi, V2_PROTOBUF};
 use gantry_machinery::resource::Resource;
-use http::header::{ACCEPT, CACHE_CONTROL, ETAG, IF_NONE_MATCH, VARY};
+use gantry_machinery::schema::{self, Ref};
+use gantry_machinery::status::Status;
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, Response};
 
 use super::answer;
-use super::payload::Payload;
+use super::compress::{PLAIN_MAX_BYTES, accepts_gzip, gzip};
+use super::paths::GIT_VERSION;
+use super::payload::{Payload, Rope};
 
 /// The documents of this server.
 pub struct Documents {
-    discovery: ArcSwap<Discovery>,
+    made: ArcSwap<Made>,
     /// The legacy form of `/api`, which names the server's address.
     core: Document,
+}
+
+/// What one set of resources gives.
+struct Made {
+    discovery: Discovery,
+    openapi: OpenApi,
 }
 
 impl Documents {
@@ -27,27 +40,52 @@ impl Documents {
     pub fn new(resources: &[Resource], address: &str) -> Self {
         let discovery = Discovery::new(resources);
         let core = discovery.core_versions(address);
-        Self { discovery: ArcSwap::from_pointee(discovery), core }
+        let message = |group: &str, version: &str, kind: &str| schema::kind(group, version, kind).map(Ref::Static);
+        let openapi = OpenApi::new(resources, GIT_VERSION, message);
+        Self { made: ArcSwap::from_pointee(Made { discovery, openapi }), core }
     }
 
-    /// The document at a path; `None` where there is none.
-    #[must_use]
-    pub fn answer(&self, path: &str, headers: &HeaderMap) -> Option<Response<Payload>> {
-        let discovery: Arc<Discovery> = self.discovery.load_full();
+    /// The document at a path. May take long for `/openapi`.
+    ///
+    /// # Errors
+    /// 404 where there is none, 406 for an `Accept` that none fits.
+    pub fn answer(&self, path: &str, headers: &HeaderMap) -> Result<Response<Payload>, Status> {
+        let made: Arc<Made> = self.made.load_full();
+        let Made { discovery, openapi } = &*made;
         let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
         let document = match parts.as_slice() {
             ["api" | "apis"] if let Some(version) = aggregated(headers) => {
-                discovery.aggregated(parts == ["api"], version)
+                Some(discovery.aggregated(parts == ["api"], version))
             }
-            ["api"] => &self.core,
-            ["apis"] => discovery.groups(),
-            ["api", version] => discovery.resources("", version)?,
-            ["apis", group] => discovery.group(group)?,
-            ["apis", group, version] => discovery.resources(group, version)?,
-            _ => return None,
+            ["api"] => Some(&self.core),
+            ["apis"] => Some(discovery.groups()),
+            ["api", version] => discovery.resources("", version),
+            ["apis", group] => discovery.group(group),
+            ["apis", group, version] => discovery.resources(group, version),
+            ["openapi", "v2"] => Some(openapi_v2(openapi, headers)?),
+            ["openapi", "v3"] => Some(openapi.v3_index()),
+            ["openapi", "v3", ..] => openapi.v3(&parts[2..].join("/")),
+            _ => None,
         };
-        Some(serve(document, headers))
+        document.map(|d| serve(d, headers)).ok_or_else(Status::no_such_resource)
     }
+}
+
+/// JSON, or protobuf for those who ask for it first.
+fn openapi_v2<'a>(openapi: &'a OpenApi, headers: &HeaderMap) -> Result<&'a Document, Status> {
+    const JSON: &str = "application/json";
+    let mut asked =
+        headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).peekable();
+    if asked.peek().is_none() {
+        return Ok(openapi.v2());
+    }
+    asked
+        .find_map(|alternative| match alternative.split(';').next().unwrap_or_default().trim() {
+            V2_PROTOBUF => Some(openapi.v2_protobuf()),
+            JSON | "*/*" | "application/*" => Some(openapi.v2()),
+            _ => None,
+        })
+        .ok_or_else(|| Status::not_acceptable(&[JSON, V2_PROTOBUF]))
 }
 
 /// Whether, and in which version, the client takes aggregated discovery: the first alternative that names one.
@@ -70,14 +108,56 @@ fn aggregated(headers: &HeaderMap) -> Option<Aggregated> {
 fn serve(document: &Document, headers: &HeaderMap) -> Response<Payload> {
     let held = headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let unchanged = held.split(',').any(|tag| tag.trim() == document.etag);
-    let (code, payload) =
-        if unchanged { (304, Payload::empty()) } else { (200, Payload::whole(document.body.clone())) };
+    let compressed = !unchanged && document.body.len() > PLAIN_MAX_BYTES && accepts_gzip(headers);
+    let (code, payload) = if unchanged {
+        (304, Payload::empty())
+    } else if compressed {
+        (200, Payload::stream(gzip(stream::iter([Rope::from(document.body.clone())]).boxed())))
+    } else {
+        (200, Payload::whole(document.body.clone()))
+    };
     let mut response = answer::response(code, document.content_type, payload);
     let headers = response.headers_mut();
+    if compressed {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
     if let Ok(etag) = HeaderValue::from_str(&document.etag) {
         headers.insert(ETAG, etag);
     }
-    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("public"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn documents() -> Documents {
+        Documents::new(gantry_machinery::resource::table(), "192.0.2.1:6443")
+    }
+
+    fn headers(pairs: &[(http::HeaderName, &str)]) -> HeaderMap {
+        pairs.iter().map(|(k, v)| (k.clone(), v.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_client_that_has_the_document_is_told_so() {
+        let documents = documents();
+        let first = documents.answer("/apis", &HeaderMap::new()).unwrap();
+        let etag = first.headers()[ETAG].to_str().unwrap().to_owned();
+        let again = documents.answer("/apis", &headers(&[(IF_NONE_MATCH, &etag)])).unwrap();
+        assert_eq!((first.status().as_u16(), again.status().as_u16()), (200, 304));
+        assert_eq!(documents.answer("/apis/nothing.example", &HeaderMap::new()).unwrap_err().code, 404);
+    }
+
+    #[test]
+    fn aggregated_discovery_is_given_to_who_asks() {
+        let asked = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+        let response = documents().answer("/api", &headers(&[(ACCEPT, asked)])).unwrap();
+        let content_type = response.headers()[http::header::CONTENT_TYPE].to_str().unwrap();
+        assert_eq!(content_type, Aggregated::V2.content_type());
+        let plain = documents().answer("/api", &headers(&[(ACCEPT, "application/json")])).unwrap();
+        assert_eq!(plain.headers()[http::header::CONTENT_TYPE], "application/json");
+    }
 }

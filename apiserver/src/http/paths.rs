@@ -68,8 +68,11 @@ pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Result<Respo
                 serde_json::to_vec(&service.authenticator.tokens.jwks()).expect("a JSON value always has a text");
             Ok(answer::response(200, "application/jwk-set+json", Payload::whole(Bytes::from(text))))
         }
-        "api" | "apis" | "openapi" => {
-            service.documents.answer(path, &asked.headers).ok_or_else(Status::no_such_resource)
+        "api" | "apis" => service.documents.answer(path, &asked.headers),
+        "openapi" => {
+            let service = service.clone();
+            let made = tokio::task::spawn_blocking(move || service.documents.answer(&asked.info.path, &asked.headers));
+            made.await.unwrap_or_else(|e| Err(Status::internal(format!("the document could not be made: {e}"))))
         }
         _ => Err(Status::no_such_resource()),
     }

@@ -119,6 +119,15 @@ impl Buf for Rope {
 /// The body of an answer.
 pub struct Payload(Kind);
 
+impl std::fmt::Debug for Payload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Kind::Whole(rope) => write!(f, "Payload({} bytes)", rope.as_ref().map_or(0, Rope::len)),
+            Kind::Stream(_) => f.write_str("Payload(stream)"),
+        }
+    }
+}
+
 enum Kind {
     Whole(Option<Rope>),
     Stream(BoxStream<'static, Rope>),

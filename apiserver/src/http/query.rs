@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use gantry_machinery::resource_api::{
-    DeleteOptions, FieldValidation, ListOptions, Propagation, VersionRule, WatchOptions, WriteOptions,
+    DeleteOptions, FieldValidation, ListOptions, VersionRule, WatchOptions, WriteOptions,
 };
 use gantry_machinery::selector::{FieldSelector, LabelSelector};
 use gantry_machinery::status::{FieldError, Status};
@@ -16,6 +16,7 @@ use gantry_store_cache::revision::Revision;
 use smallvec::SmallVec;
 
 use super::route::{parameters, truth};
+use crate::registry;
 
 /// A field manager's name may be this long.
 const FIELD_MANAGER_MAX: usize = 128;
@@ -239,51 +240,26 @@ impl<'q> Query<'q> {
     /// # Errors
     /// 400 or 422.
     pub fn delete_options(&self, body: Option<&Value>) -> Result<DeleteOptions, Status> {
-        let mut errors = Vec::new();
-        let (grace, policy, orphan, dry, uid, version);
         if let Some(body) = body {
             let kind = body.str_at(&["kind"]).unwrap_or("DeleteOptions");
             if kind != "DeleteOptions" {
                 return Err(Status::bad_request(format!("the body of a delete is DeleteOptions, not {kind:?}")));
             }
-            let list = body.array_at(&["dryRun"]).iter().filter_map(Value::as_str);
-            dry = dry_run(list, &mut errors);
-            grace = body.i64_at(&["gracePeriodSeconds"]);
-            policy = body.str_at(&["propagationPolicy"]).unwrap_or_default();
-            orphan = body.bool_at(&["orphanDependents"]);
-            let text = |path: &[&str]| body.str_at(path).map(str::to_owned);
-            uid = text(&["preconditions", "uid"]);
-            version = text(&["preconditions", "resourceVersion"]);
-        } else {
-            dry = dry_run(self.all("dryRun"), &mut errors);
-            grace = self.integer("gracePeriodSeconds")?;
-            policy = self.text("propagationPolicy");
-            orphan = self.truth("orphanDependents");
-            (uid, version) = (None, None);
+            return registry::delete_options(Some(body));
         }
-        const POLICY: &str = "propagationPolicy";
-        let mut propagation = match policy {
-            "" => None,
-            "Orphan" => Some(Propagation::Orphan),
-            "Background" => Some(Propagation::Background),
-            "Foreground" => Some(Propagation::Foreground),
-            other => {
-                errors.push(FieldError::not_supported(POLICY, other, &["Background", "Foreground", "Orphan", "nil"]));
-                None
-            }
-        };
-        if let Some(orphan) = orphan {
-            if !policy.is_empty() {
-                errors.push(FieldError::invalid(
-                    POLICY,
-                    policy,
-                    "orphanDependents and deletionPropagation cannot be both set",
-                ));
-            }
-            propagation = Some(if orphan { Propagation::Orphan } else { Propagation::Background });
+        let mut options = Value::object();
+        if let Some(seconds) = self.integer("gracePeriodSeconds")? {
+            options.set(&["gracePeriodSeconds"], seconds);
         }
-        refuse("DeleteOptions", &errors)?;
-        Ok(DeleteOptions { grace_period_seconds: grace, uid, resource_version: version, propagation, dry_run: dry })
+        if let Some(orphan) = self.truth("orphanDependents") {
+            options.set(&["orphanDependents"], orphan);
+        }
+        match self.text("propagationPolicy") {
+            "" => {}
+            policy => options.set(&["propagationPolicy"], policy),
+        }
+        options.set(&["dryRun"], self.all("dryRun").map(Value::from).collect::<Vec<_>>());
+        registry::delete_options(Some(&options))
     }
 }
 
@@ -332,6 +308,7 @@ fn refuse(kind: &str, errors: &[FieldError]) -> Result<(), Status> {
 
 #[cfg(test)]
 mod tests {
+    use gantry_machinery::resource_api::Propagation;
     use gantry_machinery::value;
 
     use super::*;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use gantry_machinery::resource::Subresource;
+use gantry_machinery::resource::{GroupVersionResource, Subresource};
 use gantry_machinery::resource_api::{Collection, Deleted, PatchBody, PatchKind, ResourceApi, Target};
 use gantry_machinery::selector::FieldSelector;
 use gantry_machinery::status::Status;
@@ -17,6 +17,7 @@ use super::form::Form;
 use super::negotiate::{Format, Offer, body_format, content_type};
 use super::payload::Payload;
 use super::query::{Query, WriteVerb};
+use super::route::RequestInfo;
 use super::service::{Asked, Service};
 use super::{answer, body, watch_stream};
 use crate::gate::authz::Attributes;
@@ -58,6 +59,9 @@ pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Result<Respo
         return super::review::answer(service, review, asked).await;
     }
     let info = &asked.info;
+    if is_binding(info) {
+        return bind(service, asked).await;
+    }
     let row = service.registry.table().find(&info.group, &info.version, &info.resource).cloned();
     let row = row.ok_or_else(Status::no_such_resource)?;
     if row.resource.namespaced {
@@ -78,12 +82,39 @@ pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Result<Respo
         None => row.serves(info.verb),
         Some(sub) => sub.verbs.iter().any(|v| v == info.verb),
     };
-    if !served {
+    // A collection is created in, listed and emptied; an object is everything else.
+    let named = !info.name.is_empty();
+    let fits = match info.verb {
+        "create" => named == subresource.is_some(),
+        "get" | "update" | "patch" | "delete" => named,
+        _ => true,
+    };
+    if !served || !fits {
         return Err(Status::method_not_allowed());
     }
     let request =
         ResourceRequest { service, row, subresource, handle: service.registry.as_user(asked.context.clone()), asked };
     request.answer().await
+}
+
+/// Whether the request is for the old way to bind a pod: `POST .../bindings`.
+fn is_binding(info: &RequestInfo) -> bool {
+    info.group.is_empty() && info.version == "v1" && info.resource == "bindings"
+}
+
+/// Binds a pod that the body names; answers a Status.
+async fn bind(service: &Arc<Service>, mut asked: Asked) -> Result<Response<Payload>, Status> {
+    static BINDINGS: GroupVersionResource = GroupVersionResource::of("", "v1", "bindings");
+    if asked.info.verb != "create" || asked.info.namespace.is_empty() || !asked.info.name.is_empty() {
+        return Err(Status::method_not_allowed());
+    }
+    let options = Query::new(&asked.query).write_options(WriteVerb::Create)?;
+    let format = request_format(&asked.headers)?;
+    let bytes = body::read(&asked.headers, &mut asked.body).await?;
+    let target = Target { resource: &BINDINGS, namespace: &asked.info.namespace, name: "", subresource: "" };
+    let handle = service.registry.as_user(asked.context.clone());
+    let written = handle.create_body(&target, RequestBody { format, bytes }, &options).await?;
+    Ok(answer::response(201, Format::Json.media_type(), Payload::whole(written.object.body.clone())))
 }
 
 /// The name in the path; `info.name` may also come from a field selector.

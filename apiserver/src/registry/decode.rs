@@ -1,5 +1,7 @@
 //! Request bodies and patches to checked values: which schema a body is read by, and what its unknown fields do.
 
+use std::borrow::Cow;
+
 use gantry_machinery::codec;
 use gantry_machinery::resource_api::{DeleteOptions, FieldValidation, PatchBody, Propagation, Target, WriteOptions};
 use gantry_machinery::schema::{self, Message};
@@ -10,6 +12,7 @@ use super::Registry;
 use super::call::Call;
 use super::handle::{BodyFormat, RequestBody};
 use super::request::RequestContext;
+use super::validate::{Errors, Path};
 
 impl Registry {
     /// The object in a body that was sent to `target`.
@@ -23,55 +26,106 @@ impl Registry {
         body: &RequestBody,
         options: &WriteOptions,
     ) -> Result<Value, Status> {
-        let message = self.body_message(target)?;
-        decode(request, &body.bytes, body.format, message, options.field_validation)
+        let expected = self.expected(target)?;
+        decode(request, body, &expected, options.field_validation)
     }
 
-    /// The type of what is sent to a target.
-    fn body_message(&self, target: &Target<'_>) -> Result<&'static Message, Status> {
+    /// What is to be sent to a target.
+    fn expected(&self, target: &Target<'_>) -> Result<Expected<'static>, Status> {
         let gvr = target.resource;
+        let other = |group: &'static str, version: &'static str, kind: &'static str| {
+            Ok(Expected { message: message_of(group, version, kind)?, group, version, kind })
+        };
         if gvr.group.is_empty() && gvr.resource == "bindings" {
-            return message_of("", "v1", "Binding");
+            return other("", "v1", "Binding");
         }
-        let row = self.row(gvr)?;
-        if matches!(target.subresource, "" | "status" | "finalize") {
-            return Ok(row.strategy.message());
+        let row = self.table.get(gvr).ok_or_else(Status::no_such_resource)?;
+        let resource = row.resource;
+        let (group, version) = (row.group(), resource.gvr.version.as_ref());
+        if target.subresource.is_empty() {
+            return Ok(Expected { message: row.strategy.message(), group, version, kind: &resource.kind });
         }
-        let sub = row.resource.subresource(target.subresource).ok_or_else(Status::no_such_resource)?;
-        let group = sub.kind_group.as_deref().unwrap_or(row.group());
-        let version = sub.kind_version.as_deref().unwrap_or(&row.resource.gvr.version);
-        message_of(group, version, &sub.kind)
+        let sub = resource.subresource(target.subresource).ok_or_else(Status::no_such_resource)?;
+        if sub.kind == resource.kind {
+            return Ok(Expected { message: row.strategy.message(), group, version, kind: &resource.kind });
+        }
+        other(sub.kind_group.as_deref().unwrap_or(group), sub.kind_version.as_deref().unwrap_or(version), &sub.kind)
     }
 }
 
-/// A body as a value of `message`.
+/// What a body is to be: its type, and what `apiVersion` and `kind` must say.
+struct Expected<'a> {
+    message: &'static Message,
+    group: &'a str,
+    version: &'a str,
+    kind: &'a str,
+}
+
+/// A body as an object of the expected type.
 fn decode(
     request: &RequestContext,
-    bytes: &[u8],
-    format: BodyFormat,
-    message: &'static Message,
+    body: &RequestBody,
+    expected: &Expected<'_>,
     validation: FieldValidation,
 ) -> Result<Value, Status> {
-    let _ = (request, format, message, validation);
-    codec::json::parse(bytes).map_err(|e| Status::bad_request(e.to_string()))
+    let Expected { message, group, version, kind } = *expected;
+    let json = match body.format {
+        BodyFormat::Json => Cow::Borrowed(&body.bytes[..]),
+        BodyFormat::Yaml => Cow::Owned(codec::json::encode(&yaml(&body.bytes)?)),
+        BodyFormat::Protobuf => Cow::Owned(codec::json::encode(&protobuf(&body.bytes, message)?)),
+    };
+    let decoded = codec::json::decode_body(&json, message, (group, version, kind), validation)?;
+    if validation == FieldValidation::Warn {
+        for warning in decoded.warnings {
+            request.warnings.add(warning);
+        }
+    }
+    Ok(decoded.value)
 }
 
 /// A patched object, checked against the schema as a body from outside is; what a patch brought in that the schema does
 /// not know is treated as the caller asked.
-pub(super) fn check(call: &Call<'_>, object: Value) -> Result<Value, Status> {
-    let _ = call;
-    Ok(object)
+pub(super) fn check(call: &Call<'_>, object: &Value) -> Result<Value, Status> {
+    let validation = call.options.field_validation;
+    match codec::json::decode_value(object, call.row.strategy.message(), validation) {
+        Ok(decoded) => {
+            if validation == FieldValidation::Warn {
+                for warning in decoded.warnings {
+                    call.request.warnings.add(warning);
+                }
+            }
+            Ok(decoded.value)
+        }
+        Err(error) => {
+            let mut errors = Errors::new();
+            errors.invalid(&Path::new("patch"), codec::json::to_string(object), error.to_string());
+            Err(Status::invalid("", "", "", &errors.into_vec()))
+        }
+    }
 }
 
-/// The configuration of a server-side apply: JSON or YAML.
-pub(super) fn apply_document(call: &Call<'_>, bytes: &[u8]) -> Result<Value, Status> {
-    let message = call.row.strategy.message();
-    decode(call.request, bytes, BodyFormat::Yaml, message, call.options.field_validation)
+/// The configuration of a server-side apply: JSON or YAML. What it may say is the apply's to check.
+pub(super) fn apply_document(bytes: &[u8]) -> Result<Value, Status> {
+    match codec::json::parse(bytes) {
+        Ok(document @ Value::Object(_)) => Ok(document),
+        _ => match yaml(bytes)? {
+            document @ Value::Object(_) => Ok(document),
+            _ => Err(Status::bad_request("error decoding YAML: the document is no object")),
+        },
+    }
 }
 
 /// The document of a patch that is no apply.
 pub(super) fn patch_document(patch: &PatchBody) -> Result<Value, Status> {
     codec::json::parse(&patch.body).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))
+}
+
+fn yaml(_bytes: &[u8]) -> Result<Value, Status> {
+    Err(Status::unsupported_media_type(&["application/json"]))
+}
+
+fn protobuf(_bytes: &[u8], _message: &Message) -> Result<Value, Status> {
+    Err(Status::unsupported_media_type(&["application/json"]))
 }
 
 /// The type of a kind.

@@ -30,7 +30,7 @@ impl FacetReader {
 impl Describe for FacetReader {
     fn facets(&self, key: &ObjectKey, bytes: &[u8]) -> Facets {
         match self.table.collection(key.collection()) {
-            Some(row) => body::facets(row.strategy, &pick(row.strategy, bytes)),
+            Some(row) => body::facets(row.strategy, &pick(row.strategy, key, bytes)),
             // Bookkeeping of our own, or a kind this version does not know: nobody selects it by anything.
             None => Facets::default(),
         }
@@ -47,11 +47,12 @@ pub fn indexed_fields() -> Vec<(CompactString, Vec<&'static str>)> {
     ]
 }
 
-/// A thinned copy of the object that has all a strategy's `fields` looks at: the labels, and of each top-level field
-/// the scalars and small objects; lists only where a selectable field is one (`status.podIPs`).
-fn pick(strategy: &dyn Strategy, bytes: &[u8]) -> Value {
+/// A thinned copy of the object that has all a strategy's `fields` looks at: its name, the labels, and of each top-level
+/// field the scalars and small objects; lists only where a selectable field is one (`status.podIPs`).
+fn pick(strategy: &dyn Strategy, key: &ObjectKey, bytes: &[u8]) -> Value {
     let root = splice::root(bytes);
     let mut object = Object::new();
+    object.object_entry("metadata").insert("name", key.name());
     let selectable = strategy.selectable_fields();
     for (key, span) in splice::members(bytes, &root) {
         let Ok(key) = std::str::from_utf8(key) else { continue };

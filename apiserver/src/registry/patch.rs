@@ -67,7 +67,7 @@ impl Registry {
                 &[required("fieldManager", "is required for apply patch")],
             ));
         }
-        let mut applied = decode::apply_document(call, &body.body)?;
+        let mut applied = decode::apply_document(&body.body)?;
         settle_name(call, &mut applied)?;
         if applied.at(&["metadata", "managedFields"]).is_some_and(|m| m.as_array().is_none_or(|a| !a.is_empty())) {
             return Err(Status::bad_request("metadata.managedFields must be nil"));
@@ -76,7 +76,7 @@ impl Registry {
             let how = Rewrite { attempts: PATCH_ATTEMPTS, part: Part::AsCalled };
             let written = self
                 .rewrite(call, how, |current| {
-                    let object = managed::applied(call, Some(&current.value), &applied)?;
+                    let object = decode::check(call, &managed::applied(call, Some(&current.value), &applied)?)?;
                     Ok(Proposal { object: unversioned(object, current), ownership: Ownership::Settled })
                 })
                 .await?;
@@ -86,7 +86,7 @@ impl Registry {
             if !call.subresource.is_empty() || !metadata::text(&applied, "uid").is_empty() {
                 return Err(Status::not_found(call.row.gvr(), call.name));
             }
-            let object = managed::applied(call, None, &applied)?;
+            let object = decode::check(call, &managed::applied(call, None, &applied)?)?;
             match self.create_object(call, object, Ownership::Settled).await {
                 // Somebody created it in between: apply to that.
                 Err(status) if status.is_already_exists() && attempt < PATCH_ATTEMPTS => {}
@@ -101,8 +101,7 @@ impl Registry {
 fn patched(call: &Call<'_>, current: &Current, kind: PatchKind, document: &Value) -> Result<Value, Status> {
     let mut object = (*current.value).clone();
     change(&mut object, kind, document, call.row.strategy.message())?;
-    let object = decode::check(call, object)?;
-    Ok(unversioned(object, current))
+    Ok(unversioned(decode::check(call, &object)?, current))
 }
 
 /// Applies one of the three patch formats that are no apply.

@@ -22,12 +22,17 @@ pub(crate) struct Window {
     /// Views of the past are exact from this revision on; later than `floor` after a gap in what etcd told us.
     exact_from: Revision,
     bytes: usize,
+    /// Events before this one have let go of their encodings.
+    cooled_to: u64,
 }
+
+/// So many of the latest events keep the bytes that watchers were sent; whoever is further behind encodes anew.
+const HOT_EVENTS: u64 = 2048;
 
 impl Window {
     /// An empty window of a collection known to have had no event after `floor`.
     pub(crate) fn new(floor: Revision) -> Self {
-        Self { events: Vector::new(), first: 0, floor, exact_from: floor, bytes: 0 }
+        Self { events: Vector::new(), first: 0, floor, exact_from: floor, bytes: 0, cooled_to: 0 }
     }
 
     pub(crate) fn push(&mut self, event: Arc<Event>, events_max: usize, bytes_max: usize) {
@@ -39,6 +44,18 @@ impl Window {
             self.first += 1;
             self.floor = oldest.revision;
         }
+    }
+
+    /// Called before a batch is added. What is cooled was there when the last batches were handed out.
+    pub(crate) fn cool(&mut self) {
+        let end = self.first + self.events.len() as u64;
+        let cold = end.saturating_sub(HOT_EVENTS);
+        for seq in self.cooled_to.max(self.first)..cold {
+            if let Some(event) = self.at(seq) {
+                event.cool();
+            }
+        }
+        self.cooled_to = self.cooled_to.max(cold);
     }
 
     /// Forgets that the past before `revision` is exact: events were merged while nobody told us of each.

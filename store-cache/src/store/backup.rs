@@ -138,7 +138,7 @@ pub fn restore(from: &Path, data_dir: &Path) -> Result<Revision, BackupError> {
         return Err(BackupError::Exists(data_dir.join("objects")));
     }
     read(from, |_, _| Ok(()))?;
-    let mut engine = Embedded::open(data_dir).map_err(BackupError::Engine)?;
+    let mut engine = Embedded::open(data_dir, false).map_err(BackupError::Engine)?;
     let mut pending = Vec::new();
     let revision = read(from, |key, record| {
         pending.push(LogOp { key, record: Some(record) });

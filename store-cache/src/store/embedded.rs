@@ -23,6 +23,12 @@ use crate::revision::Revision;
 
 /// Sorts before every path, and contains no `/`.
 const REVISION_KEY: &[u8] = b"\0revision";
+/// There while a process runs that acknowledges some writes before the disk has them.
+const RELAXED_KEY: &[u8] = b"\0relaxed";
+/// After a power cut the counter may have forgotten revisions that were acknowledged that way. It goes on this far
+/// ahead, so that none is given out twice; more than this many are never in doubt at once, because any other write
+/// brings them all to the disk.
+const RELAXED_GAP: u64 = 1 << 24;
 const BLOCK_CACHE_BYTES: u64 = 4 << 20;
 /// Small, because everything in it is in our memory as well; large enough that flushes stay rare.
 const MEMTABLE_BYTES: u64 = 16 << 20;
@@ -34,11 +40,12 @@ const LOAD_CHUNK: usize = 512;
 pub(crate) struct Embedded {
     database: Database,
     objects: Keyspace,
+    relaxed: bool,
 }
 
 impl Embedded {
-    /// Opens or creates the store in `data_dir`.
-    pub(crate) fn open(data_dir: &Path) -> Result<Self, EngineError> {
+    /// Opens or creates the store in `data_dir`. `relaxed`: not every write will be synced.
+    pub(crate) fn open(data_dir: &Path, relaxed: bool) -> Result<Self, EngineError> {
         let failed = |error: fjall::Error| match error {
             fjall::Error::Locked => {
                 EngineError(format!("{}: another process has this data directory open", data_dir.display()).into())
@@ -55,12 +62,13 @@ impl Embedded {
             .map_err(failed)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
         let objects = database.keyspace("objects", options).map_err(failed)?;
-        Ok(Self { database, objects })
+        Ok(Self { database, objects, relaxed })
     }
 
     /// Reads everything: one thread reads records, one per shard decodes and describes them.
-    pub(crate) fn load(&self, shards: usize, describe: &dyn Describe) -> Result<Loaded, EngineError> {
+    pub(crate) fn load(&mut self, shards: usize, describe: &dyn Describe) -> Result<Loaded, EngineError> {
         let mut revision = Revision(0);
+        let mut was_relaxed = false;
         let parts = std::thread::scope(|scope| {
             let mut feeds = Vec::new();
             let mut loaders = Vec::new();
@@ -80,6 +88,10 @@ impl Embedded {
                     guard.into_inner().map_err(|error| EngineError::new("cannot read the store", error))?;
                 if key[..] == *REVISION_KEY {
                     revision = revision_from(&value)?;
+                    continue;
+                }
+                if key[..] == *RELAXED_KEY {
+                    was_relaxed = true;
                     continue;
                 }
                 let key = std::str::from_utf8(&key)
@@ -106,7 +118,35 @@ impl Embedded {
         if newest.is_some_and(|newest| newest > revision) {
             return Err(EngineError("the store holds an object newer than its last revision".into()));
         }
+        if was_relaxed {
+            revision.0 += RELAXED_GAP;
+        }
+        if was_relaxed || self.relaxed {
+            self.mark_relaxed(self.relaxed, revision)
+                .map_err(|error| EngineError::new("cannot write the store", error))?;
+        }
         Ok(Loaded { parts, revision })
+    }
+
+    fn mark_relaxed(&self, relaxed: bool, revision: Revision) -> Result<(), fjall::Error> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        if relaxed {
+            batch.insert(&self.objects, RELAXED_KEY, []);
+        } else {
+            batch.remove(&self.objects, RELAXED_KEY);
+        }
+        batch.insert(&self.objects, REVISION_KEY, revision.0.to_le_bytes());
+        batch.commit()
+    }
+
+    /// The last act of an orderly end: all is on disk, and the next process need not doubt the counter.
+    fn finish(&self) -> Result<(), fjall::Error> {
+        self.database.persist(PersistMode::SyncAll)?;
+        if self.relaxed {
+            self.objects.remove(RELAXED_KEY)?;
+            self.database.persist(PersistMode::SyncAll)?;
+        }
+        Ok(())
     }
 }
 
@@ -138,7 +178,7 @@ impl Engine for Embedded {
 
 impl Drop for Embedded {
     fn drop(&mut self) {
-        if let Err(error) = self.database.persist(PersistMode::SyncAll) {
+        if let Err(error) = self.finish() {
             tracing::error!(%error, "the last sync of the store failed");
         }
     }

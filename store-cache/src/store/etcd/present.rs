@@ -38,17 +38,12 @@ struct Asking {
 pub(super) async fn catch_up(link: &Arc<Link>, wanted: &mut Option<Revision>) -> bool {
     let Ok(revision) = ask(link).await else { return false };
     *wanted = Some(revision);
-    let Some(mut shown) = link.cache.wait_for(revision) else { return true };
-    loop {
-        match tokio::time::timeout(MARK_AFTER, &mut shown).await {
-            Ok(_) => return true,
-            Err(_) => {
-                if let Err(error) = mark(link).await {
-                    tracing::debug!(%error, "no marker could be written");
-                }
-            }
+    while !link.cache.reaches(revision, MARK_AFTER).await {
+        if let Err(error) = mark(link).await {
+            tracing::debug!(%error, "no marker could be written");
         }
     }
+    true
 }
 
 async fn ask(link: &Arc<Link>) -> Result<Revision, oneshot::error::RecvError> {

@@ -64,9 +64,7 @@ pub(super) async fn commit(link: &Arc<Link>, txn: Txn) -> Result<Committed, TxnE
     }
     link.stats.batch(1, writes, true, started.elapsed());
     // Answer only when our own readers see it.
-    if let Some(shown) = link.cache.wait_for(revision)
-        && tokio::time::timeout(link.config.request_timeout, shown).await.is_err()
-    {
+    if !link.cache.reaches(revision, link.config.request_timeout).await {
         return Err(TxnError::Unknown("etcd took the write but does not show it".into()));
     }
     link.stats.commit(started.elapsed());
@@ -185,10 +183,8 @@ async fn conflict(link: &Arc<Link>, txn: &Txn, response: &TxnResponse, at: Revis
             continue;
         }
         let shown_from = current.as_ref().map_or(at, |current| current.revision);
-        if let Some(shown) = link.cache.wait_for(shown_from) {
-            // If it does not, the caller still has the winning version in hand.
-            let _ = tokio::time::timeout(CONFLICT_SHOWS_WITHIN, shown).await;
-        }
+        // If it does not, the caller still has the winning version in hand.
+        link.cache.reaches(shown_from, CONFLICT_SHOWS_WITHIN).await;
         return TxnError::Conflict { key: op.key.clone(), current };
     }
     TxnError::Unavailable("etcd refused a transaction whose conditions hold".into())

@@ -1,0 +1,283 @@
+//! The API server over its socket: TLS, authentication, negotiation, errors, lists, watches and shutdown, as a client
+//! without any library sees them.
+
+#[path = "support/client.rs"]
+mod client;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::{Answer, Client};
+use gantry_apiserver::config::Config;
+use gantry_apiserver::registry::Registry;
+use gantry_apiserver::registry::describe::FacetReader;
+use gantry_apiserver::registry::kinds;
+use gantry_apiserver::registry::table::Table;
+use gantry_apiserver::server::{ApiServer, Running};
+use gantry_store_cache::store::Store;
+use tempfile::TempDir;
+
+struct Server {
+    running: Running,
+    _dir: TempDir,
+}
+
+impl Server {
+    async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let dir = TempDir::new().unwrap();
+        let mut config = Config::new(dir.path().join("pki"));
+        config.bind_address = [127, 0, 0, 1].into();
+        config.secure_port = 0;
+        std::fs::write(dir.path().join("tokens"), "jane-token,jane,1,dev\n").unwrap();
+        config.token_auth_file = Some(dir.path().join("tokens"));
+        change(&mut config);
+        let store = Store::in_memory(Arc::new(FacetReader::new(Table::new(kinds::all()))));
+        let registry = Registry::new(store, Table::new(kinds::all()));
+        let running = ApiServer::start(config, registry).await.unwrap();
+        Self { running, _dir: dir }
+    }
+
+    async fn admin(&self) -> Client {
+        let pki = self.running.pki();
+        Client::connect(self.running.address(), &pki.ca.certificate, Some(&pki.admin)).await
+    }
+
+    async fn stranger(&self) -> Client {
+        Client::connect(self.running.address(), &self.running.pki().ca.certificate, None).await
+    }
+}
+
+const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+fn config_map(name: &str) -> String {
+    format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}"}},"data":{{"a":"1"}}}}"#)
+}
+
+fn code(answer: &Answer) -> (u16, String) {
+    (answer.code, answer.json()["message"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn objects_are_created_read_listed_changed_and_deleted() {
+    let server = Server::start().await;
+    let mut client = server.admin().await;
+    let created = client.send("POST", CONFIG_MAPS, &[], config_map("one")).await;
+    assert_eq!(created.code, 201, "{}", created.text());
+    assert_eq!(created.header("cache-control"), "no-cache, private");
+    assert_eq!(created.header("audit-id").len(), 36);
+    let got = client.get(&format!("{CONFIG_MAPS}/one")).await;
+    assert_eq!(got.json(), created.json());
+    let listed = client.get(CONFIG_MAPS).await.json();
+    assert_eq!(listed["kind"], "ConfigMapList");
+    let names: Vec<&str> =
+        listed["items"].as_array().unwrap().iter().map(|i| i["metadata"]["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"one"), "{names:?}");
+    let merge = [("content-type", "application/merge-patch+json")];
+    let patched = client.send("PATCH", &format!("{CONFIG_MAPS}/one"), &merge, r#"{"data":{"b":"2"}}"#).await;
+    assert_eq!((patched.code, &patched.json()["data"]["b"]), (200, &"2".into()));
+    let deleted = client.send("DELETE", &format!("{CONFIG_MAPS}/one"), &[], "").await;
+    assert_eq!((deleted.code, &deleted.json()["status"]), (200, &"Success".into()));
+    let gone = client.get(&format!("{CONFIG_MAPS}/one")).await;
+    assert_eq!(code(&gone), (404, "configmaps \"one\" not found".into()));
+}
+
+#[tokio::test]
+async fn who_is_unknown_or_not_allowed_learns_nothing() {
+    let server = Server::start().await;
+    let mut stranger = server.stranger().await;
+    let refused = stranger.get("/api/v1/namespaces/default/pods").await;
+    let anonymous = "pods is forbidden: User \"system:anonymous\" cannot list resource \"pods\" in API group \"\" in \
+                     the namespace \"default\"";
+    assert_eq!(code(&refused), (403, anonymous.into()));
+    let wrong = stranger.send("GET", "/api", &[("authorization", "Bearer wrong")], "").await;
+    assert_eq!(code(&wrong), (401, "Unauthorized".into()));
+    let jane = [("authorization", "Bearer jane-token")];
+    let refused = stranger.send("GET", "/api/v1/nodes", &jane, "").await;
+    assert!(code(&refused).1.contains("User \"jane\" cannot list resource \"nodes\""), "{refused:?}");
+    let discovery = stranger.send("GET", "/apis", &jane, "").await;
+    assert_eq!(discovery.code, 200, "everybody who is known may discover: {}", discovery.text());
+    for path in ["/healthz", "/readyz", "/livez", "/version"] {
+        assert_eq!(stranger.get(path).await.code, 200, "{path}");
+    }
+    assert_eq!(stranger.get("/metrics").await.code, 403);
+}
+
+#[tokio::test]
+async fn a_strangers_certificate_gets_401_with_a_body() {
+    let server = Server::start().await;
+    let other = TempDir::new().unwrap();
+    let now = gantry_apiserver::gate::token::unix_now();
+    let pki = gantry_apiserver::pki::Pki::open(other.path(), &Default::default(), now).unwrap();
+    let ca = &server.running.pki().ca.certificate;
+    let mut client = Client::connect(server.running.address(), ca, Some(&pki.admin)).await;
+    assert_eq!(code(&client.get("/api").await), (401, "Unauthorized".into()));
+}
+
+#[tokio::test]
+async fn wrong_requests_get_upstreams_answers() {
+    let server = Server::start().await;
+    let mut client = server.admin().await;
+    let missing = "the server could not find the requested resource";
+    assert_eq!(code(&client.get("/api/v1/nothings").await), (404, missing.into()));
+    assert_eq!(code(&client.get("/apis/nothing.example/v1/things").await), (404, missing.into()));
+    let method = client.send("PUT", CONFIG_MAPS, &[], "{}").await;
+    assert_eq!(code(&method), (405, "the server does not allow this method on the requested resource".into()));
+    let html = client.send("GET", CONFIG_MAPS, &[("accept", "text/html")], "").await;
+    assert_eq!(html.code, 406);
+    let media = client.send("POST", CONFIG_MAPS, &[("content-type", "text/plain")], "x").await;
+    assert_eq!(media.code, 415);
+    let patch = client.send("PATCH", &format!("{CONFIG_MAPS}/x"), &[("content-type", "application/json")], "{}").await;
+    assert_eq!(patch.code, 415);
+    let large = client.send("POST", CONFIG_MAPS, &[], "x".repeat(3 * 1024 * 1024 + 1)).await;
+    assert_eq!(code(&large), (413, "Request entity too large: limit is 3145728".into()));
+    let mut client = server.admin().await;
+    let broken = client.send("POST", CONFIG_MAPS, &[], "{").await;
+    assert_eq!(broken.code, 400);
+    let limit = client.get(&format!("{CONFIG_MAPS}?limit=x")).await;
+    assert_eq!(code(&limit), (400, "strconv.ParseInt: parsing \"x\": invalid syntax".into()));
+}
+
+#[tokio::test]
+async fn tables_and_metadata_are_given_to_who_asks() {
+    let server = Server::start().await;
+    let mut client = server.admin().await;
+    client.send("POST", CONFIG_MAPS, &[], config_map("one")).await;
+    let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json")];
+    let answer = client.send("GET", &format!("{CONFIG_MAPS}/one"), &table, "").await.json();
+    assert_eq!((&answer["kind"], &answer["rows"][0]["cells"][0]), (&"Table".into(), &"one".into()));
+    let listed = client.send("GET", CONFIG_MAPS, &table, "").await.json();
+    assert_eq!(listed["columnDefinitions"][0]["name"], "Name");
+    let metadata = [("accept", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io")];
+    let listed = client.send("GET", CONFIG_MAPS, &metadata, "").await.json();
+    assert_eq!(listed["kind"], "PartialObjectMetadataList");
+    assert!(listed["items"][0].get("data").is_none());
+}
+
+#[tokio::test]
+async fn a_large_list_is_whole_in_every_encoding_and_protocol() {
+    let server = Server::start().await;
+    let mut client = server.admin().await;
+    let value = "x".repeat(4000);
+    for n in 0..200 {
+        let body = config_map(&format!("c{n:03}")).replace("\"1\"", &format!("\"{value}\""));
+        assert_eq!(client.send("POST", CONFIG_MAPS, &[], body).await.code, 201);
+    }
+    let plain = client.get(CONFIG_MAPS).await;
+    assert!(plain.json()["items"].as_array().unwrap().len() >= 200);
+    let packed = client.send("GET", CONFIG_MAPS, &[("accept-encoding", "gzip")], "").await;
+    assert_eq!(packed.header("content-encoding"), "gzip");
+    assert!(packed.body.len() < plain.body.len() / 2);
+    assert_eq!(packed.gunzipped(), plain.body);
+    let pki = server.running.pki();
+    let mut http2 = Client::connect_http2(server.running.address(), &pki.ca.certificate, Some(&pki.admin)).await;
+    assert_eq!(http2.get(CONFIG_MAPS).await.body, plain.body);
+}
+
+#[tokio::test]
+async fn a_watch_shows_each_change_once_and_ends_cleanly_at_shutdown() {
+    let server = Server::start().await;
+    let mut client = server.admin().await;
+    let version = client.get(CONFIG_MAPS).await.json()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let mut watch = server
+        .admin()
+        .await
+        .open(&format!("{CONFIG_MAPS}?watch=1&resourceVersion={version}&allowWatchBookmarks=true"))
+        .await;
+    client.send("POST", CONFIG_MAPS, &[], config_map("one")).await;
+    client.send("DELETE", &format!("{CONFIG_MAPS}/one"), &[], "").await;
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let event = watch.line().await.unwrap();
+        seen.push((event["type"].as_str().unwrap().to_owned(), event["object"]["metadata"]["name"].clone()));
+    }
+    assert_eq!(seen, [("ADDED".to_owned(), "one".into()), ("DELETED".to_owned(), "one".into())]);
+    server.running.stop().await;
+    assert_eq!(watch.line().await, None, "the stream ends without an error");
+}
+
+#[tokio::test]
+async fn a_streaming_list_ends_with_its_bookmark_and_tables_name_their_columns_once() {
+    let server = Server::start().await;
+    let mut client = server.admin().await;
+    client.send("POST", CONFIG_MAPS, &[], config_map("one")).await;
+    let query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&fieldSelector=metadata.name%3Done";
+    let mut watch = server.admin().await.open(&format!("{CONFIG_MAPS}?{query}")).await;
+    assert_eq!(watch.line().await.unwrap()["type"], "ADDED");
+    let bookmark = watch.line().await.unwrap();
+    assert_eq!(bookmark["type"], "BOOKMARK");
+    assert_eq!(bookmark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+
+    let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
+    let path = format!("{CONFIG_MAPS}?watch=1&fieldSelector=metadata.name%3Done");
+    let mut watch = server.admin().await.open_with(&path, &table).await;
+    assert!(watch.line().await.unwrap()["object"]["columnDefinitions"].is_array());
+    let merge = [("content-type", "application/merge-patch+json")];
+    client.send("PATCH", &format!("{CONFIG_MAPS}/one"), &merge, r#"{"data":{"b":"2"}}"#).await;
+    let event = watch.line().await.unwrap();
+    assert_eq!(event["type"], "MODIFIED");
+    assert!(event["object"]["columnDefinitions"].is_null(), "{event}");
+}
+
+#[tokio::test]
+async fn a_watch_of_the_distant_past_says_so() {
+    let server = Server::start().await;
+    let mut watch =
+        server.admin().await.open(&format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1&resourceVersion=99999999")).await;
+    // The future is refused as upstream refuses it; what matters is an answer, not silence.
+    assert!(watch.line().await.is_some());
+}
+
+#[tokio::test]
+async fn reviews_answer_can_i_and_who_am_i() {
+    let server = Server::start().await;
+    let mut client = server.stranger().await;
+    let jane = [("authorization", "Bearer jane-token")];
+    let ask = r#"{"apiVersion":"authorization.k8s.io/v1","kind":"SelfSubjectAccessReview","spec":{"resourceAttributes":{"verb":"list","resource":"pods","namespace":"default"}}}"#;
+    let answer = client.send("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &jane, ask).await;
+    assert_eq!((answer.code, &answer.json()["status"]["allowed"]), (201, &false.into()), "{}", answer.text());
+    let who = r#"{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}"#;
+    let answer = client.send("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", &jane, who).await;
+    assert_eq!(answer.json()["status"]["userInfo"]["username"], "jane");
+    let rules =
+        r#"{"apiVersion":"authorization.k8s.io/v1","kind":"SelfSubjectRulesReview","spec":{"namespace":"default"}}"#;
+    let answer = client.send("POST", "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", &jane, rules).await;
+    assert!(!answer.json()["status"]["resourceRules"].as_array().unwrap().is_empty(), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn health_metrics_and_discovery_answer() {
+    let server = Server::start().await;
+    let mut client = server.admin().await;
+    let ready = client.get("/readyz?verbose").await;
+    assert!(ready.text().ends_with("readyz check passed\n"), "{}", ready.text());
+    assert!(client.get("/metrics").await.text().contains("apiserver_request_total{"));
+    let core = client.get("/api/v1").await.json();
+    assert!(core["resources"].as_array().unwrap().iter().any(|r| r["name"] == "configmaps"));
+    assert_eq!(client.get("/version").await.json()["minor"], "36");
+    assert_eq!(client.get("/openid/v1/jwks").await.json()["keys"][0]["kty"], "EC");
+}
+
+#[tokio::test]
+async fn a_taken_port_is_one_clear_error() {
+    let server = Server::start().await;
+    let dir = TempDir::new().unwrap();
+    let mut config = Config::new(dir.path());
+    config.bind_address = [127, 0, 0, 1].into();
+    config.secure_port = server.running.address().port();
+    let store = Store::in_memory(Arc::new(FacetReader::new(Table::new(kinds::all()))));
+    let registry = Registry::new(store, Table::new(kinds::all()));
+    let Err(error) = ApiServer::start(config, registry).await else { panic!("it started") };
+    assert!(error.to_string().contains("another process has the port"), "{error}");
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_does_not_hold_up_the_end() {
+    let server = Server::start_with(|config| config.shutdown_grace = Duration::from_millis(200)).await;
+    let _silent = tokio::net::TcpStream::connect(server.running.address()).await.unwrap();
+    let _idle = server.admin().await;
+    tokio::time::timeout(Duration::from_secs(20), server.running.stop()).await.expect("the server ends");
+}

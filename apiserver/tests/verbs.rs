@@ -1,0 +1,24 @@
+//! What every verb promises, through the one door: [`ResourceApi`] on a registry over a store in memory.
+
+#![allow(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it should be")]
+
+#[path = "verbs/bind.rs"]
+mod bind;
+#[path = "verbs/create.rs"]
+mod create;
+#[path = "verbs/delete.rs"]
+mod delete;
+#[path = "verbs/eviction.rs"]
+mod eviction;
+#[path = "verbs/list.rs"]
+mod list;
+#[path = "verbs/patch.rs"]
+mod patch;
+#[path = "verbs/services.rs"]
+mod services;
+#[path = "verbs/support.rs"]
+mod support;
+#[path = "verbs/update.rs"]
+mod update;
+#[path = "verbs/watch.rs"]
+mod watch;
