@@ -114,8 +114,8 @@ impl Fleet {
         });
 
         let (sender, deltas) = mpsc::channel(DELTAS_MAX);
-        let mut source =
-            Reflector::new(api.clone(), gvr::PODS.clone(), LabelSelector::default(), FieldSelector::default());
+        let bound = FieldSelector::parse("spec.nodeName!=").expect("the selector is right");
+        let mut source = Reflector::new(api.clone(), gvr::PODS.clone(), LabelSelector::default(), bound);
         let ended = stop.clone();
         tasks.spawn(async move {
             let following = async { while sender.send(source.next().await).await.is_ok() {} };

@@ -66,8 +66,7 @@ impl Cluster {
         enough: impl Fn(Option<&Value>) -> bool,
     ) -> Option<Value> {
         let watching = async {
-            let mut source =
-                Reflector::new(self.api.clone(), resource.clone(), Default::default(), Default::default());
+            let mut source = Reflector::new(self.api.clone(), resource.clone(), Default::default(), Default::default());
             let mut last: Option<Value> = None;
             loop {
                 let (mut seen, events) = match source.next().await {
