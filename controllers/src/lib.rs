@@ -5,7 +5,9 @@
 
 pub mod cleanup;
 pub mod manager;
+pub mod nodes;
 pub mod policy;
 pub mod runtime;
 pub mod scheduling;
+pub mod services;
 pub mod workloads;
