@@ -62,7 +62,9 @@ fn an_orderly_end_and_a_second_start_find_everything_as_it_was() {
     let mut c = Cluster::up(&[]);
     c.kubectl(&format!("apply -f {MANIFESTS}/nginx.yaml"));
     c.kubectl("rollout status deployment/nginx-deployment --timeout=60s");
-    let state = |c: &Cluster| c.kubectl("get pods,deployments,replicasets,configmaps,secrets -n default -o jsonpath={range.items[*]}{.kind}/{.metadata.name}/{.metadata.uid}{'\\n'}{end}");
+    let state = |c: &Cluster| {
+        c.kubectl("get pods,deployments,replicasets,configmaps,secrets -n default -o jsonpath={range.items[*]}{.kind}/{.metadata.name}/{.metadata.uid}{'\\n'}{end}")
+    };
     let before = state(&c);
     assert!(before.contains("Pod/nginx-deployment-"), "{before}");
     let began = Instant::now();

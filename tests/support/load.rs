@@ -104,7 +104,8 @@ pub async fn check(client: &Client, ledger: &Ledger) {
         .iter()
         .map(|object| {
             let value = value_of(object).expect("objects are JSON");
-            let number = value.str_at(&["data", "value"]).and_then(|v| v.parse().ok()).expect("a value that was written");
+            let number =
+                value.str_at(&["data", "value"]).and_then(|v| v.parse().ok()).expect("a value that was written");
             (object.key.name().to_owned(), number)
         })
         .collect();
