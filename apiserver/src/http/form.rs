@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gantry_machinery::codec::json::{self, pick};
+use gantry_machinery::codec::protobuf;
 use gantry_machinery::codec::table::{IncludeObject, ListMeta, TableWriter, write_partial_metadata};
+use gantry_machinery::codec::yaml;
 use gantry_machinery::resource::Subresource;
 use gantry_machinery::resource_api::ObjectList;
+use gantry_machinery::schema;
 use gantry_machinery::status::Status;
 use gantry_machinery::time;
 use gantry_machinery::value::Value;
@@ -157,8 +160,15 @@ impl Form {
         match self.accepted.format {
             Format::Json if self.accepted.pretty => Ok(pretty(&shaped).into()),
             Format::Json => Ok(shaped),
-            Format::Yaml | Format::Protobuf => Err(Status::not_acceptable(&FORMATS[..1])),
+            Format::Yaml => yaml_of(&shaped),
+            Format::Protobuf => protobuf_of(&shaped),
         }
+    }
+
+    /// A watch's frame in protobuf, around an object in JSON.
+    fn push_protobuf_frame(rope: &mut Rope, kind: &str, object: &[u8]) -> Result<(), Status> {
+        rope.push(Bytes::from(protobuf::watch_frame(kind, &protobuf_of(object)?)));
+        Ok(())
     }
 
     /// Whether a list can be written piece by piece: it is JSON for machines.
@@ -259,6 +269,10 @@ impl Form {
         object: &StoredObject,
         columns: bool,
     ) -> Result<(), Status> {
+        if self.accepted.format == Format::Protobuf {
+            rope.push(Bytes::from(protobuf::watch_frame(kind, &self.body(object, columns)?)));
+            return Ok(());
+        }
         let body = self.body(object, columns)?;
         rope.push(Bytes::from_static(match kind {
             "ADDED" => br#"{"type":"ADDED","object":"#,
@@ -282,15 +296,24 @@ impl Form {
         };
         let annotations =
             if initial_events_end { r#","annotations":{"k8s.io/initial-events-end":"true"}"# } else { "" };
-        rope.push(Bytes::from(format!(
-            "{{\"type\":\"BOOKMARK\",\"object\":{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\
-             \"metadata\":{{\"resourceVersion\":\"{revision}\",\"creationTimestamp\":null{annotations}}}}}}}\n"
-        )));
+        let object = format!(
+            "{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{{\"resourceVersion\":\"{revision}\",\
+             \"creationTimestamp\":null{annotations}}}}}"
+        );
+        if self.accepted.format == Format::Protobuf {
+            return Self::push_protobuf_frame(rope, "BOOKMARK", object.as_bytes());
+        }
+        rope.push(Bytes::from(format!("{{\"type\":\"BOOKMARK\",\"object\":{object}}}\n")));
         Ok(())
     }
 
     /// Appends the last frame of a watch that failed.
     pub fn push_error(&self, rope: &mut Rope, status: &Status) {
+        if self.accepted.format == Format::Protobuf
+            && Self::push_protobuf_frame(rope, "ERROR", &status.to_json()).is_ok()
+        {
+            return;
+        }
         rope.push(Bytes::from_static(br#"{"type":"ERROR","object":"#));
         rope.push(Bytes::from(status.to_json()));
         rope.push(Bytes::from_static(b"}\n"));
@@ -362,10 +385,16 @@ pub fn uid(object: &StoredObject) -> String {
 ///
 /// # Errors
 /// 400 for what cannot be read.
-pub fn decode(format: BodyFormat, bytes: &[u8], _api_version: &str, _kind: &str) -> Result<Value, Status> {
+pub fn decode(format: BodyFormat, bytes: &[u8], api_version: &str, kind: &str) -> Result<Value, Status> {
     match format {
         BodyFormat::Json => json::parse(bytes).map_err(|e| Status::bad_request(e.to_string())),
-        BodyFormat::Yaml | BodyFormat::Protobuf => Err(Status::unsupported_media_type(&FORMATS[..1])),
+        BodyFormat::Yaml => yaml::parse(bytes).map_err(|e| Status::bad_request(e.to_string())),
+        BodyFormat::Protobuf => {
+            let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+            let message =
+                schema::kind(group, version, kind).ok_or_else(|| Status::unsupported_media_type(&FORMATS[..2]))?;
+            protobuf::decode(bytes, message).map_err(|e| Status::bad_request(e.to_string()))
+        }
     }
 }
 
@@ -373,9 +402,27 @@ pub fn decode(format: BodyFormat, bytes: &[u8], _api_version: &str, _kind: &str)
 ///
 /// # Errors
 /// 406.
-pub fn encode(accepted: &Accepted, object: &Value, _api_version: &str, _kind: &str) -> Result<Bytes, Status> {
+pub fn encode(accepted: &Accepted, object: &Value, api_version: &str, kind: &str) -> Result<Bytes, Status> {
     match accepted.format {
         Format::Json => Ok(json::encode(object).into()),
-        Format::Yaml | Format::Protobuf => Err(Status::not_acceptable(&FORMATS[..1])),
+        Format::Yaml => Ok(yaml::encode(object).into()),
+        Format::Protobuf => {
+            let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
+            let message = schema::kind(group, version, kind).ok_or_else(|| Status::not_acceptable(&FORMATS[..2]))?;
+            protobuf::encode(object, message).map(Bytes::from).map_err(Status::internal)
+        }
+    }
+}
+
+fn yaml_of(shaped: &[u8]) -> Result<Bytes, Status> {
+    let value = json::parse(shaped).map_err(Status::internal)?;
+    Ok(yaml::encode(&value).into())
+}
+
+fn protobuf_of(shaped: &[u8]) -> Result<Bytes, Status> {
+    match protobuf::transcode(shaped) {
+        Some(encoded) => encoded.map(Bytes::from).map_err(Status::internal),
+        // Tables, and kinds that the schema table does not hold.
+        None => Err(Status::not_acceptable(&FORMATS[..2])),
     }
 }
