@@ -133,14 +133,7 @@ struct ResourceRequest<'a> {
 impl ResourceRequest<'_> {
     async fn answer(self) -> Result<Response<Payload>, Status> {
         if matches!(self.asked.info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {
-            return Err(Status {
-                code: 501,
-                message: format!(
-                    "{} of {} is not served by this version",
-                    self.asked.info.subresource, self.row.collection
-                ),
-                ..Status::default()
-            });
+            return Err(self.handle.connection_refused(&self.target()));
         }
         match self.asked.info.verb {
             "get" => self.get().await,

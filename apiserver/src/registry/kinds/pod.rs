@@ -70,13 +70,9 @@ impl Strategy for Pods {
     fn prepare_for_update(&self, new: &mut Value, old: &Value, subresource: &str) {
         match subresource {
             "status" => {
-                let owners = old.at(&["metadata", "ownerReferences"]).cloned();
                 keep_all_but_status(new, old);
-                match owners {
-                    Some(owners) => new.set(&["metadata", "ownerReferences"], owners),
-                    None => {
-                        new.remove(&["metadata", "ownerReferences"]);
-                    }
+                if let (Some(metadata), Some(was)) = (new.get_mut("metadata"), old.get("metadata")) {
+                    keep(metadata, was, "ownerReferences");
                 }
                 if new.at(&["status", "qosClass"]).text().is_empty()
                     && let Some(class) = old.at(&["status", "qosClass"])
