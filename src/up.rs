@@ -37,7 +37,7 @@ async fn cluster(flags: Up) -> anyhow::Result<()> {
     let manager = api("system:kube-controller-manager");
     let controllers = remote::start_controllers(manager, &flags.controllers, resources, root_ca, &stop)?;
     let _fleet = remote::start_nodes(api("system:nodes"), &flags.nodes, &tasks, &stop)?;
-    served.server.metrics().add_source(Box::new(move |out| scheduling.write(out)));
+    served.server.metrics().add_source(move |out| scheduling.write(out));
 
     say(&format!(
         "gantry is ready on {} ({:.2} s)\n  export KUBECONFIG={}\n  kubectl get nodes",

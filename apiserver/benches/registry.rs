@@ -14,6 +14,7 @@ use gantry_apiserver::registry::handle::Handle;
 use gantry_apiserver::registry::kinds;
 use gantry_apiserver::registry::request::RequestContext;
 use gantry_apiserver::registry::table::Table;
+use gantry_machinery::codec::json;
 use gantry_machinery::resource::gvr;
 use gantry_machinery::resource_api::{Binding, ResourceApi, Target, WriteOptions};
 use gantry_machinery::value;
@@ -99,5 +100,44 @@ fn benches(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(registry, benches);
+/// A node's heartbeat: the whole Lease with the version it was read at, as kubelets send it.
+fn renewals(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let api = runtime.block_on(cluster());
+    let lease = |n: u64| {
+        value!({
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": (format!("node-{n}")), "namespace": "default"},
+            "spec": {"holderIdentity": (format!("node-{n}")), "leaseDurationSeconds": 40},
+        })
+    };
+    let options = WriteOptions::default();
+    let target = Target::object(&gvr::LEASES, "default", "");
+    let create = async |n| json::parse(&api.create(&target, lease(n), &options).await.unwrap().body).unwrap();
+    let mut leases: Vec<Value> = (0..BATCH).map(|n| runtime.block_on(create(n))).collect();
+    let mut time = 0;
+    criterion.bench_function("registry/renew_lease/64_at_once", |bencher| {
+        bencher.iter_custom(|rounds| {
+            let begin = Instant::now();
+            for _ in 0..rounds {
+                time += 1;
+                let renewals = leases.drain(..).enumerate().map(|(n, mut lease)| {
+                    lease.set(&["spec", "renewTime"], gantry_machinery::time::micro_time(time));
+                    let (api, options) = (&api, &options);
+                    async move {
+                        let name = format!("node-{n}");
+                        let target = Target::object(&gvr::LEASES, "default", &name);
+                        json::parse(&api.update(&target, lease, options).await.unwrap().body).unwrap()
+                    }
+                });
+                let renewed = runtime.block_on(futures_util::future::join_all(renewals.collect::<Vec<_>>()));
+                leases = renewed;
+            }
+            begin.elapsed() / u32::try_from(BATCH).unwrap()
+        });
+    });
+}
+
+criterion_group!(registry, benches, renewals);
 criterion_main!(registry);

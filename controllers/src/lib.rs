@@ -5,6 +5,7 @@
 
 pub mod cleanup;
 pub mod manager;
+pub mod nodes;
 pub mod policy;
 pub mod runtime;
 pub mod scheduling;

@@ -12,12 +12,14 @@ use tokio_util::task::TaskTracker;
 use crate::cleanup::garbage_collector::GarbageCollector;
 use crate::cleanup::namespace::Namespaces;
 use crate::cleanup::pod_gc::PodGc;
+use crate::nodes::lifecycle::NodeLifecycle;
+use crate::nodes::taint_eviction::TaintEviction;
 use crate::policy::root_ca::RootCa;
 use crate::policy::service_account::ServiceAccounts;
 use crate::runtime::informers::Informers;
 use crate::runtime::reconcile::{Reconcile, run};
-use crate::services::endpoint_slices::EndpointSlices;
-use crate::services::endpoints::Endpoints;
+use crate::services::endpoint_slice::EndpointSlices;
+use crate::services::endpoints::EndpointsLoop;
 use crate::workloads::deployment::Deployments;
 use crate::workloads::replicaset::ReplicaSets;
 
@@ -71,6 +73,8 @@ pub const NAMES: &[&str] = &[
     "root-ca-certificate-publisher-controller",
     "garbage-collector-controller",
     "pod-garbage-collector-controller",
+    "node-lifecycle-controller",
+    "taint-eviction-controller",
     "endpointslice-controller",
     "endpoints-controller",
 ];
@@ -146,8 +150,10 @@ fn make(name: &str, informers: &Arc<Informers>, config: &ManagerConfig) -> Optio
         "root-ca-certificate-publisher-controller" => (RootCa::new(informers, config.root_ca.clone()), 1),
         "garbage-collector-controller" => (GarbageCollector::new(informers, &config.resources), 20),
         "pod-garbage-collector-controller" => (PodGc::new(informers, config.ended_pods_max), 1),
+        "node-lifecycle-controller" => (NodeLifecycle::new(informers, config.node_grace, config.node_eviction_rate), 1),
+        "taint-eviction-controller" => (TaintEviction::new(informers), 8),
         "endpointslice-controller" => (EndpointSlices::new(informers), 5),
-        "endpoints-controller" => (Endpoints::new(informers), 5),
+        "endpoints-controller" => (EndpointsLoop::new(informers), 5),
         _ => return None,
     })
 }

@@ -1,6 +1,6 @@
-//! The loops that join Services to pods: [`endpoint_slices`] and [`endpoints`]. Both say the same of the same
-//! [`members`], in the new form and in the old.
+//! Who serves a Service: [`backends`] finds its pods, [`endpoint_slice`] and [`endpoints`] write them down in today's and
+//! the legacy form.
 
-pub mod endpoint_slices;
+pub mod backends;
+pub mod endpoint_slice;
 pub mod endpoints;
-pub mod members;

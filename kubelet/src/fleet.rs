@@ -114,8 +114,8 @@ impl Fleet {
         });
 
         let (sender, deltas) = mpsc::channel(DELTAS_MAX);
-        let mut source =
-            Reflector::new(api.clone(), gvr::PODS.clone(), LabelSelector::default(), FieldSelector::default());
+        let bound = FieldSelector::parse("spec.nodeName!=").expect("the selector is right");
+        let mut source = Reflector::new(api.clone(), gvr::PODS.clone(), LabelSelector::default(), bound);
         let ended = stop.clone();
         tasks.spawn(async move {
             let following = async { while sender.send(source.next().await).await.is_ok() {} };
@@ -266,14 +266,26 @@ impl Pods {
                 for key in gone {
                     self.drop_pod(&key);
                 }
-                for object in objects {
-                    self.seen(&object);
+                // Addresses in use first: a pod that is new to its node must not be given one of them.
+                let (having, new): (Vec<_>, Vec<_>) = objects
+                    .iter()
+                    .filter_map(|object| Some((object, decode(object)?)))
+                    .partition(|(_, (_, prior))| !prior.pod_ip.is_empty());
+                for (object, (brief, prior)) in having.into_iter().chain(new) {
+                    self.seen(&object.key, brief, &prior);
                 }
             }
             Delta::Changes(events) => {
                 for event in events {
                     match event {
-                        WatchEvent::Added(object) | WatchEvent::Modified(object) => self.seen(&object),
+                        WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                            let known = self.by_key.get(&object.key).and_then(|id| self.pods.get(id));
+                            if known.is_none_or(|pod| pod.echo < object.revision)
+                                && let Some((brief, prior)) = decode(&object)
+                            {
+                                self.seen(&object.key, brief, &prior);
+                            }
+                        }
                         WatchEvent::Deleted(object) => self.drop_pod(&object.key),
                         WatchEvent::Bookmark { .. } => {}
                     }
@@ -282,32 +294,20 @@ impl Pods {
         }
     }
 
-    /// A pod's object as it is now.
-    fn seen(&mut self, object: &StoredObject) {
-        let known = self.by_key.get(&object.key).copied();
-        if let Some(pod) = known.and_then(|id| self.pods.get(&id))
-            && pod.echo >= object.revision
-        {
-            return;
-        }
-        let (brief, prior) = match PodBrief::decode(&object.body) {
-            Ok(decoded) => decoded,
-            Err(error) => {
-                tracing::error!(pod = %object.key, %error, "cannot decode a pod; it is left alone");
-                return;
-            }
-        };
+    /// A pod as its object is now.
+    fn seen(&mut self, key: &ObjectKey, brief: PodBrief, prior: &Prior) {
+        let known = self.by_key.get(key).copied();
         if let Some(id) = known {
             let same = self.pods.get(&id).is_some_and(|pod| pod.worker.brief.uid == brief.uid);
             if same {
                 let now = self.now();
-                self.step(id, |worker, effects| worker.observe(brief, &prior, now, effects));
+                self.step(id, |worker, effects| worker.observe(brief, prior, now, effects));
                 return;
             }
-            self.drop_pod(&object.key);
+            self.drop_pod(key);
         }
         if let Some(&node) = self.by_name.get(&brief.node) {
-            self.take(object.key.clone(), node, brief, &prior);
+            self.take(key.clone(), node, brief, prior);
         }
     }
 
@@ -530,6 +530,12 @@ impl Budget {
         self.left -= 1.0;
         true
     }
+}
+
+fn decode(object: &StoredObject) -> Option<(PodBrief, Prior)> {
+    PodBrief::decode(&object.body)
+        .inspect_err(|error| tracing::error!(pod = %object.key, %error, "cannot decode a pod; it is left alone"))
+        .ok()
 }
 
 async fn until(at: Option<Instant>) {

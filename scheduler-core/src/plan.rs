@@ -5,7 +5,6 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use crate::class::ClassId;
 use crate::filter::{Rule, Verdict, resources_fit};
 use crate::rows::{Demand, Unsupported};
 
@@ -67,23 +66,18 @@ pub struct Refusal {
     pub message: Arc<str>,
     /// The plugins that turned nodes down, for metrics and `explain`.
     pub plugins: Arc<[&'static str]>,
-    /// Whether the pod was never refused before, so that its condition does not say so yet.
-    pub first: bool,
     /// Whether the message differs from what the pod was told before (or its condition says): if not, nobody needs to
     /// hear it again.
     pub news: bool,
     /// Whether it was tried because it had waited for so long: worth a reminder even if there is no news.
     pub overdue: bool,
-    /// The `metadata.generation` that was refused.
-    pub generation: i64,
     /// How often it was tried, this time included.
     pub attempts: u32,
 }
 
-/// Why the pods of a class fit nowhere, as of one version of its board: shared by all of them.
+/// Why the pods of a group fit nowhere: shared by all of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Reasons {
-    pub(crate) class: ClassId,
     pub(crate) message: Arc<str>,
     pub(crate) plugins: Arc<[&'static str]>,
 }

@@ -202,6 +202,7 @@ struct RawCondition {
     r#type: CompactString,
     status: CompactString,
     last_transition_time: Option<Time>,
+    last_heartbeat_time: Option<Time>,
     reason: CompactString,
 }
 
@@ -323,6 +324,8 @@ pub struct NodeRow {
     pub ready: Truth,
     /// The Ready condition's reason.
     pub ready_reason: CompactString,
+    /// When its kubelet last posted a status.
+    pub heartbeat: Option<Timestamp>,
     /// Pressure and network conditions that are True: `MemoryPressure` and so on.
     pub troubles: Box<[CompactString]>,
     /// `spec.unschedulable`
@@ -380,6 +383,7 @@ impl Row for NodeRow {
             if condition.r#type == "Ready" {
                 row.ready = Truth::of(&condition.status);
                 row.ready_reason = condition.reason;
+                row.heartbeat = condition.last_heartbeat_time.map(|time| time.0);
             } else if condition.status == "True" {
                 troubles.push(condition.r#type);
             }

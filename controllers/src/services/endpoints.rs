@@ -1,76 +1,120 @@
-//! The Endpoints loop: the old form of a Service's members, one object per Service (Kubernetes, "Services", section on
-//! Endpoints). Deprecated upstream since 1.33 and still served to every client that asks.
+//! Writes down who serves each Service in the legacy Endpoints form, for clients that still read it: at most 1,000
+//! addresses, the ready ones apart from the others.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use gantry_machinery::resource::gvr;
-use gantry_machinery::resource_api::{DeleteOptions, Target};
+use gantry_machinery::resource_api::DeleteOptions;
 use gantry_machinery::typed::value_of;
 use gantry_machinery::value;
-use gantry_machinery::value::{Object, Value};
+use gantry_machinery::value::Value;
 use gantry_store_cache::key::ObjectKey;
+use k8s_openapi::api::core::v1::Service;
 
-use super::members::{Group, Member, groups, selected, wake_services};
-use crate::runtime::expectations::Expectations;
+use super::backends::{self, Backend, Port};
 use crate::runtime::informer::Informer;
 use crate::runtime::informers::Informers;
 use crate::runtime::reconcile::{Action, Queue, Reconcile};
 use crate::runtime::rows::{MetaRow, PodRow, SelectingRow};
-use crate::runtime::write::{LoopError, Writer, is_namespace_terminating, is_not_found};
+use crate::runtime::write::{LoopError, Writer, is_already_exists, is_namespace_terminating, is_not_found};
 
-const NAME: &str = "endpoints-controller";
-const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
-const OURS: &str = "endpoint-controller";
-/// Said of Endpoints that leave members out because there are too many.
+/// Addresses in one Endpoints object.
+const ADDRESSES_MAX: usize = 1000;
 const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
-/// Members in one Endpoints object at most: upstream's bound.
-const MEMBERS_MAX: usize = 1000;
-/// When a wait for our own writes is looked at again, should no event do it.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
+const HEADLESS: &str = "service.kubernetes.io/headless";
 
-/// The loop; see the module's text.
-pub struct Endpoints {
+/// The loop; keys are Services.
+pub struct EndpointsLoop {
     services: Arc<Informer<SelectingRow>>,
-    pods: Arc<Informer<PodRow>>,
     endpoints: Arc<Informer<MetaRow>>,
+    pods: Arc<Informer<PodRow>>,
     writer: Writer,
-    expectations: Expectations,
 }
 
-impl Endpoints {
+impl EndpointsLoop {
     /// Over these informers.
     #[must_use]
     pub fn new(informers: &Informers) -> Arc<Self> {
         Arc::new(Self {
             services: informers.selecting(&gvr::SERVICES),
-            pods: informers.pods(),
             endpoints: informers.of(&gvr::ENDPOINTS),
-            writer: Writer::new(informers.api().clone(), NAME),
-            expectations: Expectations::default(),
+            pods: informers.pods(),
+            writer: Writer::new(informers.api().clone(), "endpoint-controller"),
         })
-    }
-
-    /// Endpoints outlive their Service only if somebody else made them.
-    async fn clean_up(&self, key: &ObjectKey) -> Result<(), LoopError> {
-        let Some(left) = self.endpoints.get(key.namespace(), key.name()) else { return Ok(()) };
-        if left.object.facets.label(MANAGED_BY) != Some(OURS) {
-            return Ok(());
-        }
-        let options = DeleteOptions::default();
-        match self.writer.delete(&gvr::ENDPOINTS, key.namespace(), key.name(), options).await {
-            Ok(_) => Ok(()),
-            Err(status) if is_not_found(&status) => Ok(()),
-            Err(status) => Err(status.into()),
-        }
     }
 }
 
+/// Addresses of one set of ports.
+#[derive(Default)]
+struct Subset {
+    ready: Vec<Value>,
+    others: Vec<Value>,
+}
+
+/// The subsets, and whether some addresses had to be left out.
+fn subsets(backends: &[Backend], namespace: &str, publish_all: bool) -> (Vec<Value>, bool) {
+    let mut by_ports: BTreeMap<Vec<Port>, Subset> = BTreeMap::new();
+    let mut left = ADDRESSES_MAX;
+    for backend in backends {
+        if backend.terminating && !publish_all {
+            continue;
+        }
+        if left == 0 {
+            break;
+        }
+        left -= 1;
+        let mut address = value!({"ip": (backend.ip.clone())});
+        if !backend.hostname.is_empty() {
+            address.set(&["hostname"], backend.hostname.clone());
+        }
+        if !backend.node.is_empty() {
+            address.set(&["nodeName"], backend.node.clone());
+        }
+        address.set(
+            &["targetRef"],
+            value!({
+                "kind": "Pod",
+                "namespace": namespace,
+                "name": (backend.name.clone()),
+                "uid": (backend.uid.clone()),
+            }),
+        );
+        let subset = by_ports.entry(backend.ports.clone()).or_default();
+        if backend.serving || publish_all { subset.ready.push(address) } else { subset.others.push(address) }
+    }
+    let rows = by_ports.into_iter().map(|(ports, subset)| {
+        let mut row = Value::object();
+        if !subset.ready.is_empty() {
+            row.set(&["addresses"], Value::Array(subset.ready));
+        }
+        if !subset.others.is_empty() {
+            row.set(&["notReadyAddresses"], Value::Array(subset.others));
+        }
+        let port = |port: &Port| {
+            let mut row = value!({"port": (port.number), "protocol": (port.protocol.as_str())});
+            if !port.name.is_empty() {
+                row.set(&["name"], port.name.as_str());
+            }
+            if let Some(spoken) = &port.app_protocol {
+                row.set(&["appProtocol"], spoken.as_str());
+            }
+            row
+        };
+        if !ports.is_empty() {
+            row.set(&["ports"], Value::Array(ports.iter().map(port).collect()));
+        }
+        row
+    });
+    (rows.collect(), left == 0 && backends.len() > ADDRESSES_MAX)
+}
+
 #[async_trait]
-impl Reconcile for Endpoints {
+impl Reconcile for EndpointsLoop {
     fn name(&self) -> &'static str {
-        NAME
+        "endpoints-controller"
     }
 
     fn watch(self: Arc<Self>, queue: &Arc<Queue>) {
@@ -80,148 +124,83 @@ impl Reconcile for Endpoints {
                 to.add(service.key().clone());
             }
         });
-        let (to, services) = (queue.clone(), self.services.clone());
-        self.pods.on_change(move |before, after| wake_services(&services, before, after, &to));
-        let (to, services) = (queue.clone(), self.services.clone());
-        self.endpoints.on_change(move |before, after| {
-            if let Some(endpoints) = after.or(before) {
-                to.add(services.key(endpoints.namespace(), endpoints.name()));
+        let (me, to) = (self.clone(), queue.clone());
+        self.pods.on_change(move |before, after| backends::concerned(&me.services, before, after, &to));
+        let (me, to) = (self.clone(), queue.clone());
+        self.endpoints.on_change(move |before, _| {
+            if let Some(endpoints) = before {
+                to.add(me.services.key(endpoints.namespace(), endpoints.name()));
             }
         });
     }
 
     async fn synced(&self) {
-        tokio::join!(self.services.synced(), self.pods.synced(), self.endpoints.synced());
+        self.services.synced().await;
+        self.endpoints.synced().await;
+        self.pods.synced().await;
     }
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, LoopError> {
-        if !self.expectations.met(key, self.endpoints.reached()) {
-            return Ok(Action::After(LOOK_AGAIN));
-        }
+        let (namespace, name) = (key.namespace(), key.name());
+        let current = self.endpoints.get(namespace, name);
         let Some(service) = self.services.get_key(key) else {
-            self.clean_up(key).await?;
+            // Endpoints carry no owner reference, so nobody else takes them away. Those of other makers stay.
+            if current.is_some_and(|endpoints| endpoints.object.facets.label(MANAGED_BY).is_some()) {
+                self.writer.delete(&gvr::ENDPOINTS, namespace, name, DeleteOptions::default()).await?;
+            }
             return Ok(Action::Done);
         };
-        let Some(pods) = selected(&service, &self.pods) else { return Ok(Action::Done) };
-        let service = value_of(&service.object)?;
-        if service.str_at(&["spec", "type"]) == Some("ExternalName") {
+        let Some(selector) = backends::selector(&service) else { return Ok(Action::Done) };
+        let typed = service.typed::<Service>()?;
+        let spec = typed.spec.clone().unwrap_or_default();
+        if service.row.meta.deleting() || spec.type_.as_deref() == Some("ExternalName") {
             return Ok(Action::Done);
         }
-        let mut members = groups(&service, key.name(), &pods)?;
-        // Pods on their way out are no endpoints in the old form.
-        for group in &mut members {
-            group.members.retain(|member| !member.terminating);
+        let publish_all = spec.publish_not_ready_addresses == Some(true);
+        let backends = backends::of(&typed, selector, &self.pods.in_namespace(namespace));
+        let (subsets, truncated) = subsets(&backends, namespace, publish_all);
+        let mut labels = Value::object();
+        for (key, value) in typed.metadata.labels.iter().flatten() {
+            labels.set(&[key], value.as_str());
         }
-        members.retain(|group| !group.members.is_empty());
-        let over = truncate(&mut members);
-        let subsets: Vec<Value> = members.iter().map(|group| subset(group, key.namespace())).collect();
-        let labels = labels(&service);
-
-        let present = self.endpoints.get(key.namespace(), key.name());
-        let written = match present {
-            Some(present) => {
-                let mut object = value_of(&present.object)?;
-                let marked = object.str_at(&["metadata", "annotations", OVER_CAPACITY]).is_some();
-                let same = object.array_at(&["subsets"]) == subsets
-                    && object.at(&["metadata", "labels"]).and_then(Value::as_object) == Some(&labels)
-                    && marked == over;
-                if same {
-                    return Ok(Action::Done);
-                }
-                object.set(&["subsets"], Value::Array(subsets));
-                object.set(&["metadata", "labels"], labels);
-                mark(&mut object, over);
-                self.writer.update(Target::object(&gvr::ENDPOINTS, key.namespace(), key.name()), object).await?
+        labels.set(&[MANAGED_BY], "endpoint-controller");
+        if spec.cluster_ip.as_deref() == Some("None") {
+            labels.set(&[HEADLESS], "");
+        }
+        let fill = |object: &mut Value| {
+            object.set(&["metadata", "labels"], labels.clone());
+            if subsets.is_empty() {
+                object.remove(&["subsets"]);
+            } else {
+                object.set(&["subsets"], Value::Array(subsets.clone()));
             }
-            None => {
-                let mut object = value!({
-                    "apiVersion": "v1",
-                    "kind": "Endpoints",
-                    "metadata": {"name": (key.name()), "namespace": (key.namespace()), "labels": labels},
-                    "subsets": subsets
-                });
-                mark(&mut object, over);
-                match self.writer.create(&gvr::ENDPOINTS, key.namespace(), object).await {
-                    Ok(written) => written,
-                    Err(status) if is_namespace_terminating(&status) => return Ok(Action::Done),
-                    Err(status) => return Err(status.into()),
-                }
+            if truncated {
+                object.set(&["metadata", "annotations", OVER_CAPACITY], "truncated");
+            } else {
+                object.remove(&["metadata", "annotations", OVER_CAPACITY]);
             }
         };
-        self.expectations.wrote(key, written.revision);
-        Ok(Action::Done)
-    }
-}
-
-/// Cuts the members down to what one object may hold; says whether anything was left out.
-fn truncate(groups: &mut Vec<Group>) -> bool {
-    let mut room = MEMBERS_MAX;
-    let mut over = false;
-    for group in groups.iter_mut() {
-        over |= group.members.len() > room;
-        // Ready members matter more than those that are not.
-        group.members.sort_by_key(|member| !member.ready);
-        group.members.truncate(room);
-        group.members.sort_by(|a, b| a.ip.cmp(&b.ip));
-        room -= group.members.len();
-    }
-    groups.retain(|group| !group.members.is_empty());
-    over
-}
-
-fn mark(object: &mut Value, over: bool) {
-    if over {
-        object.set(&["metadata", "annotations", OVER_CAPACITY], "truncated");
-    } else {
-        object.remove(&["metadata", "annotations", OVER_CAPACITY]);
-    }
-}
-
-fn subset(group: &Group, namespace: &str) -> Value {
-    let address = |member: &Member| {
-        let mut address = value!({
-            "ip": (member.ip.clone()),
-            "nodeName": (member.node.clone()),
-            "targetRef": (member.target(namespace))
+        if let Some(current) = current {
+            let before = value_of(&current.object)?;
+            let mut after = before.clone();
+            fill(&mut after);
+            if after != before {
+                self.writer.edit(&gvr::ENDPOINTS, &current.object, fill).await?;
+            }
+            return Ok(Action::Done);
+        }
+        let mut made = value!({
+            "apiVersion": "v1",
+            "kind": "Endpoints",
+            "metadata": {"name": name, "namespace": namespace},
         });
-        if let Some(hostname) = &member.hostname {
-            address.set(&["hostname"], hostname.clone());
-        }
-        address
-    };
-    let mut subset = Object::new();
-    for (field, ready) in [("addresses", true), ("notReadyAddresses", false)] {
-        let addresses: Vec<Value> = group.members.iter().filter(|m| m.ready == ready).map(address).collect();
-        if !addresses.is_empty() {
-            subset.insert(field, Value::Array(addresses));
+        fill(&mut made);
+        match self.writer.create(&gvr::ENDPOINTS, namespace, made).await {
+            Ok(_) => Ok(Action::Done),
+            Err(status) if is_already_exists(&status) || is_namespace_terminating(&status) || is_not_found(&status) => {
+                Ok(Action::Done)
+            }
+            Err(status) => Err(status.into()),
         }
     }
-    let ports: Vec<Value> = group
-        .ports
-        .iter()
-        .map(|port| {
-            let mut value = value!({"port": (port.port), "protocol": (port.protocol.clone())});
-            if !port.name.is_empty() {
-                value.set(&["name"], port.name.clone());
-            }
-            if let Some(protocol) = &port.app_protocol {
-                value.set(&["appProtocol"], protocol.clone());
-            }
-            value
-        })
-        .collect();
-    if !ports.is_empty() {
-        subset.insert("ports", Value::Array(ports));
-    }
-    subset.into()
-}
-
-/// The Service's labels with ours, and the mark of headless Services.
-fn labels(service: &Value) -> Object {
-    let mut labels = service.object_at(&["metadata", "labels"]).cloned().unwrap_or_default();
-    labels.insert(MANAGED_BY, OURS);
-    if service.str_at(&["spec", "clusterIP"]) == Some("None") {
-        labels.insert("service.kubernetes.io/headless", "");
-    }
-    labels
 }

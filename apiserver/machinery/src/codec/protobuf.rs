@@ -10,7 +10,7 @@ mod wire;
 mod write;
 
 pub use read::{Envelope, decode, decode_body, decode_raw, open};
-pub use write::{EncodeError, encode, encode_list, encode_raw, push_item, watch_frame};
+pub use write::{EncodeError, encode, encode_list, encode_raw, push_item, transcode, watch_frame};
 
 /// What every enveloped object begins with.
 pub const MAGIC: &[u8; 4] = b"k8s\0";

@@ -9,6 +9,7 @@ use serde_saphyr::{DuplicateKeyPolicy, Options};
 use super::json::{self, DecodeError, Decoded};
 use crate::resource_api::FieldValidation;
 use crate::schema::Message;
+use crate::status::Status;
 use crate::value::Value;
 
 /// One YAML document as a [`Value`]; of keys given twice the last counts. An empty document is `null`.
@@ -70,6 +71,20 @@ pub fn decode(bytes: &[u8], message: &Message, validation: FieldValidation) -> R
         }
         (None, _) => Ok(decoded),
     }
+}
+
+/// A request's body as an object of the kind its path expects, as [`json::decode_body`] does it.
+/// # Errors
+/// The 400 for the client.
+pub fn decode_body(
+    bytes: &[u8],
+    message: &Message,
+    (group, version, kind): (&str, &str, &str),
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let mut decoded = decode(bytes, message, validation).map_err(|error| error.to_status(kind, version, bytes))?;
+    json::expect_kind(&mut decoded.value, group, version, kind)?;
+    Ok(decoded)
 }
 
 /// A value as a YAML document.

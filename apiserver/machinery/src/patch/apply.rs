@@ -314,12 +314,12 @@ pub fn keep_times_of_noop(old: &Value, new: &mut Value) -> bool {
     let path = ["metadata", "managedFields"];
     let (before, after) = (old.array_at(&path), new.array_at(&path));
     let same = before.len() == after.len()
-        && before.iter().all(|entry| after.iter().any(|other| same_but(entry, other, &["time"])))
         && same_but(old, new, &["metadata"])
         && match (old.get("metadata"), new.get("metadata")) {
             (Some(old), Some(new)) => same_but(old, new, &["managedFields", "resourceVersion"]),
             (old, new) => old == new,
-        };
+        }
+        && before.iter().all(|entry| after.iter().any(|other| same_but(entry, other, &["time"])));
     if same && before != after {
         new.set(&path, Value::Array(before.to_vec()));
     }

@@ -8,7 +8,8 @@ use gantry_machinery::resource::Resource;
 use gantry_machinery::schema::Message;
 use gantry_machinery::value::Value;
 
-use super::cells::{age_cell, container_cells, labels_cell, name_cell, text_cell};
+use super::cells::{age_cell, container_cells, labels_cell, name_cell, or_unset, text_cell};
+use super::field::{fill, fill_with};
 use super::pod::defaults;
 use crate::registry::strategy::{Column, Strategy};
 use crate::registry::validate::template::check_template;
@@ -43,8 +44,17 @@ impl Plain {
     ) -> Self {
         const fn no_default(_: &mut Value) {}
         const fn no_check(_: &Value, _: &mut Errors) {}
-        let (default, check): (fn(&mut Value), fn(&Value, &mut Errors)) = (no_default, no_check);
-        Self { group, version: "v1", resource, columns, row, default, check, generation: false, found: OnceLock::new() }
+        Self {
+            group,
+            version: "v1",
+            resource,
+            columns,
+            row,
+            default: no_default,
+            check: no_check,
+            generation: false,
+            found: OnceLock::new(),
+        }
     }
 
     const fn with(mut self, default: fn(&mut Value), check: fn(&Value, &mut Errors)) -> Self {
@@ -68,7 +78,7 @@ impl Plain {
 }
 
 /// The kinds.
-pub(super) static ALL: [Plain; 6] = [
+pub(super) static ALL: [Plain; 7] = [
     Plain::new(
         "",
         "podtemplates",
@@ -99,6 +109,65 @@ pub(super) static ALL: [Plain; 6] = [
         |_| {},
         |class, errors| {
             name::label(class.get("handler").text(), &Path::new("handler"), errors);
+        },
+    ),
+    Plain::new(
+        "storage.k8s.io",
+        "csidrivers",
+        const {
+            &[
+                Column::name(),
+                Column::string("AttachRequired"),
+                Column::string("PodInfoOnMount"),
+                Column::string("StorageCapacity"),
+                Column::string("TokenRequests"),
+                Column::string("RequiresRepublish"),
+                Column::string("Modes"),
+                Column::string("Age"),
+            ]
+        },
+        |driver, now| {
+            let flag = |field: &str| Value::Bool(driver.at(&["spec", field]).truth());
+            let join = |list: Vec<&str>| or_unset(&list.join(","));
+            let tokens = driver.array_at(&["spec", "tokenRequests"]).iter().map(|t| t.get("audience").text()).collect();
+            let modes = driver.array_at(&["spec", "volumeLifecycleModes"]).iter().filter_map(Value::as_str).collect();
+            vec![
+                name_cell(driver),
+                flag("attachRequired"),
+                flag("podInfoOnMount"),
+                flag("storageCapacity"),
+                join(tokens),
+                flag("requiresRepublish"),
+                join(modes),
+                age_cell(driver, now),
+            ]
+        },
+    )
+    .with(
+        |driver| {
+            let spec = driver.force_object().object_entry("spec");
+            for (field, default) in [
+                ("attachRequired", true),
+                ("podInfoOnMount", false),
+                ("storageCapacity", false),
+                ("requiresRepublish", false),
+                ("seLinuxMount", false),
+            ] {
+                fill_with(spec, field, || Value::Bool(default));
+            }
+            fill(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
+            if spec.get("volumeLifecycleModes").items().is_empty() {
+                spec.insert("volumeLifecycleModes", vec!["Persistent"]);
+            }
+        },
+        |driver, errors| {
+            let at = Path::new("spec");
+            let policies = &["File", "None", "ReadWriteOnceWithFSType"];
+            name::one_of(driver.at(&["spec", "fsGroupPolicy"]).text(), policies, &at.child("fsGroupPolicy"), errors);
+            let modes = at.child("volumeLifecycleModes");
+            for mode in driver.array_at(&["spec", "volumeLifecycleModes"]) {
+                name::one_of(mode.as_str().unwrap_or_default(), &["Ephemeral", "Persistent"], &modes, errors);
+            }
         },
     ),
     Plain::new(

@@ -2,7 +2,7 @@
 
 use gantry_machinery::value::{Object, Value};
 
-use super::cells::{age_cell, modes_text, name_cell, or_unknown, text_cell};
+use super::cells::{age_cell, modes_text, name_cell, or_unknown, or_unset, text_cell};
 use super::field::{fill, fill_with};
 use super::pod::defaults::{claim_spec, resource_list};
 use super::row;
@@ -145,10 +145,6 @@ impl Strategy for PersistentVolumes {
             or_unset(volume.at(&["spec", "volumeMode"]).text()),
         ]
     }
-}
-
-fn or_unset(text: &str) -> Value {
-    Value::from(if text.is_empty() { "<unset>" } else { text })
 }
 
 fn storage(value: Option<&Value>) -> String {

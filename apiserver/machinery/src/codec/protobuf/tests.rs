@@ -183,6 +183,18 @@ fn lists_and_watch_frames_have_upstreams_layout() {
 }
 
 #[test]
+fn stored_json_is_transcoded_by_the_kind_it_names() {
+    let text = br#"{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[{"metadata":{"name":"a"}}]}"#;
+    let list = schema::kind("", "v1", "PodList").unwrap();
+    assert_eq!(decode(&transcode(text).unwrap().unwrap(), list).unwrap(), json::parse(text).unwrap());
+    let partial = br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":"a"}}"#;
+    let message = schema::message("k8s.io.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata").unwrap();
+    assert_eq!(decode(&transcode(partial).unwrap().unwrap(), message).unwrap(), json::parse(partial).unwrap());
+    assert!(transcode(br#"{"kind":"Foo","apiVersion":"example.com/v1"}"#).is_none());
+    assert!(transcode(b"x").unwrap().is_err());
+}
+
+#[test]
 fn broken_bytes_are_refused() {
     let pod = schema::kind("", "v1", "Pod").unwrap();
     let whole = encode(&crate::value!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a"}}), pod).unwrap();
