@@ -144,6 +144,9 @@ pub(crate) struct ControllerManager {
     pub(crate) election: Election,
     #[command(flatten)]
     pub(crate) controllers: Controllers,
+    /// The PEM bundle published as kube-root-ca.crt in every namespace [default: none is published]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) root_ca_file: Option<PathBuf>,
 }
 
 #[derive(Args, Debug, Clone)]
@@ -204,7 +207,8 @@ mod tests {
         let cli = Cli::try_parse_from(["gantry", "--simulated-nodes", "7"]).unwrap();
         assert!(cli.role.is_none());
         assert_eq!(cli.up.nodes.simulated_nodes, 7);
-        let cli = Cli::try_parse_from(["gantry", "up", "--secure-port", "0", "--controllers=*,-deployment-controller"]).unwrap();
+        let cli = Cli::try_parse_from(["gantry", "up", "--secure-port", "0", "--controllers=*,-deployment-controller"])
+            .unwrap();
         let Some(Role::Up(up)) = cli.role else { panic!("up was asked for") };
         assert_eq!(up.apiserver.secure_port, 0);
         assert_eq!(up.controllers.controllers, ["*", "-deployment-controller"]);

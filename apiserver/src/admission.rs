@@ -8,6 +8,7 @@
 pub(crate) mod default_toleration_seconds;
 pub(crate) mod namespace_lifecycle;
 pub(crate) mod priority;
+pub(crate) mod rbac_escalation;
 pub(crate) mod service_account;
 pub(crate) mod taint_nodes;
 
@@ -89,6 +90,7 @@ impl Default for Chain {
                 Box::new(taint_nodes::TaintNodesByCondition),
                 Box::new(priority::Priority),
                 Box::new(default_toleration_seconds::DefaultTolerationSeconds::default()),
+                Box::new(rbac_escalation::RbacEscalation),
             ],
         }
     }

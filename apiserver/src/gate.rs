@@ -4,6 +4,7 @@
 pub mod authn;
 pub mod authz;
 pub mod certificate;
+pub mod escalation;
 pub mod flow;
 pub mod impersonate;
 pub mod rbac;

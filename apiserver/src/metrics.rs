@@ -4,6 +4,8 @@
 //! hold, by the parts that measure stages of their own. Labels come from the table of resources, never from what a
 //! client sent, so the number of series is bounded.
 
+pub mod sources;
+
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU64, Ordering};
@@ -104,7 +106,7 @@ pub struct RequestSeries {
 }
 
 /// Something that appends its own series to `/metrics`.
-pub type Source = Box<dyn Fn(&mut String) + Send + Sync>;
+type Source = Box<dyn Fn(&mut String) + Send + Sync>;
 
 /// All of it.
 #[derive(Default)]
@@ -133,8 +135,8 @@ const BROKEN_OFF: u16 = 499;
 
 impl Metrics {
     /// Appends what `source` writes to every scrape.
-    pub fn add_source(&self, source: Source) {
-        self.sources.lock().push(source);
+    pub fn add_source(&self, source: impl Fn(&mut String) + Send + Sync + 'static) {
+        self.sources.lock().push(Box::new(source));
     }
 
     /// A request begins. `known`: its resource is served, so that its names may become labels.

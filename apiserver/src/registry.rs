@@ -51,6 +51,7 @@ use self::request::RequestContext;
 use self::table::Table;
 use self::token::TokenIssuer;
 use crate::admission::Chain;
+use crate::gate::authz::Authorizer;
 
 /// Everything the verbs share. One per process; cheap to hand around as an `Arc`.
 pub struct Registry {
@@ -59,6 +60,7 @@ pub struct Registry {
     admission: Chain,
     addresses: ServiceRanges,
     tokens: OnceLock<Arc<dyn TokenIssuer>>,
+    authorizer: OnceLock<Arc<Authorizer>>,
 }
 
 impl Registry {
@@ -71,13 +73,30 @@ impl Registry {
     /// The registry over a store, serving these resources; Services get their addresses from `ranges`.
     #[must_use]
     pub fn with_ranges(store: Store, table: Table, ranges: ServiceRanges) -> Arc<Self> {
-        Arc::new(Self { store, table, admission: Chain::default(), addresses: ranges, tokens: OnceLock::new() })
+        Arc::new(Self {
+            store,
+            table,
+            admission: Chain::default(),
+            addresses: ranges,
+            tokens: OnceLock::new(),
+            authorizer: OnceLock::new(),
+        })
     }
 
     /// Says who signs ServiceAccount tokens. Until then `serviceaccounts/token` answers 503. Only the first call counts.
     pub fn set_token_issuer(&self, issuer: Arc<dyn TokenIssuer>) {
         // A second issuer would make tokens that the first one's verifier refuses: the first stands.
         let _ = self.tokens.set(issuer);
+    }
+
+    /// Says who decides what users may do: admission asks before rights are given away. Only the first call counts.
+    pub fn set_authorizer(&self, authorizer: Arc<Authorizer>) {
+        let _ = self.authorizer.set(authorizer);
+    }
+
+    /// Who decides what users may do; `None` until a server stands before this registry.
+    pub(crate) fn authorizer(&self) -> Option<&Authorizer> {
+        self.authorizer.get().map(|a| &**a)
     }
 
     /// The resources served.

@@ -28,7 +28,7 @@ use crate::http::documents::Documents;
 use crate::http::health::{Check, Health};
 use crate::http::serve::{Listener, ServeError};
 use crate::http::service::{AuditIds, Service};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, sources};
 use crate::pki::kubeconfig::write_kubeconfig;
 use crate::pki::{Identity, Pki, PkiError, ServingNames};
 use crate::registry::Registry;
@@ -129,9 +129,16 @@ impl ApiServer {
         let since = rbac.load(registry.store());
         let following = tokio::spawn(rbac.clone().follow(registry.store().clone(), since));
 
+        let authorizer = Arc::new(Authorizer::new(config.authorization_mode.clone(), rbac));
+        registry.set_authorizer(authorizer.clone());
+
         let shutdown = CancellationToken::new();
         let ready = Arc::new(AtomicBool::new(true));
         let metrics = Arc::new(Metrics::default());
+        let flow = Arc::new(FlowControl::new(config.max_requests_inflight, config.max_mutating_requests_inflight));
+        let (lanes, store) = (flow.clone(), registry.store().clone());
+        metrics.add_source(move |out| sources::flow(&lanes, out));
+        metrics.add_source(move |out| sources::store(&store, out));
         let service = Arc::new(Service {
             authenticator: Authenticator {
                 front_proxy_names: config.requestheader_allowed_names.clone(),
@@ -147,8 +154,8 @@ impl ApiServer {
                 lookup: Arc::new(registry.store().clone()),
                 anonymous: config.anonymous_auth,
             },
-            authorizer: Authorizer::new(config.authorization_mode.clone(), rbac),
-            flow: FlowControl::new(config.max_requests_inflight, config.max_mutating_requests_inflight),
+            authorizer,
+            flow,
             metrics: metrics.clone(),
             health: Health::new(vec![
                 Check::alive("etcd", || Ok(())),

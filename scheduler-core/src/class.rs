@@ -19,6 +19,7 @@ use crate::score::image_locality::ImageWorth;
 use crate::score::node_affinity::Preferred;
 use crate::score::{self, weight};
 use crate::tournament::{self, OUT, Tournament};
+use crate::wide::WideRules;
 
 /// The number of a class.
 pub type ClassId = u32;
@@ -34,6 +35,8 @@ pub struct Class {
     preferred: Preferred,
     /// Whether pods, CPU and memory are all it asks of a node, so that the vector scan decides alone.
     plain: bool,
+    /// Its terms about other pods, if it has any; set by `cycle`, which knows the other pods.
+    pub wide: Option<Box<WideRules>>,
     pods: u32,
     used_at: u64,
     board: Option<Box<Board>>,
@@ -45,10 +48,17 @@ struct NodeView {
     verdict: Verdict,
     preferred: i32,
     unwelcome: u16,
-    images: u16,
+    images: u8,
+    /// [`AFFINE`] and [`TAINTED`]; kept for classes with terms about other pods only.
+    flags: u8,
 }
 
-const UNSEEN: NodeView = NodeView { verdict: Verdict::ABSENT, preferred: 0, unwelcome: 0, images: 0 };
+/// The node matches the class's node selector and affinity, whatever else is wrong with it.
+const AFFINE: u8 = 1;
+/// The node has a taint that keeps the class out.
+const TAINTED: u8 = 2;
+
+const UNSEEN: NodeView = NodeView { verdict: Verdict::ABSENT, preferred: 0, unwelcome: 0, images: 0, flags: 0 };
 
 /// One class's view of all nodes, as of a place in the journal.
 #[derive(Debug)]
@@ -110,6 +120,7 @@ impl Class {
         Self {
             rules: NodeRules::new(columns, &demand),
             preferred: Preferred::new(columns, &demand),
+            wide: None,
             plain: load.ephemeral <= 0 && load.extended.is_empty() && load.ports.is_empty(),
             load,
             demand,
@@ -138,7 +149,7 @@ impl Class {
     }
 
     /// Its board, brought up to date: scanned anew, or repaired where the journal says so.
-    pub fn board(&mut self, columns: &Columns) -> &Board {
+    fn board(&mut self, columns: &Columns) -> &Board {
         self.learn(columns);
         let mut board = self.board.take();
         let repaired = board.as_deref_mut().is_some_and(|board| self.repair(board, columns));
@@ -242,8 +253,9 @@ impl Class {
 
     fn view(&self, columns: &Columns, slot: Slot, images: &ImageWorth) -> NodeView {
         let verdict = self.rules.verdict(columns, slot);
+        let flags = if self.wide.is_some() { self.flags(columns, slot) } else { 0 };
         if !verdict.fits() {
-            return NodeView { verdict, ..UNSEEN };
+            return NodeView { verdict, flags, ..UNSEEN };
         }
         let images = match columns.row(slot) {
             Some(row) if !images.is_nothing() => images.score(row),
@@ -253,8 +265,30 @@ impl Class {
             verdict,
             preferred: if self.preferred.is_empty() { 0 } else { self.preferred.raw(columns, slot) },
             unwelcome: self.rules.taints.unwelcome(columns.taint_set[slot as usize]),
-            images: images as u16,
+            images: images as u8,
+            flags,
         }
+    }
+
+    fn flags(&self, columns: &Columns, slot: Slot) -> u8 {
+        let affine = self.rules.affinity.matches(columns, slot);
+        let tainted = self.rules.taints.keeps_out(columns.taint_set[slot as usize]);
+        (if affine { AFFINE } else { 0 }) | (if tainted { TAINTED } else { 0 })
+    }
+
+    /// Its board as [`Classes::board`] left it.
+    ///
+    /// # Panics
+    /// When it has none.
+    #[must_use]
+    pub fn last_board(&self) -> ClassBoard<'_> {
+        ClassBoard(self.board.as_ref().expect("the caller asked for the board just before"))
+    }
+
+    /// Whether the nodes must be looked at for each of its pods.
+    #[must_use]
+    pub fn is_wide(&self) -> bool {
+        self.wide.as_ref().is_some_and(|rules| rules.decides())
     }
 
     /// All keys anew: after a scan, or when what raw scores are scaled by has changed.
@@ -345,6 +379,56 @@ impl Board {
     }
 }
 
+/// A board, to look at in decisions that scale and add up anew.
+#[derive(Clone, Copy)]
+pub struct ClassBoard<'a>(&'a Board);
+
+impl ClassBoard<'_> {
+    /// The verdicts without terms about other pods.
+    #[must_use]
+    pub fn verdicts(&self) -> &[Verdict] {
+        &self.0.verdicts
+    }
+
+    /// Whether the node matches node selector and affinity.
+    #[inline]
+    #[must_use]
+    pub fn is_affine(&self, at: usize) -> bool {
+        self.0.views[at].flags & AFFINE != 0
+    }
+
+    /// Whether the node's taints keep the class out.
+    #[inline]
+    #[must_use]
+    pub fn is_tainted(&self, at: usize) -> bool {
+        self.0.views[at].flags & TAINTED != 0
+    }
+
+    /// `PreferNoSchedule` taints of the node that are not tolerated.
+    #[inline]
+    #[must_use]
+    pub fn unwelcome(&self, slot: Slot) -> u16 {
+        self.0.views[slot as usize].unwelcome
+    }
+
+    /// Weights of the preferred node terms that match.
+    #[inline]
+    #[must_use]
+    pub fn preferred(&self, slot: Slot) -> i32 {
+        self.0.views[slot as usize].preferred
+    }
+
+    /// The score of a feasible node without the rules that are scaled over all feasible nodes.
+    #[inline]
+    #[must_use]
+    pub fn own_score(&self, slot: Slot) -> u32 {
+        let board = self.0;
+        let scaled = weight::TAINTS * score::taint_toleration::score(self.unwelcome(slot), board.unwelcome.applied)
+            + weight::NODE_AFFINITY * score::node_affinity::score(self.preferred(slot), board.preferred.applied);
+        board.score(slot) - scaled
+    }
+}
+
 /// All classes that pods belong to, and some that pods belonged to lately.
 #[derive(Debug)]
 pub struct Classes {
@@ -353,6 +437,7 @@ pub struct Classes {
     free: Vec<ClassId>,
     idle: usize,
     clock: u64,
+    board_bytes: usize,
     board_bytes_max: usize,
 }
 
@@ -369,6 +454,7 @@ impl Classes {
             free: Vec::new(),
             idle: 0,
             clock: 0,
+            board_bytes: 0,
             board_bytes_max,
         }
     }
@@ -398,20 +484,22 @@ impl Classes {
         id
     }
 
-    /// Takes one pod out of a class.
-    pub fn leave(&mut self, id: ClassId) {
+    /// Takes one pod out of a class. Gives back the terms of classes that were forgotten over it, to be released.
+    pub fn leave(&mut self, id: ClassId) -> Vec<WideRules> {
         let class = self.get_mut(id);
         class.pods -= 1;
         if class.pods == 0 {
             self.idle += 1;
             if self.idle > IDLE_MAX {
-                self.drop_idle();
+                return self.drop_idle();
             }
         }
+        Vec::new()
     }
 
     /// Forgets the idle classes that were not used for longest: half of them, so that this is rare.
-    fn drop_idle(&mut self) {
+    fn drop_idle(&mut self) -> Vec<WideRules> {
+        let mut terms = Vec::new();
         let mut idle: Vec<(u64, ClassId)> = (0..)
             .zip(&self.classes)
             .filter_map(|(id, class)| class.as_ref().filter(|c| c.pods == 0).map(|c| (c.used_at, id)))
@@ -422,8 +510,11 @@ impl Classes {
                 self.ids.remove(&class.demand);
                 self.free.push(id);
                 self.idle -= 1;
+                self.board_bytes -= class.board.map_or(0, |board| board.bytes());
+                terms.extend(class.wide.map(|wide| *wide));
             }
         }
+        terms
     }
 
     /// A class.
@@ -449,14 +540,18 @@ impl Classes {
         let clock = self.clock;
         let class = self.get_mut(id);
         class.used_at = clock;
-        if class.board.is_none() {
-            self.make_room(id, columns.slots());
+        let before = class.board.as_ref().map_or(0, |board| board.bytes());
+        class.board(columns);
+        let after = class.board.as_ref().map_or(0, |board| board.bytes());
+        self.board_bytes = self.board_bytes - before + after;
+        if self.board_bytes > self.board_bytes_max {
+            self.make_room(id);
         }
-        self.get_mut(id).board(columns)
+        self.get(id).board.as_ref().expect("made above")
     }
 
-    fn make_room(&mut self, keep: ClassId, slots: usize) {
-        let one = slots * (size_of::<NodeView>() + size_of::<Verdict>() + 9);
+    /// Gives up the boards that were not used for longest, but for one.
+    fn make_room(&mut self, keep: ClassId) {
         let mut held: Vec<(u64, ClassId, usize)> = (0..)
             .zip(&self.classes)
             .filter_map(|(id, class)| {
@@ -465,18 +560,14 @@ impl Classes {
             })
             .filter(|(_, id, _)| *id != keep)
             .collect();
-        let mut bytes = one + held.iter().map(|(_, _, b)| b).sum::<usize>();
-        if bytes <= self.board_bytes_max {
-            return;
-        }
         held.sort_unstable();
-        // Down to three quarters, so that the next new class does not come here again.
+        // Down to three quarters, so that the next new board does not come here again.
         for (_, id, freed) in held {
-            if bytes <= self.board_bytes_max / 4 * 3 {
+            if self.board_bytes <= self.board_bytes_max / 4 * 3 {
                 break;
             }
             self.get_mut(id).board = None;
-            bytes -= freed;
+            self.board_bytes -= freed;
         }
     }
 }

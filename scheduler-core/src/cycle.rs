@@ -4,19 +4,21 @@
 //! call. It never blocks and does no I/O. What it decided is in force at once (assumed), whatever becomes of the bind;
 //! the loop reports failures back as [`Event::BindFailed`].
 
-use std::hash::{BuildHasher, Hash};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
 use crate::class::{ClassId, Classes};
-use crate::columns::{Change, Columns, Slot};
+use crate::columns::{Columns, Slot};
 use crate::filter::{Rule, Verdict};
 use crate::intern::fixed_hasher;
+use crate::neighbours::Neighbours;
 use crate::plan::{self, Decision, Millis, Placement, Plan, PodId, Reasons, Refusal};
 use crate::pods::{Pod, PodIndex, Pods, State};
-use crate::queue::{Queue, Turn};
-use crate::rows::{NodeRow, PodRow};
+use crate::queue::{GroupId, Queue, Seen, Turn};
+use crate::rows::{Demand, NamespaceRow, NodeRow, PodRow};
+use crate::wide::{self, Scratch, Towards, WideRules};
 
 /// Something the scheduler must know.
 #[derive(Clone, Debug)]
@@ -34,6 +36,12 @@ pub enum Event {
     /// These are all pods there are: after a new list. An assumed pod that is among them unbound stays assumed: the
     /// list may be older than its binding.
     Pods(Vec<PodRow>),
+    /// A namespace as it is now.
+    Namespace(NamespaceRow),
+    /// A namespace of this name is gone.
+    NamespaceGone(Box<str>),
+    /// These are all namespaces there are: after a new list.
+    Namespaces(Vec<NamespaceRow>),
     /// The binding of the pod of this uid did not happen, for certain: it may be tried again after a pause. Who is not
     /// certain reads the pod again and reports what he saw.
     BindFailed(Box<str>),
@@ -56,6 +64,17 @@ impl Default for Config {
     }
 }
 
+/// Who had the last word in a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Say {
+    /// The class alone.
+    Class,
+    /// The class's own terms about other pods.
+    Terms,
+    /// Other pods' terms about this pod.
+    Others,
+}
+
 /// How many pods are in each queue (`scheduler_pending_pods`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pending {
@@ -76,11 +95,13 @@ pub struct Scheduler {
     columns: Columns,
     classes: Classes,
     pods: Pods,
+    neighbours: Neighbours,
     queue: Queue,
     pending: Pending,
-    /// Why classes fit nowhere, as of this place in the journal.
-    reasons: HashMap<(ClassId, bool), Reasons, ahash::RandomState>,
-    reasons_at: u64,
+    scratch: Scratch,
+    /// Why groups fit nowhere, as of what was seen then.
+    reasons: HashMap<(GroupId, bool), Reasons, ahash::RandomState>,
+    reasons_at: Seen,
 }
 
 impl Scheduler {
@@ -92,10 +113,12 @@ impl Scheduler {
             classes: Classes::new(config.board_bytes_max),
             config,
             pods: Pods::default(),
+            neighbours: Neighbours::default(),
+            scratch: Scratch::default(),
             queue: Queue::default(),
             pending: Pending::default(),
             reasons: HashMap::with_hasher(fixed_hasher()),
-            reasons_at: 0,
+            reasons_at: (0, 0),
         }
     }
 
@@ -144,6 +167,17 @@ impl Scheduler {
                     self.forget(index);
                 }
             }
+            Event::Namespace(row) => {
+                self.neighbours.set_namespace(&row.name, Some(row.labels), || self.pods.placed());
+            }
+            Event::NamespaceGone(name) => self.neighbours.set_namespace(&name, None, || self.pods.placed()),
+            Event::Namespaces(rows) => {
+                let there = |name: &str| rows.iter().any(|row| *row.name == *name);
+                let gone: Vec<Box<str>> =
+                    self.neighbours.namespaces().filter(|name| !there(name)).map(Box::from).collect();
+                let gone = gone.into_iter().map(Event::NamespaceGone);
+                gone.chain(rows.into_iter().map(Event::Namespace)).for_each(|event| self.apply(now, event));
+            }
             Event::BindFailed(uid) => self.take_back(now, &uid),
         }
     }
@@ -190,10 +224,10 @@ impl Scheduler {
                 pod.never_preempts = never_preempts;
                 pod.started = row.started;
                 pod.generation = row.generation;
-                let relabelled = *pod.labels != *labels;
-                if relabelled {
-                    pod.labels = labels.into();
+                if *pod.labels != *labels || pod.leaving != row.deleting {
+                    self.change_passport(index, labels, row.deleting);
                 }
+                let pod = self.pods.at(index);
                 if pod.priority != priority {
                     let state = pod.state;
                     // Its place in the queue is made of the priority: leave, change, come back.
@@ -209,7 +243,7 @@ impl Scheduler {
             }
             None => {
                 let told = row.refused_because.map_or(0, |message| hash(&*message));
-                let class = self.classes.join(&mut self.columns, row.demand);
+                let class = self.join(row.demand);
                 self.pods.add(Pod {
                     id: PodId { namespace, name, uid },
                     class,
@@ -225,6 +259,8 @@ impl Scheduler {
                     told,
                     generation: row.generation,
                     overdue: false,
+                    leaving: row.deleting,
+                    kin: 0,
                 })
             }
         };
@@ -249,23 +285,45 @@ impl Scheduler {
         }
     }
 
+    /// The class of a demand, joined by one more pod.
+    fn join(&mut self, demand: Demand) -> ClassId {
+        let id = self.classes.join(&mut self.columns, demand);
+        let class = self.classes.get(id);
+        if class.wide.is_none() && class.demand.own.is_some() {
+            let demand = Arc::clone(&class.demand);
+            let placed = || self.pods.placed();
+            let rules = WideRules::new(&mut self.columns, &mut self.neighbours, &demand, placed);
+            self.classes.get_mut(id).wide = rules.map(Box::new);
+        }
+        id
+    }
+
+    fn leave(&mut self, class: ClassId) {
+        for rules in self.classes.leave(class) {
+            rules.release(&mut self.neighbours);
+        }
+    }
+
     /// Gives a pod another class when its demand has changed; a waiting pod is then worth another try.
-    fn change_class(&mut self, index: PodIndex, demand: crate::rows::Demand) {
+    fn change_class(&mut self, index: PodIndex, demand: Demand) {
         let old = self.pods.at(index).class;
         if *self.classes.get(old).demand == demand {
             return;
         }
-        let new = self.classes.join(&mut self.columns, demand);
+        let new = self.join(demand);
         let state = self.pods.at(index).state;
         // Leaves the waiting room, which is the old class's.
         self.move_to(index, State::Aside);
-        self.pods.at(index).class = new;
         if let Some(slot) = state.slot() {
             // The new load first: a slot whose node is gone lives only as long as a pod is on it.
             self.columns.occupy(slot, &self.classes.get(new).load);
+            self.tell_neighbours(index, slot, false);
+            self.pods.at(index).class = new;
+            self.tell_neighbours(index, slot, true);
             self.columns.vacate(slot, &self.classes.get(old).load);
         }
-        self.classes.leave(old);
+        self.pods.at(index).class = new;
+        self.leave(old);
         if state.is_pending() {
             self.activate(index);
         } else {
@@ -273,10 +331,34 @@ impl Scheduler {
         }
     }
 
+    /// Gives a pod other labels, or marks it as terminating: others' terms may see it differently.
+    fn change_passport(&mut self, index: PodIndex, labels: Vec<(Box<str>, Box<str>)>, leaving: bool) {
+        let state = self.pods.at(index).state;
+        if let Some(slot) = state.slot() {
+            self.tell_neighbours(index, slot, false);
+        }
+        if state == State::Waiting {
+            self.activate(index);
+        }
+        let pod = self.pods.at(index);
+        pod.labels = labels.into();
+        pod.leaving = leaving;
+        if let Some(slot) = state.slot() {
+            self.tell_neighbours(index, slot, true);
+        }
+    }
+
+    /// A pod enters or leaves a node, as far as others' terms are concerned.
+    fn tell_neighbours(&mut self, index: PodIndex, slot: Slot, enters: bool) {
+        let Some(pod) = self.pods.get(index) else { return };
+        let holds = self.classes.get(pod.class).wide.as_ref().map_or(&[][..], |rules| &rules.holds);
+        self.neighbours.moved(slot, pod.passport(), holds, enters);
+    }
+
     fn forget(&mut self, index: PodIndex) {
         self.settle(index, State::Aside);
         if let Some(pod) = self.pods.remove(index) {
-            self.classes.leave(pod.class);
+            self.leave(pod.class);
         }
     }
 
@@ -287,6 +369,9 @@ impl Scheduler {
             return;
         }
         self.settle(index, State::Aside);
+        if self.pods.at(index).leaving {
+            return;
+        }
         let ticket = self.queue.ticket();
         self.move_to(index, State::Backoff);
         let pod = self.pods.at(index);
@@ -300,12 +385,13 @@ impl Scheduler {
         let pod = self.pods.at(index);
         let (class, before) = (pod.class, pod.state.slot());
         if before != state.slot() {
-            let load = &self.classes.get(class).load;
             if let Some(slot) = before {
-                self.columns.vacate(slot, load);
+                self.columns.vacate(slot, &self.classes.get(class).load);
+                self.tell_neighbours(index, slot, false);
             }
             if let Some(slot) = state.slot() {
-                self.columns.occupy(slot, load);
+                self.columns.occupy(slot, &self.classes.get(class).load);
+                self.tell_neighbours(index, slot, true);
             }
         }
         self.move_to(index, state);
@@ -317,7 +403,7 @@ impl Scheduler {
         let before = std::mem::replace(&mut pod.state, state);
         if before == State::Waiting && state != State::Waiting {
             let turn = Turn::new(pod.priority, pod.ticket, index);
-            self.queue.stop_waiting(pod.class, turn);
+            self.queue.stop_waiting((pod.class, pod.kin), turn);
         }
         for (state, by) in [(before, -1), (state, 1)] {
             let count = match state {
@@ -358,14 +444,14 @@ impl Scheduler {
         }
     }
 
-    /// Tries the changes since they last looked against the classes that pods wait with; says whether anybody woke.
+    /// Tries what has changed since they last looked against the groups of waiting pods; says whether anybody woke.
     fn wake(&mut self) -> bool {
-        let head = self.columns.journal.head();
-        let waiting: Vec<ClassId> = self.queue.waiting_classes().collect();
+        let seen = self.seen();
+        let groups: Vec<GroupId> = self.queue.groups().collect();
         let mut woke = false;
-        for class in waiting {
-            let most = self.help(class, head);
-            for turn in if most == 0 { Vec::new() } else { self.queue.take_waiting(class, most) } {
+        for group in groups {
+            let most = self.help(group, seen);
+            for turn in if most == 0 { Vec::new() } else { self.queue.take_waiting(group, most) } {
                 // Taken out above already; `move_to` finds nothing left to take out.
                 self.activate(turn.pod());
                 woke = true;
@@ -374,28 +460,40 @@ impl Scheduler {
         woke
     }
 
-    /// How many pods of a waiting class the changes since its cursor may help.
-    fn help(&mut self, id: ClassId, head: u64) -> usize {
-        let Some(waiting) = self.queue.waiting_class(id) else { return 0 };
-        let (cursor, in_doubt) = (waiting.cursor, waiting.in_doubt);
-        if cursor == head && !in_doubt {
+    /// All that can change a decision.
+    fn seen(&self) -> Seen {
+        (self.columns.journal.head(), self.neighbours.version())
+    }
+
+    /// How many pods of a group the changes it has not seen may help.
+    fn help(&mut self, id: GroupId, now: Seen) -> usize {
+        let Some(group) = self.queue.group(id) else { return 0 };
+        let (seen, in_doubt) = (group.seen, group.in_doubt);
+        if seen == now && !in_doubt {
             return 0;
         }
-        waiting.cursor = head;
-        waiting.in_doubt = false;
-        if self.classes.get(id).demand.unsupported.is_some() {
-            return 0;
-        }
+        group.seen = now;
+        group.in_doubt = false;
+        let best = group.best();
+        let (id, kin) = id;
         let class = self.classes.get_mut(id);
+        if class.demand.unsupported.is_some() {
+            return 0;
+        }
+        if class.is_wide() || kin != 0 {
+            // They are alike in all that matters: what the first finds, the next may find.
+            let found = best.and_then(|index| self.find(index).0);
+            return if found.is_some() { self.scratch.feasible().max(1) } else { 0 };
+        }
         class.learn(&self.columns);
-        let changes = if in_doubt { None } else { self.columns.journal.since(cursor) };
+        let changes = if in_doubt { None } else { self.columns.journal.since(seen.0) };
         let Some(changes) = changes else {
             let winner = self.classes.board(id, &self.columns).winner();
             return winner.map_or(0, |(slot, _)| self.classes.get(id).room(&self.columns, slot) as usize);
         };
         let mut helped: Vec<Slot> = Vec::new();
         let mut room = 0usize;
-        for (slot, _) in changes.filter(|(_, change)| matches!(change, Change::Usage | Change::Node)) {
+        for (slot, _) in changes {
             if class.verdict(&self.columns, slot).fits() && !helped.contains(&slot) {
                 helped.push(slot);
                 room += class.room(&self.columns, slot) as usize;
@@ -404,38 +502,61 @@ impl Scheduler {
         room
     }
 
+    /// The best node for a pod and its score; and whether others' terms select the pod. Leaves the verdicts in
+    /// `scratch` where terms about other pods had a say.
+    fn find(&mut self, index: PodIndex) -> (Option<(Slot, u32)>, Say) {
+        let Some(pod) = self.pods.get(index) else { return (None, Say::Class) };
+        let winner = self.classes.board(pod.class, &self.columns).winner();
+        let class = self.classes.get(pod.class);
+        if winner.is_none() {
+            // Such terms only take nodes away.
+            return (None, Say::Class);
+        }
+        let towards = Towards::new(&self.neighbours, pod.passport());
+        let say = if class.is_wide() {
+            Say::Terms
+        } else if towards.is_empty() {
+            return (winner, Say::Class);
+        } else {
+            Say::Others
+        };
+        let (columns, neighbours, rules) = (&self.columns, &self.neighbours, class.wide.as_deref());
+        let decision = wide::Decision { columns, neighbours, class, rules, towards: &towards };
+        (decision.make(&mut self.scratch), say)
+    }
+
     /// One pod's decision.
     fn decide(&mut self, now: Millis, index: PodIndex) -> Decision {
         let pod = self.pods.at(index);
         pod.attempts += 1;
         let class = pod.class;
         if self.classes.get(class).demand.unsupported.is_some() {
-            return self.refuse(now, index);
+            return self.refuse(now, index, Say::Class);
         }
-        let Some((slot, score)) = self.classes.board(class, &self.columns).winner() else {
-            return self.refuse(now, index);
-        };
+        let (winner, say) = self.find(index);
+        let Some((slot, score)) = winner else { return self.refuse(now, index, say) };
         self.settle(index, State::Assumed(slot));
-        self.pods.at(index).overdue = false;
         let node = self.columns.name(slot).into();
         let pod = self.pods.at(index);
+        pod.overdue = false;
         Decision::Bind(Placement { pod: pod.id.clone(), node, score, attempts: pod.attempts, since: pod.since })
     }
 
-    fn refuse(&mut self, now: Millis, index: PodIndex) -> Decision {
-        let pod = self.pods.at(index);
-        let (class, never_preempts) = (pod.class, pod.never_preempts);
-        let reasons = self.reasons(class, never_preempts);
+    fn refuse(&mut self, now: Millis, index: PodIndex, say: Say) -> Decision {
         self.move_to(index, State::Waiting);
         let ticket = self.queue.ticket();
-        let told = hash(&*reasons.message);
+        let seen = self.seen();
         let pod = self.pods.at(index);
         pod.ticket = ticket;
+        pod.kin = if say == Say::Others { hash(&(&pod.id.namespace, &pod.labels)) } else { 0 };
+        let (group, never_preempts) = ((pod.class, pod.kin), pod.never_preempts);
+        let reasons = self.reasons(group, never_preempts, say);
+        let told = hash(&*reasons.message);
+        let pod = self.pods.at(index);
         let (first, news) = (pod.told == 0, pod.told != told);
         pod.told = told;
         let overdue = std::mem::take(&mut pod.overdue);
-        let turn = Turn::new(pod.priority, ticket, index);
-        self.queue.wait(now, class, self.columns.journal.head(), turn);
+        self.queue.wait(now, group, seen, Turn::new(pod.priority, ticket, index));
         Decision::Refuse(Refusal {
             pod: pod.id.clone(),
             message: reasons.message,
@@ -448,32 +569,34 @@ impl Scheduler {
         })
     }
 
-    /// Why a class fits nowhere, worked out once for all its pods while nothing changes.
-    fn reasons(&mut self, id: ClassId, never_preempts: bool) -> Reasons {
-        let head = self.columns.journal.head();
-        if self.reasons_at != head {
+    /// Why a group fits nowhere, worked out once for all its pods while nothing changes.
+    fn reasons(&mut self, group: GroupId, never_preempts: bool, say: Say) -> Reasons {
+        let seen = self.seen();
+        if self.reasons_at != seen {
             self.reasons.clear();
-            self.reasons_at = head;
+            self.reasons_at = seen;
         }
-        if let Some(known) = self.reasons.get(&(id, never_preempts)) {
+        if let Some(known) = self.reasons.get(&(group, never_preempts)) {
             return known.clone();
         }
         let nodes = self.columns.count();
+        let id = group.0;
         let demand = Arc::clone(&self.classes.get(id).demand);
         let reasons = if let Some(need) = demand.unsupported {
-            Reasons { class: id, message: plan::unsupported_message(nodes, need).into(), plugins: Arc::new([]) }
+            Reasons { message: plan::unsupported_message(nodes, need).into(), plugins: Arc::new([]) }
         } else {
             let conflicts = self.classes.get(id).conflicts();
-            let verdicts = self.classes.board(id, &self.columns).verdicts();
+            let verdicts = match say {
+                Say::Class => self.classes.board(id, &self.columns).verdicts(),
+                Say::Terms | Say::Others => &self.scratch.verdicts,
+            };
             let preemption = preemption_message(nodes, verdicts, never_preempts);
             Reasons {
-                class: id,
                 message: plan::message(nodes, verdicts, &demand, conflicts, &preemption).into(),
                 plugins: plan::plugins(verdicts),
             }
         };
-        debug_assert_eq!(reasons.class, id);
-        self.reasons.insert((id, never_preempts), reasons.clone());
+        self.reasons.insert((group, never_preempts), reasons.clone());
         reasons
     }
 
@@ -528,8 +651,7 @@ fn preemption_message(nodes: u32, verdicts: &[Verdict], never_preempts: bool) ->
     text
 }
 
-fn hash(message: &str) -> u64 {
-    let mut hasher = fixed_hasher().build_hasher();
-    message.hash(&mut hasher);
-    std::hash::Hasher::finish(&hasher).max(1)
+/// Never 0, which stands for none.
+fn hash(value: &(impl Hash + ?Sized)) -> u64 {
+    fixed_hasher().hash_one(value).max(1)
 }

@@ -51,6 +51,13 @@ impl Interner {
         self.ids.get(text).copied()
     }
 
+    /// How many numbers are given, the reserved one included: every number is below.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "never empty: the reserved number is there from the beginning")]
+    pub fn len(&self) -> usize {
+        self.texts.len()
+    }
+
     /// The text of a number.
     ///
     /// # Panics

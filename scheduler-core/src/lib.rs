@@ -7,6 +7,7 @@
 //!              pods (who is where) ─┼─ queue (who is next, who waits for what)
 //!              columns (nodes as columns, a journal of what changed)
 //!              class (equal pods scanned once, a tournament tree repaired from the journal)
+//!              neighbours (pods counted per node and question) ─ wide (spread and affinity on top of a class)
 //!                └─ filter/*, score/*: one file per rule
 //! ```
 //!
@@ -22,6 +23,7 @@ pub mod columns;
 pub mod cycle;
 pub mod filter;
 pub mod intern;
+pub mod neighbours;
 pub mod plan;
 pub mod pods;
 pub mod queue;
@@ -29,3 +31,4 @@ pub mod rows;
 pub mod score;
 pub mod selector;
 pub mod tournament;
+pub mod wide;

@@ -5,7 +5,6 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use crate::class::ClassId;
 use crate::filter::{Rule, Verdict, resources_fit};
 use crate::rows::{Demand, Unsupported};
 
@@ -80,10 +79,9 @@ pub struct Refusal {
     pub attempts: u32,
 }
 
-/// Why the pods of a class fit nowhere, as of one version of its board: shared by all of them.
+/// Why the pods of a group fit nowhere: shared by all of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Reasons {
-    pub(crate) class: ClassId,
     pub(crate) message: Arc<str>,
     pub(crate) plugins: Arc<[&'static str]>,
 }

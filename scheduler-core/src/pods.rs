@@ -15,6 +15,7 @@ use hashbrown::HashMap;
 use crate::class::ClassId;
 use crate::columns::Slot;
 use crate::intern::fixed_hasher;
+use crate::neighbours::Passport;
 use crate::plan::{Millis, PodId};
 
 /// The index of a pod.
@@ -83,10 +84,22 @@ pub struct Pod {
     pub failures: u32,
     /// The hash of the last refusal it was told; 0 for none.
     pub told: u64,
+    /// Whether it is terminating.
+    pub leaving: bool,
+    /// Tells waiting pods of a class apart when others' terms select some of them; 0 otherwise.
+    pub kin: u64,
     /// `metadata.generation`.
     pub generation: i64,
     /// Whether it is tried because it waited for so long.
     pub overdue: bool,
+}
+
+impl Pod {
+    /// As others' terms see it.
+    #[must_use]
+    pub fn passport(&self) -> Passport<'_> {
+        Passport { namespace: &self.id.namespace, labels: &self.labels, leaving: self.leaving }
+    }
 }
 
 /// All pods.
@@ -147,6 +160,11 @@ impl Pods {
     /// When it is gone.
     pub fn at(&mut self, index: PodIndex) -> &mut Pod {
         self.pods[index as usize].as_mut().expect("the caller just found it")
+    }
+
+    /// The pods on nodes.
+    pub fn placed(&self) -> impl Iterator<Item = (Slot, Passport<'_>)> {
+        self.iter().filter_map(|(_, pod)| Some((pod.state.slot()?, pod.passport())))
     }
 
     /// All pods.

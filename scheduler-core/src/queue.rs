@@ -51,12 +51,19 @@ impl Turn {
     }
 }
 
-/// The pods of one class that fit nowhere.
+/// Pods that wait together: those of a class, and of equal namespace and labels (`kin`) where others' terms select
+/// them. What helps one helps the next.
+pub type GroupId = (ClassId, u64);
+
+/// A place in the columns' journal, and the version of the neighbours' counts.
+pub type Seen = (u64, u64);
+
+/// Pods that fit nowhere.
 #[derive(Debug, Default)]
-pub struct WaitingClass {
+pub struct Group {
     pods: BTreeSet<Turn>,
-    /// Changes before this one are known not to help.
-    pub cursor: u64,
+    /// Changes before this are known not to help.
+    pub seen: Seen,
     /// Some of its pods were woken and may have gone elsewhere: look at all nodes before resting again.
     pub in_doubt: bool,
 }
@@ -66,7 +73,7 @@ pub struct WaitingClass {
 pub struct Queue {
     active: BinaryHeap<Turn>,
     backoff: BinaryHeap<Reverse<(Millis, u64, PodIndex)>>,
-    waiting: BTreeMap<ClassId, WaitingClass>,
+    waiting: BTreeMap<GroupId, Group>,
     waits: VecDeque<(Millis, u64, PodIndex)>,
     tickets: u64,
 }
@@ -110,26 +117,26 @@ impl Queue {
         Some((ticket, pod))
     }
 
-    /// Lets a pod wait with its class, which looked at everything before `cursor`.
-    pub fn wait(&mut self, now: Millis, class: ClassId, cursor: u64, turn: Turn) {
-        let waiting = self.waiting.entry(class).or_insert_with(|| WaitingClass { cursor, ..WaitingClass::default() });
+    /// Lets a pod wait with its group, for which everything before `seen` is no help.
+    pub fn wait(&mut self, now: Millis, group: GroupId, seen: Seen, turn: Turn) {
+        let waiting = self.waiting.entry(group).or_insert_with(|| Group { seen, ..Group::default() });
         waiting.pods.insert(turn);
         self.waits.push_back((now, turn.ticket(), turn.pod));
     }
 
     /// Takes a waiting pod out.
-    pub fn stop_waiting(&mut self, class: ClassId, turn: Turn) {
-        if let Some(waiting) = self.waiting.get_mut(&class) {
+    pub fn stop_waiting(&mut self, group: GroupId, turn: Turn) {
+        if let Some(waiting) = self.waiting.get_mut(&group) {
             waiting.pods.remove(&turn);
             if waiting.pods.is_empty() {
-                self.waiting.remove(&class);
+                self.waiting.remove(&group);
             }
         }
     }
 
     /// Takes out the best `most` waiting pods of a class.
-    pub fn take_waiting(&mut self, class: ClassId, most: usize) -> Vec<Turn> {
-        let Some(waiting) = self.waiting.get_mut(&class) else { return Vec::new() };
+    pub fn take_waiting(&mut self, group: GroupId, most: usize) -> Vec<Turn> {
+        let Some(waiting) = self.waiting.get_mut(&group) else { return Vec::new() };
         let mut taken = Vec::new();
         while taken.len() < most
             && let Some(turn) = waiting.pods.pop_last()
@@ -138,19 +145,19 @@ impl Queue {
         }
         waiting.in_doubt = true;
         if waiting.pods.is_empty() {
-            self.waiting.remove(&class);
+            self.waiting.remove(&group);
         }
         taken
     }
 
-    /// The classes that pods wait with.
-    pub fn waiting_classes(&self) -> impl Iterator<Item = ClassId> + '_ {
+    /// The groups that pods wait in.
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> + '_ {
         self.waiting.keys().copied()
     }
 
-    /// A class that pods wait with.
-    pub fn waiting_class(&mut self, class: ClassId) -> Option<&mut WaitingClass> {
-        self.waiting.get_mut(&class)
+    /// A group that pods wait in.
+    pub fn group(&mut self, group: GroupId) -> Option<&mut Group> {
+        self.waiting.get_mut(&group)
     }
 
     /// A pod that has waited for so long that it is tried without a reason; may be stale.
@@ -169,6 +176,14 @@ impl Queue {
         let rested = self.backoff.peek().map(|Reverse((until, ..))| *until);
         let overdue = self.waits.front().map(|(since, ..)| since + WAIT_MAX);
         rested.into_iter().chain(overdue).min()
+    }
+}
+
+impl Group {
+    /// The pod that is to be woken first.
+    #[must_use]
+    pub fn best(&self) -> Option<PodIndex> {
+        self.pods.last().map(Turn::pod)
     }
 }
 
@@ -206,13 +221,13 @@ mod tests {
     fn the_best_waiting_pods_are_taken_first() {
         let mut queue = Queue::default();
         for (priority, ticket) in [(0, 1), (9, 2), (0, 3)] {
-            queue.wait(7, 4, 100, Turn::new(priority, ticket, ticket as PodIndex));
+            queue.wait(7, (4, 0), (100, 0), Turn::new(priority, ticket, ticket as PodIndex));
         }
-        let taken: Vec<PodIndex> = queue.take_waiting(4, 2).iter().map(Turn::pod).collect();
+        let taken: Vec<PodIndex> = queue.take_waiting((4, 0), 2).iter().map(Turn::pod).collect();
         assert_eq!(taken, [2, 1]);
-        assert!(queue.waiting_class(4).expect("one is left").in_doubt);
-        queue.stop_waiting(4, Turn::new(0, 3, 3));
-        assert!(queue.waiting_class(4).is_none());
+        assert!(queue.group((4, 0)).expect("one is left").in_doubt);
+        queue.stop_waiting((4, 0), Turn::new(0, 3, 3));
+        assert!(queue.group((4, 0)).is_none());
         assert_eq!(queue.overdue(7 + WAIT_MAX), Some((1, 1)));
     }
 }

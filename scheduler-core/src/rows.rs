@@ -64,6 +64,15 @@ pub struct NodeImage {
     pub size: i64,
 }
 
+/// What scheduling reads of a Namespace: affinity terms may select namespaces by their labels.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceRow {
+    /// `metadata.name`.
+    pub name: Box<str>,
+    /// Labels, sorted by key.
+    pub labels: Vec<(Box<str>, Box<str>)>,
+}
+
 /// What scheduling reads of a Pod.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodRow {

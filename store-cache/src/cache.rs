@@ -32,6 +32,7 @@ use crate::event::Event;
 use crate::object::StoredObject;
 use crate::projection::Projection;
 use crate::revision::Revision;
+use crate::store::checkpoint::Checkpoint;
 use crate::view::View;
 use crate::watch::dispatch::Dispatch;
 use executor::Executors;
@@ -114,11 +115,14 @@ impl Cache {
     }
 
     /// Takes in what the engine held when it was opened, before anybody reads.
-    pub(crate) fn load(&self, parts: Vec<Vec<Arc<StoredObject>>>, revision: Revision) {
+    pub(crate) fn load(&self, parts: Vec<Vec<Arc<StoredObject>>>, revision: Revision, checkpoint: Option<&Checkpoint>) {
         self.opened_at.store(revision.0, Ordering::SeqCst);
+        let count = self.shards.len();
         std::thread::scope(|scope| {
-            for (shard, objects) in self.shards.iter().zip(parts) {
-                scope.spawn(move || shard.lock().load(&objects));
+            for (at, (shard, objects)) in self.shards.iter().zip(parts).enumerate() {
+                scope.spawn(move || {
+                    shard.lock().load(&objects, |projection| checkpoint?.chunks(projection, at, count));
+                });
             }
         });
         let states = self.shards.iter().map(|shard| shard.lock().state()).collect();

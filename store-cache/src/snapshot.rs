@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use imbl::Vector;
 use rkyv::util::AlignedVec;
 
@@ -16,7 +17,7 @@ use crate::revision::Revision;
 pub(crate) const CHUNK_ROWS: usize = 64;
 
 /// Every row begins at a multiple of this, as rkyv's archived types want.
-const ROW_ALIGNMENT: usize = 16;
+pub(crate) const ROW_ALIGNMENT: usize = 16;
 
 /// The rows of one projection, consistent with the view of the same revision.
 #[derive(Clone)]
@@ -71,6 +72,14 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = &Arc<Chunk>> {
+        self.chunks.iter()
+    }
+
+    pub(crate) fn push(&mut self, chunk: Chunk) {
+        self.chunks.push_back(Arc::new(chunk));
+    }
+
     pub(crate) fn rewrite(&mut self, at: usize, make: impl FnOnce(Option<&Chunk>) -> Chunk) {
         while self.chunks.len() < at {
             self.chunks.push_back(Arc::new(Chunk::rewritten(None, Vec::new())));
@@ -84,12 +93,42 @@ impl Rows {
     }
 }
 
-/// Up to 64 rows in one allocation.
+/// Up to 64 rows in one allocation, or in one piece of a mapped checkpoint.
 pub struct Chunk {
     keys: Box<[Option<ObjectKey>]>,
+    /// The version that each row was made from.
+    revisions: Box<[Revision]>,
     /// Where each row begins and ends in `data`.
     spans: Box<[(u32, u32)]>,
-    data: AlignedVec<ROW_ALIGNMENT>,
+    data: Data,
+}
+
+enum Data {
+    Own(AlignedVec<ROW_ALIGNMENT>),
+    /// Begins at a multiple of the alignment in a mapping, which begins at a page.
+    Mapped(Bytes),
+}
+
+/// A row that is to be placed in a slot.
+pub(crate) struct NewRow {
+    pub(crate) key: ObjectKey,
+    pub(crate) revision: Revision,
+    pub(crate) bytes: AlignedVec,
+}
+
+/// A chunk as a checkpoint holds it.
+pub(crate) struct ChunkImage {
+    pub(crate) rows: Vec<RowImage>,
+    pub(crate) data: Bytes,
+}
+
+/// Where a checkpoint holds a row, and of which version.
+pub(crate) struct RowImage {
+    pub(crate) slot: usize,
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+    pub(crate) revision: Revision,
+    pub(crate) key: ObjectKey,
 }
 
 impl Chunk {
@@ -100,36 +139,75 @@ impl Chunk {
 
     fn row(&self, at: usize) -> &[u8] {
         let (start, end) = self.spans[at];
-        &self.data[start as usize..end as usize]
+        &self.data()[start as usize..end as usize]
     }
 
-    /// `old` with some slots replaced; copies the bytes of the others.
-    pub(crate) fn rewritten(old: Option<&Chunk>, mut changed: Vec<(usize, Option<(ObjectKey, AlignedVec)>)>) -> Self {
-        let mut chunk = Self {
+    pub(crate) fn data(&self) -> &[u8] {
+        match &self.data {
+            Data::Own(bytes) => bytes,
+            Data::Mapped(bytes) => bytes,
+        }
+    }
+
+    /// The rows as a checkpoint notes them.
+    pub(crate) fn placed(&self) -> impl Iterator<Item = RowImage> {
+        (0..self.keys.len()).filter_map(|slot| {
+            let (start, end) = self.spans[slot];
+            Some(RowImage { slot, start, end, revision: self.revisions[slot], key: self.keys[slot].clone()? })
+        })
+    }
+
+    fn empty(data: Data) -> Self {
+        Self {
             keys: vec![None; CHUNK_ROWS].into(),
+            revisions: vec![Revision(0); CHUNK_ROWS].into(),
             spans: vec![(0, 0); CHUNK_ROWS].into(),
-            data: AlignedVec::with_capacity(old.map_or(0, |old| old.data.len()) + 256 * changed.len()),
-        };
-        let mut changed = changed.drain(..).peekable();
-        for at in 0..CHUNK_ROWS {
-            if let Some((_, write)) = changed.next_if(|(slot, _)| *slot == at) {
-                if let Some((key, row)) = write {
-                    chunk.place(at, key, &row);
-                }
-            } else if let Some(old) = old
-                && let Some(key) = &old.keys[at]
-            {
-                chunk.place(at, key.clone(), old.row(at));
-            }
+            data,
+        }
+    }
+
+    /// The chunk of a checkpoint, with the rows that still hold; the others' slots are empty.
+    pub(crate) fn from_image(rows: impl Iterator<Item = RowImage>, data: Bytes) -> Self {
+        let mut chunk = Self::empty(Data::Mapped(data));
+        for row in rows {
+            chunk.keys[row.slot] = Some(row.key);
+            chunk.revisions[row.slot] = row.revision;
+            chunk.spans[row.slot] = (row.start, row.end);
         }
         chunk
     }
 
-    fn place(&mut self, at: usize, key: ObjectKey, row: &[u8]) {
-        let start = self.data.len().next_multiple_of(ROW_ALIGNMENT);
-        self.data.resize(start, 0);
-        self.data.extend_from_slice(row);
-        self.keys[at] = Some(key);
-        self.spans[at] = (start as u32, self.data.len() as u32);
+    /// `old` with some slots, in order, replaced; copies the bytes of the others.
+    pub(crate) fn rewritten(old: Option<&Chunk>, changed: Vec<(usize, Option<NewRow>)>) -> Self {
+        let capacity = old.map_or(0, |old| old.data().len()) + 256 * changed.len();
+        let mut data = AlignedVec::with_capacity(capacity);
+        let mut chunk = Self::empty(Data::Own(AlignedVec::new()));
+        let mut changed = changed.into_iter().peekable();
+        for at in 0..CHUNK_ROWS {
+            if let Some((_, write)) = changed.next_if(|(slot, _)| *slot == at) {
+                if let Some(new) = write {
+                    chunk.place(at, new.key, new.revision, append(&mut data, &new.bytes));
+                }
+            } else if let Some(old) = old
+                && let Some(key) = &old.keys[at]
+            {
+                chunk.place(at, key.clone(), old.revisions[at], append(&mut data, old.row(at)));
+            }
+        }
+        chunk.data = Data::Own(data);
+        chunk
     }
+
+    fn place(&mut self, at: usize, key: ObjectKey, revision: Revision, span: (u32, u32)) {
+        self.keys[at] = Some(key);
+        self.revisions[at] = revision;
+        self.spans[at] = span;
+    }
+}
+
+fn append(data: &mut AlignedVec<ROW_ALIGNMENT>, row: &[u8]) -> (u32, u32) {
+    let start = data.len().next_multiple_of(ROW_ALIGNMENT);
+    data.resize(start, 0);
+    data.extend_from_slice(row);
+    (start as u32, data.len() as u32)
 }

@@ -1,7 +1,8 @@
 //! The store: the single committer, and the door to views and subscriptions.
 
-mod backup;
+pub mod backup;
 mod batch;
+pub(crate) mod checkpoint;
 mod checksum;
 mod committer;
 mod embedded;
@@ -9,11 +10,15 @@ mod engine;
 mod etcd;
 mod expiry;
 mod history;
+mod mapped;
 mod record;
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::cache::Cache;
 use crate::config::{EngineConfig, ExecutorKind, StoreConfig};
@@ -27,6 +32,7 @@ use crate::txn::{Committed, Txn, TxnError};
 use crate::view::View;
 use crate::watch::{Expired, Interest, Subscription};
 pub use backup::{BackupError, restore};
+use checkpoint::Checkpoint;
 use committer::Committer;
 use embedded::Embedded;
 pub use engine::EngineError;
@@ -51,6 +57,13 @@ struct Inner {
     history: History,
     backend: Backend,
     stats: Arc<Stats>,
+    rows: Mutex<RowsFile>,
+}
+
+/// Where the rows are checkpointed, if anywhere.
+struct RowsFile {
+    path: Option<PathBuf>,
+    projections: Vec<&'static str>,
 }
 
 /// Who numbers commits and makes them durable.
@@ -87,14 +100,25 @@ impl Store {
             EngineConfig::Memory => Self::local(&config, &cache, &stats, Box::new(Nowhere), Loaded::nothing())?,
             EngineConfig::Embedded { data_dir } => {
                 let mut engine = Embedded::open(data_dir, !config.relaxed.is_empty())?;
-                let loaded = engine.load(cache.shard_count(), &*describe)?;
+                let mut loaded = engine.load(cache.shard_count(), &*describe)?;
+                if !projections.is_empty() {
+                    loaded.checkpoint = Checkpoint::open(&data_dir.join(checkpoint::NAME));
+                }
                 Self::local(&config, &cache, &stats, Box::new(engine), loaded)?
             }
             EngineConfig::Etcd(etcd) => {
                 Backend::Etcd(Etcd::open(&config, etcd, cache.clone(), describe, stats.clone())?)
             }
         };
-        Ok(Self { inner: Arc::new(Inner { cache, history: History::default(), backend, stats }) })
+        let rows = RowsFile {
+            path: match &config.engine {
+                EngineConfig::Embedded { data_dir } if !projections.is_empty() => Some(data_dir.join(checkpoint::NAME)),
+                _ => None,
+            },
+            projections: projections.iter().map(|projection| projection.name()).collect(),
+        };
+        let rows = Mutex::new(rows);
+        Ok(Self { inner: Arc::new(Inner { cache, history: History::default(), backend, stats, rows }) })
     }
 
     fn local(
@@ -105,7 +129,7 @@ impl Store {
         loaded: Loaded,
     ) -> Result<Backend, EngineError> {
         let revision = loaded.revision;
-        cache.load(loaded.parts, revision);
+        cache.load(loaded.parts, revision, loaded.checkpoint.as_ref());
         Committer::start(config, engine, cache.clone(), revision, stats.clone())
             .map(Backend::Local)
             .map_err(|error| EngineError::new("no thread for the committer", error))
@@ -235,11 +259,45 @@ impl Store {
         Levels { queued_txns, collections }
     }
 
+    /// Writes the projections' rows down, so that the next start need not compute them. Closing does so by itself;
+    /// in between it only makes a start after a crash faster. Blocks; of no effect without a data directory.
+    ///
+    /// # Errors
+    /// The file cannot be written. The one before it, if any, stays.
+    pub fn checkpoint(&self) -> io::Result<()> {
+        self.inner.checkpoint()
+    }
+
     /// Takes no more writes, finishes those queued, and closes the log. Reads go on. Blocks for the last commit.
     pub fn close(&self) {
-        match &self.inner.backend {
+        self.inner.close();
+    }
+}
+
+impl Inner {
+    fn checkpoint(&self) -> io::Result<()> {
+        // Held while writing: two writers would share the partial file.
+        let rows = self.rows.lock();
+        match &rows.path {
+            Some(path) => checkpoint::write(&self.cache.view(), &rows.projections, path),
+            None => Ok(()),
+        }
+    }
+
+    fn close(&self) {
+        match &self.backend {
             Backend::Local(committer) => committer.close(),
             Backend::Etcd(etcd) => etcd.close(),
         }
+        if let Err(error) = self.checkpoint() {
+            tracing::warn!(%error, "the rows could not be written down: the next start computes them");
+        }
+        self.rows.lock().path = None;
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
     }
 }

@@ -8,6 +8,8 @@ pub mod kubeconfig;
 
 mod answer;
 mod connection;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -367,25 +369,5 @@ impl WatchStream for RemoteWatch {
                 Err(_) => return None,
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use gantry_store_cache::revision::Revision;
-
-    use super::*;
-
-    #[test]
-    fn paths_are_those_of_the_api() {
-        let pod = Target::object(&gvr::PODS, "default", "a").sub("binding");
-        assert_eq!(Path::of(&pod).0, "/api/v1/namespaces/default/pods/a/binding");
-        let mut path = Path::of_collection(&Collection { resource: &gvr::DEPLOYMENTS, namespace: "" });
-        path.add_list(&ListOptions { limit: 5, version: VersionRule::Exact(Revision(7)), ..ListOptions::default() });
-        path.add("labelSelector", "a in (b,c)");
-        assert_eq!(
-            path.0,
-            "/apis/apps/v1/deployments?limit=5&resourceVersion=7&resourceVersionMatch=Exact&labelSelector=a%20in%20%28b%2Cc%29"
-        );
     }
 }

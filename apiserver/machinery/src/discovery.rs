@@ -83,7 +83,8 @@ impl Discovery {
     /// Builds the documents from the rows, which may come in any order.
     #[must_use]
     pub fn new(rows: &[Resource]) -> Self {
-        let mut tree: BTreeMap<(usize, &str), BTreeMap<VersionRank, (&str, Vec<&Resource>)>> = BTreeMap::new();
+        type Versions<'a> = BTreeMap<VersionRank, (&'a str, Vec<&'a Resource>)>;
+        let mut tree: BTreeMap<(usize, &str), Versions<'_>> = BTreeMap::new();
         for row in rows {
             let (group, version) = (&*row.gvr.group, &*row.gvr.version);
             let versions = tree.entry((group_rank(group), group)).or_default();

@@ -95,6 +95,12 @@ impl Resource {
         self.gvr.api_version()
     }
 
+    /// Whether its version is generally available (`v1`, not `v1beta1`), and so served by default.
+    #[must_use]
+    pub fn is_stable(&self) -> bool {
+        !self.gvr.version.contains("alpha") && !self.gvr.version.contains("beta")
+    }
+
     /// The subresource of this name.
     #[must_use]
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {

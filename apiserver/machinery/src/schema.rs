@@ -182,6 +182,12 @@ pub enum ProtoWire {
     Natural,
     /// A list wrapped in a message of its own (`Verbs`, `ExtraValue`).
     Wrapped,
+    /// A schema (field 1) or a list of them (field 2).
+    SchemaOrArray,
+    /// A boolean (field 1) or a schema (field 2).
+    SchemaOrBool,
+    /// A schema (field 1) or a list of texts (field 2).
+    SchemaOrStrings,
 }
 
 /// The object type of this name: an OpenAPI definition's (`io.k8s.api.core.v1.Pod`), or for messages that exist on the
@@ -189,6 +195,11 @@ pub enum ProtoWire {
 #[must_use]
 pub fn message(name: &str) -> Option<&'static Message> {
     find(&generated::MESSAGES, name)
+}
+
+/// Every object type of the table, by name.
+pub fn messages() -> impl Iterator<Item = (&'static str, &'static Message)> {
+    generated::MESSAGES.iter().copied()
 }
 
 /// The object type of a built-in kind; the core group is the empty text.

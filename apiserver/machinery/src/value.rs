@@ -34,7 +34,12 @@ pub struct Object {
 /// Two objects are equal when they hold the same fields, in whatever order.
 impl PartialEq for Object {
     fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len() && self.iter().all(|(k, v)| other.get(k) == Some(v))
+        // Mostly both sides have their fields in the same order.
+        let same = |at: usize, key: &CompactString, value: &Value| match other.fields.get(at) {
+            Some((k, v)) if k == key => v == value,
+            _ => other.get(key) == Some(value),
+        };
+        self.len() == other.len() && self.fields.iter().enumerate().all(|(at, (k, v))| same(at, k, v))
     }
 }
 

@@ -135,6 +135,12 @@ struct RoleRef {
     name: CompactString,
 }
 
+/// The rules in a role's body; none if it cannot be read.
+#[must_use]
+pub fn rules_of(role: &[u8]) -> Vec<Rule> {
+    serde_json::from_slice::<RoleBody>(role).ok().and_then(|body| body.rules).unwrap_or_default()
+}
+
 impl Rbac {
     /// The rules that concern a user in a namespace (empty: cluster-wide), each with where it comes from.
     pub fn rules_for(&self, user: &UserInfo, namespace: &str, mut each: impl FnMut(&Rule) -> bool) {

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gantry_machinery::codec::json::{self, pick};
 use gantry_machinery::codec::table::{IncludeObject, ListMeta, TableWriter, write_partial_metadata};
+use gantry_machinery::codec::{protobuf, yaml};
 use gantry_machinery::resource::Subresource;
 use gantry_machinery::resource_api::ObjectList;
+use gantry_machinery::schema::{self, Message};
 use gantry_machinery::status::Status;
 use gantry_machinery::time;
 use gantry_machinery::value::Value;
@@ -27,6 +29,13 @@ use crate::registry::table::Row;
 /// What answers may be given in.
 pub(super) const FORMATS: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
+/// The protobuf message of metadata alone; it stands in no OpenAPI document.
+const PARTIAL_METADATA: &str = "k8s.io.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata";
+
+fn api_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
 /// The form of one request's answer.
 #[derive(Clone)]
 pub struct Form {
@@ -35,6 +44,8 @@ pub struct Form {
     row: Row,
     kind: String,
     api_version: String,
+    /// The type of what protobuf shows; `None` in other formats.
+    message: Option<&'static Message>,
     /// Whether this watch's Tables have named their columns: only the first does.
     columns_told: bool,
 }
@@ -57,16 +68,27 @@ impl Form {
             Status::bad_request(format!("unrecognized includeObject value: {:?}", query.text("includeObject")))
         })?;
         let gvr = row.gvr();
-        let (kind, api_version) = match subresource {
-            Some(sub) => {
-                let group = sub.kind_group.as_deref().unwrap_or(&gvr.group);
-                let version = sub.kind_version.as_deref().unwrap_or(&gvr.version);
-                let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-                (sub.kind.to_string(), api_version)
-            }
-            None => (row.resource.kind.to_string(), gvr.api_version().into_owned()),
+        let other = subresource.filter(|sub| sub.kind != row.resource.kind);
+        let (group, version, kind) = match other {
+            Some(sub) => (
+                sub.kind_group.as_deref().unwrap_or(&gvr.group),
+                sub.kind_version.as_deref().unwrap_or(&gvr.version),
+                sub.kind.as_ref(),
+            ),
+            None => (gvr.group.as_ref(), gvr.version.as_ref(), row.resource.kind.as_ref()),
         };
-        Ok(Self { accepted, include, row: row.clone(), kind, api_version, columns_told: false })
+        let message = match (accepted.format, accepted.shape) {
+            (Format::Json | Format::Yaml, _) => None,
+            (Format::Protobuf, Shape::Metadata | Shape::MetadataList) => schema::message(PARTIAL_METADATA),
+            (Format::Protobuf, _) if other.is_none() => Some(row.strategy.message()),
+            (Format::Protobuf, _) => schema::kind(group, version, kind),
+        };
+        if accepted.format == Format::Protobuf && message.is_none() {
+            return Err(Status::not_acceptable(&FORMATS[..2]));
+        }
+        let api_version = api_version(group, version);
+        let (kind, row) = (kind.to_owned(), row.clone());
+        Ok(Self { accepted, include, row, kind, api_version, message, columns_told: false })
     }
 
     /// Whether objects go out as they are stored.
@@ -157,8 +179,14 @@ impl Form {
         match self.accepted.format {
             Format::Json if self.accepted.pretty => Ok(pretty(&shaped).into()),
             Format::Json => Ok(shaped),
-            Format::Yaml | Format::Protobuf => Err(Status::not_acceptable(&FORMATS[..1])),
+            Format::Yaml => Ok(yaml::encode(&parse(&shaped)?).into()),
+            Format::Protobuf => self.protobuf(&parse(&shaped)?),
         }
+    }
+
+    fn protobuf(&self, value: &Value) -> Result<Bytes, Status> {
+        let message = self.message.ok_or_else(|| Status::not_acceptable(&FORMATS[..2]))?;
+        protobuf::encode(value, message).map(Into::into).map_err(Status::internal)
     }
 
     /// Whether a list can be written piece by piece: it is JSON for machines.
@@ -189,6 +217,9 @@ impl Form {
     /// # Errors
     /// As [`Self::push_object`].
     pub fn whole_list(&self, list: &ObjectList) -> Result<Rope, Status> {
+        if self.accepted.format == Format::Protobuf {
+            return self.protobuf_list(list).map(Rope::from);
+        }
         let (head, mut writer) = self.begin_list(list);
         let mut whole = head.gather();
         whole.extend_from_slice(&writer.items(&list.items)?.gather());
@@ -203,12 +234,48 @@ impl Form {
         Ok(rope)
     }
 
+    fn protobuf_list(&self, list: &ObjectList) -> Result<Bytes, Status> {
+        let message = self.message.ok_or_else(|| Status::not_acceptable(&FORMATS[..2]))?;
+        let mut metadata = Value::object();
+        metadata.set(&["resourceVersion"], list.revision.to_string());
+        if !list.continue_token.is_empty() {
+            metadata.set(&["continue"], list.continue_token.as_str());
+        }
+        if let Some(remaining) = list.remaining {
+            metadata.set(&["remainingItemCount"], i64::try_from(remaining).unwrap_or(i64::MAX));
+        }
+        let (kind, api_version) = self.shown_type();
+        let mut broken = None;
+        let encoded = protobuf::encode_list(api_version, &format!("{kind}List"), &metadata, |out| {
+            for object in &list.items {
+                match parse(&object.body) {
+                    Ok(value) => protobuf::push_item(&value, message, out)?,
+                    Err(status) => {
+                        broken = Some(status);
+                        break;
+                    }
+                }
+            }
+            Ok(())
+        });
+        match broken {
+            Some(status) => Err(status),
+            None => encoded.map(Into::into).map_err(Status::internal),
+        }
+    }
+
+    /// What `kind` and `apiVersion` say of objects in this shape.
+    fn shown_type(&self) -> (&str, &str) {
+        match self.accepted.shape {
+            Shape::Metadata | Shape::MetadataList => ("PartialObjectMetadata", "meta.k8s.io/v1"),
+            Shape::Table => ("Table", "meta.k8s.io/v1"),
+            Shape::Object => (&self.kind, &self.api_version),
+        }
+    }
+
     /// `{"kind":"PodList","apiVersion":"v1","metadata":{...},"items":[`
     fn list_head(&self, list: &ObjectList) -> Rope {
-        let (kind, api_version) = match self.accepted.shape {
-            Shape::MetadataList => ("PartialObjectMetadata", "meta.k8s.io/v1"),
-            _ => (self.kind.as_str(), self.api_version.as_str()),
-        };
+        let (kind, api_version) = self.shown_type();
         let mut head = format!(
             "{{\"kind\":\"{kind}List\",\"apiVersion\":\"{api_version}\",\"metadata\":{{\"resourceVersion\":\"{}\"",
             list.revision
@@ -260,6 +327,10 @@ impl Form {
         columns: bool,
     ) -> Result<(), Status> {
         let body = self.body(object, columns)?;
+        if self.accepted.format == Format::Protobuf {
+            rope.push(Bytes::from(protobuf::watch_frame(kind, &body)));
+            return Ok(());
+        }
         rope.push(Bytes::from_static(match kind {
             "ADDED" => br#"{"type":"ADDED","object":"#,
             "MODIFIED" => br#"{"type":"MODIFIED","object":"#,
@@ -275,11 +346,18 @@ impl Form {
     /// # Errors
     /// As [`Self::push_object`].
     pub fn push_bookmark(&self, rope: &mut Rope, revision: Revision, initial_events_end: bool) -> Result<(), Status> {
-        let (kind, api_version) = match self.accepted.shape {
-            Shape::Metadata | Shape::MetadataList => ("PartialObjectMetadata", "meta.k8s.io/v1"),
-            Shape::Table => ("Table", "meta.k8s.io/v1"),
-            Shape::Object => (self.kind.as_str(), self.api_version.as_str()),
-        };
+        let (kind, api_version) = self.shown_type();
+        if self.accepted.format == Format::Protobuf {
+            let mut object = Value::object();
+            object.set(&["kind"], kind);
+            object.set(&["apiVersion"], api_version);
+            object.set(&["metadata", "resourceVersion"], revision.to_string());
+            if initial_events_end {
+                object.set(&["metadata", "annotations", "k8s.io/initial-events-end"], "true");
+            }
+            rope.push(Bytes::from(protobuf::watch_frame("BOOKMARK", &self.protobuf(&object)?)));
+            return Ok(());
+        }
         let annotations =
             if initial_events_end { r#","annotations":{"k8s.io/initial-events-end":"true"}"# } else { "" };
         rope.push(Bytes::from(format!(
@@ -291,6 +369,13 @@ impl Form {
 
     /// Appends the last frame of a watch that failed.
     pub fn push_error(&self, rope: &mut Rope, status: &Status) {
+        if self.accepted.format == Format::Protobuf
+            && let Some(message) = schema::kind("", "v1", "Status")
+            && let Ok(encoded) = protobuf::encode(&status.to_value(), message)
+        {
+            rope.push(Bytes::from(protobuf::watch_frame("ERROR", &encoded)));
+            return;
+        }
         rope.push(Bytes::from_static(br#"{"type":"ERROR","object":"#));
         rope.push(Bytes::from(status.to_json()));
         rope.push(Bytes::from_static(b"}\n"));
@@ -358,24 +443,39 @@ pub fn uid(object: &StoredObject) -> String {
     uid.and_then(|u| u.as_str()).map(std::borrow::Cow::into_owned).unwrap_or_default()
 }
 
+/// A stored or shaped body as a value.
+fn parse(body: &[u8]) -> Result<Value, Status> {
+    json::parse(body).map_err(|e| Status::internal(format!("a stored object cannot be read: {e}")))
+}
+
 /// A body that is not the registry's to decode, as the kind it should be.
 ///
 /// # Errors
 /// 400 for what cannot be read.
-pub fn decode(format: BodyFormat, bytes: &[u8], _api_version: &str, _kind: &str) -> Result<Value, Status> {
+pub fn decode(format: BodyFormat, bytes: &[u8], group: &str, version: &str, kind: &str) -> Result<Value, Status> {
     match format {
         BodyFormat::Json => json::parse(bytes).map_err(|e| Status::bad_request(e.to_string())),
-        BodyFormat::Yaml | BodyFormat::Protobuf => Err(Status::unsupported_media_type(&FORMATS[..1])),
+        BodyFormat::Yaml => yaml::parse(bytes).map_err(|e| Status::bad_request(e.to_string())),
+        BodyFormat::Protobuf => {
+            let message =
+                schema::kind(group, version, kind).ok_or_else(|| Status::unsupported_media_type(&FORMATS[..2]))?;
+            protobuf::decode(bytes, message).map_err(|e| Status::bad_request(e.to_string()))
+        }
     }
 }
 
 /// An object made by us, in the form asked for.
 ///
 /// # Errors
-/// 406.
-pub fn encode(accepted: &Accepted, object: &Value, _api_version: &str, _kind: &str) -> Result<Bytes, Status> {
+/// 406 for a kind without protobuf.
+pub fn encode(accepted: &Accepted, object: &Value, group: &str, version: &str, kind: &str) -> Result<Bytes, Status> {
     match accepted.format {
+        Format::Json if accepted.pretty => Ok(pretty(&json::encode(object)).into()),
         Format::Json => Ok(json::encode(object).into()),
-        Format::Yaml | Format::Protobuf => Err(Status::not_acceptable(&FORMATS[..1])),
+        Format::Yaml => Ok(yaml::encode(object).into()),
+        Format::Protobuf => {
+            let message = schema::kind(group, version, kind).ok_or_else(|| Status::not_acceptable(&FORMATS[..2]))?;
+            protobuf::encode(object, message).map(Into::into).map_err(Status::internal)
+        }
     }
 }

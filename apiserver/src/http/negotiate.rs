@@ -122,7 +122,8 @@ fn fit(alternative: &str, offer: Offer) -> Option<Accepted> {
                 return None;
             }
             match (name, offer) {
-                ("Table", Offer::Object | Offer::List | Offer::Watch) => Shape::Table,
+                // Tables have no protobuf form.
+                ("Table", Offer::Object | Offer::List | Offer::Watch) if format != Format::Protobuf => Shape::Table,
                 ("PartialObjectMetadata", Offer::Object | Offer::Watch) => Shape::Metadata,
                 ("PartialObjectMetadataList", Offer::List) => Shape::MetadataList,
                 _ => return None,

@@ -68,7 +68,7 @@ pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Result<Respo
         // Collections may be asked for across namespaces; single objects and creations may not.
         let across = info.namespace.is_empty();
         if across && !matches!(info.verb, "list" | "watch") {
-            let named = !info.subresource.is_empty() || path_name(&asked).is_some();
+            let named = !info.subresource.is_empty() || path_name(info).is_some();
             return Err(if named { Status::no_such_resource() } else { Status::method_not_allowed() });
         }
     } else if !info.namespace.is_empty() && info.resource != "namespaces" {
@@ -117,13 +117,9 @@ async fn bind(service: &Arc<Service>, mut asked: Asked) -> Result<Response<Paylo
     Ok(answer::response(201, Format::Json.media_type(), Payload::whole(written.object.body.clone())))
 }
 
-/// The name in the path; `info.name` may also come from a field selector.
-fn path_name(asked: &Asked) -> Option<&str> {
-    let info = &asked.info;
-    let collection = matches!(info.verb, "list" | "deletecollection") || info.name.is_empty();
-    // A watch is of one object only if the path, not the selector, names it.
-    let named = !collection && info.path.trim_end_matches('/').rsplit('/').next() != Some(info.resource.as_str());
-    named.then_some(info.name.as_str())
+/// The name in the path.
+fn path_name(info: &RequestInfo) -> Option<&str> {
+    (!info.name.is_empty() && !info.name_selected).then_some(info.name.as_str())
 }
 
 struct ResourceRequest<'a> {
@@ -137,14 +133,7 @@ struct ResourceRequest<'a> {
 impl ResourceRequest<'_> {
     async fn answer(self) -> Result<Response<Payload>, Status> {
         if matches!(self.asked.info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {
-            return Err(Status {
-                code: 501,
-                message: format!(
-                    "{} of {} is not served by this version",
-                    self.asked.info.subresource, self.row.collection
-                ),
-                ..Status::default()
-            });
+            return Err(self.handle.connection_refused(&self.target()));
         }
         match self.asked.info.verb {
             "get" => self.get().await,
@@ -160,6 +149,9 @@ impl ResourceRequest<'_> {
     }
 
     fn form(&self, offer: Offer) -> Result<Form, Status> {
+        // The strategy's columns are the kind's own: a Scale or an Eviction has none.
+        let own_kind = self.subresource.as_ref().is_none_or(|sub| sub.kind == self.row.resource.kind);
+        let offer = if own_kind { offer } else { Offer::Plain };
         let query = Query::new(&self.asked.query);
         Form::negotiate(&self.asked.headers, &query, offer, &self.row, self.subresource.as_ref())
     }
@@ -203,7 +195,7 @@ impl ResourceRequest<'_> {
     async fn watch(self) -> Result<Response<Payload>, Status> {
         let form = self.form(Offer::Watch)?;
         let mut wanted = Query::new(&self.asked.query).watch_options()?;
-        if let Some(name) = path_name(&self.asked) {
+        if let Some(name) = path_name(&self.asked.info) {
             wanted.options.fields = FieldSelector::equals("metadata.name", name);
         }
         if wanted.from_now {
@@ -297,7 +289,7 @@ impl ResourceRequest<'_> {
             return query.delete_options(None);
         }
         let format = request_format(&self.asked.headers)?;
-        query.delete_options(Some(&super::form::decode(format, &bytes, "v1", "DeleteOptions")?))
+        query.delete_options(Some(&super::form::decode(format, &bytes, "", "v1", "DeleteOptions")?))
     }
 }
 

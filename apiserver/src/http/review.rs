@@ -25,7 +25,7 @@ pub(super) async fn answer(
     let format = super::resources::request_format(&asked.headers)?;
     let bytes = body::read(&asked.headers, &mut asked.body).await?;
     let api_version = format!("{}/{}", asked.info.group, asked.info.version);
-    let mut object = form::decode(format, &bytes, &api_version, review.kind())?;
+    let mut object = form::decode(format, &bytes, &asked.info.group, &asked.info.version, review.kind())?;
     let kind = object.str_at(&["kind"]).unwrap_or(review.kind());
     if kind != review.kind() {
         return Err(Status::bad_request(format!("the body is of kind {kind:?}, not {:?}", review.kind())));
@@ -41,6 +41,6 @@ pub(super) async fn answer(
         &service.authenticator,
         unix_now(),
     )?;
-    let bytes = form::encode(&accepted, &answered, &api_version, review.kind())?;
+    let bytes = form::encode(&accepted, &answered, &asked.info.group, &asked.info.version, review.kind())?;
     Ok(answer::response(201, accepted.format.media_type(), Payload::whole(bytes)))
 }

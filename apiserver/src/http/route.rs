@@ -31,6 +31,8 @@ pub struct RequestInfo {
     pub subresource: CompactString,
     /// The object's name; empty for a collection.
     pub name: CompactString,
+    /// Whether the name is not in the path but pinned down by the field selector.
+    pub name_selected: bool,
     /// What follows the subresource (`proxy/…`), without the leading slash.
     pub rest: CompactString,
 }
@@ -128,6 +130,7 @@ pub fn route(method: &Method, path: &str, query: &str) -> RequestInfo {
         && let Some(name) = selected_name(&selector)
     {
         info.name = name.into();
+        info.name_selected = true;
     }
     info
 }

@@ -36,9 +36,9 @@ pub struct Service {
     /// Who asks.
     pub authenticator: Authenticator,
     /// May they.
-    pub authorizer: Authorizer,
+    pub authorizer: Arc<Authorizer>,
     /// Is there room.
-    pub flow: FlowControl,
+    pub flow: Arc<FlowControl>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// How the server is.

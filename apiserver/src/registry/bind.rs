@@ -3,6 +3,7 @@
 //!
 //! A pod is bound at most once: every binding is committed against the very version in which the pod was seen unbound.
 
+use compact_str::CompactString;
 use gantry_machinery::resource::{GroupVersionResource, gvr};
 use gantry_machinery::resource_api::{Binding, Target, WriteOptions};
 use gantry_machinery::status::Status;
@@ -13,6 +14,7 @@ use gantry_store_cache::key::ObjectKey;
 use gantry_store_cache::object::{Facets, NewBody, StoredObject};
 use gantry_store_cache::revision::Revision;
 use gantry_store_cache::txn::{Expect, Txn, TxnError, Write};
+use smallvec::SmallVec;
 
 use super::handle::Written;
 use super::splice::{self, Edits, Members, Span};
@@ -27,12 +29,18 @@ const NODE_NAME: &str = "spec.nodeName";
 /// What upstream's errors call the subresource.
 const BINDING: GroupVersionResource = GroupVersionResource::of("", "v1", "pods/binding");
 
+/// Labels of a node that its pods are given (admission plugin PodTopologyLabels, KEP-4742).
+const TOPOLOGY: [&str; 2] = ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"];
+
 /// What a binding may bring along for the pod.
 #[derive(Default)]
 struct Extras {
     annotations: Object,
     labels: Object,
 }
+
+/// The labels that a pod takes over from its node.
+type Topology = SmallVec<[(&'static str, CompactString); 2]>;
 
 impl Registry {
     /// Binds many pods, each with an answer of its own, in the given order, in one group commit.
@@ -118,26 +126,35 @@ impl Registry {
         let Some(stored) = self.store.get(&key) else {
             return Err(Status::not_found(&gvr::PODS, &binding.name));
         };
-        let (bytes, slot) = match Parts::of(&stored.body) {
-            Some(parts) => {
-                parts.check(&stored.body, binding)?;
-                if extras.annotations.is_empty() && extras.labels.is_empty() && parts.nominated.is_none() {
-                    parts.bind(&stored.body, &binding.node, now)
-                } else {
-                    return decoded_txn(key, &stored, binding, extras, now);
-                }
-            }
-            None => return Err(Status::internal(format_args!("{key} is stored in a form that cannot be read"))),
+        let Some(parts) = Parts::of(&stored.body) else {
+            return Err(Status::internal(format_args!("{key} is stored in a form that cannot be read")));
         };
-        let facets = with_node(&stored.facets, &binding.node);
+        parts.check(&stored.body, binding)?;
+        let topology = self.topology_of(&binding.node);
+        let plain = extras.annotations.is_empty() && extras.labels.is_empty() && parts.nominated.is_none();
+        if !plain || topology.iter().any(|(label, _)| stored.facets.label(label).is_some()) {
+            return decoded_txn(key, &stored, binding, extras, &topology, now);
+        }
+        let (bytes, slot) = parts.bind(&stored.body, &binding.node, &topology, now);
+        let facets = with_node(&stored.facets, &binding.node, topology);
         let write = Write::Put { body: NewBody { bytes, revision_slot: Some(slot) }, facets, ttl: None };
         Ok(Txn::one(key, Expect::Revision(stored.revision), write))
+    }
+}
+
+impl Registry {
+    /// The topology labels of a node; none for one that is not there.
+    fn topology_of(&self, node: &str) -> Topology {
+        let Some(node) = self.store.get(&ObjectKey::new("nodes", "", node)) else { return Topology::new() };
+        TOPOLOGY.iter().filter_map(|label| Some((*label, node.facets.label(label)?.into()))).collect()
     }
 }
 
 /// The parts of a pod's body that a binding looks at or changes.
 #[derive(Default)]
 struct Parts {
+    metadata: Option<Span>,
+    labels: Option<Span>,
     version: Option<Span>,
     uid: Option<Span>,
     deleted: Option<Span>,
@@ -148,7 +165,6 @@ struct Parts {
     status: Option<Span>,
     conditions: Option<Span>,
     nominated: Option<Span>,
-    end: usize,
 }
 
 impl Parts {
@@ -158,13 +174,18 @@ impl Parts {
         let mut members = splice::members(bytes, &splice::root(bytes));
         while let Some((key, at)) = members.key() {
             let end = match key {
-                b"metadata" => inner(bytes, at, |key, span| match key {
-                    b"resourceVersion" => parts.version = Some(span),
-                    b"uid" => parts.uid = Some(span),
-                    b"deletionTimestamp" => parts.deleted = Some(span),
-                    b"generation" => parts.generation = Some(span),
-                    _ => {}
-                })?,
+                b"metadata" => {
+                    let end = inner(bytes, at, |key, span| match key {
+                        b"resourceVersion" => parts.version = Some(span),
+                        b"uid" => parts.uid = Some(span),
+                        b"deletionTimestamp" => parts.deleted = Some(span),
+                        b"generation" => parts.generation = Some(span),
+                        b"labels" => parts.labels = Some(span),
+                        _ => {}
+                    })?;
+                    parts.metadata = Some(at..end);
+                    end
+                }
                 b"spec" => {
                     let end = inner(bytes, at, |key, span| match key {
                         b"nodeName" => parts.node = Some(span),
@@ -187,7 +208,6 @@ impl Parts {
             };
             members.resume(end);
         }
-        parts.end = members.close();
         parts.nominated = parts.nominated.filter(|s| splice::filled(bytes, Some(s)));
         (parts.version.is_some() && parts.spec.is_some()).then_some(parts)
     }
@@ -230,8 +250,9 @@ impl Parts {
     }
 
     /// The bound pod's body and the place of its revision.
-    fn bind(&self, bytes: &[u8], node: &str, now: &str) -> (Vec<u8>, usize) {
+    fn bind(&self, bytes: &[u8], node: &str, topology: &Topology, now: &str) -> (Vec<u8>, usize) {
         let mut edits = Edits::default();
+        self.label(bytes, topology, &mut edits);
         let version = self.version.clone().expect("checked when the parts were found");
         let spec = self.spec.clone().expect("checked when the parts were found");
         edits.replace(version.start + 1..version.end - 1, Vec::new());
@@ -265,6 +286,36 @@ impl Parts {
             }),
         }
         edits.apply(bytes, version.start + 1)
+    }
+
+    /// Adds labels that the pod does not have yet.
+    fn label(&self, bytes: &[u8], topology: &Topology, edits: &mut Edits) {
+        let Some(((first, first_value), rest)) = topology.split_first() else { return };
+        let write = |out: &mut Vec<u8>| {
+            splice::write_string(out, first_value);
+            for (label, value) in rest {
+                out.push(b',');
+                splice::write_string(out, label);
+                out.push(b':');
+                splice::write_string(out, value);
+            }
+        };
+        match (&self.labels, &self.metadata) {
+            (Some(labels), _) if bytes[labels.start] == b'{' => edits.insert_member(bytes, labels, first, write),
+            (other, Some(metadata)) => {
+                let mut labels = Vec::with_capacity(96);
+                labels.push(b'{');
+                splice::write_string(&mut labels, first);
+                labels.push(b':');
+                write(&mut labels);
+                labels.push(b'}');
+                match other {
+                    Some(null) => edits.replace(null.clone(), labels),
+                    None => edits.insert_member(bytes, metadata, "labels", |out| out.extend(labels)),
+                }
+            }
+            (None | Some(_), None) => {}
+        }
     }
 
     /// The condition that says the pod has its place.
@@ -302,12 +353,19 @@ fn listed(item: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The pod's facets with its node.
-fn with_node(old: &Facets, node: &str) -> Facets {
+/// The pod's facets with its node and the labels taken over from it.
+fn with_node(old: &Facets, node: &str, topology: Topology) -> Facets {
     let mut fields = Vec::with_capacity(old.fields.len() + 1);
     fields.extend(old.fields.iter().filter(|(field, _)| *field != NODE_NAME).cloned());
     fields.push((NODE_NAME, node.into()));
-    Facets { labels: old.labels.clone(), fields: fields.into() }
+    let mut labels = old.labels.clone();
+    if !topology.is_empty() {
+        let mut more = labels.into_vec();
+        more.extend(topology.into_iter().map(|(label, value)| (label.into(), value)));
+        more.sort_unstable();
+        labels = more.into();
+    }
+    Facets { labels, fields: fields.into() }
 }
 
 /// The binding by way of the decoded pod, for the rare ones that change more than the node.
@@ -316,6 +374,7 @@ fn decoded_txn(
     stored: &StoredObject,
     binding: &Binding,
     extras: &Extras,
+    topology: &Topology,
     now: &str,
 ) -> Result<Txn, Status> {
     let mut pod = (*body::decode(stored)?).clone();
@@ -342,10 +401,11 @@ fn decoded_txn(
             metadata::of(&mut pod).object_entry(field).insert(name.clone(), value.clone());
         }
     }
-    let mut facets = with_node(&stored.facets, &binding.node);
-    if !extras.labels.is_empty() {
-        facets.labels = body::labels(&pod);
+    for (label, value) in topology {
+        metadata::of(&mut pod).object_entry("labels").insert(*label, value.clone());
     }
+    let mut facets = with_node(&stored.facets, &binding.node, Topology::new());
+    facets.labels = body::labels(&pod);
     let write = Write::Put { body: body::encode(&mut pod), facets, ttl: None };
     Ok(Txn::one(key, Expect::Revision(stored.revision), write))
 }
@@ -376,9 +436,10 @@ pub(super) fn success(name: &str) -> Written {
 mod tests {
     use super::*;
 
-    fn bound(pod: &str) -> String {
+    fn bound(pod: &str, zone: Option<&str>) -> String {
         let parts = Parts::of(pod.as_bytes()).unwrap();
-        let (bytes, slot) = parts.bind(pod.as_bytes(), "n1", "T");
+        let topology = zone.map(|z| (TOPOLOGY[1], CompactString::from(z))).into_iter().collect();
+        let (bytes, slot) = parts.bind(pod.as_bytes(), "n1", &topology, "T");
         assert_eq!(&bytes[slot - 1..=slot], b"\"\"");
         String::from_utf8(bytes).unwrap()
     }
@@ -387,7 +448,7 @@ mod tests {
     fn a_body_is_bound_in_place() {
         let pod = r#"{"kind":"Pod","metadata":{"resourceVersion":"12","generation":1,"uid":"u"},"spec":{"containers":[]},"status":{"phase":"Pending"}}"#;
         assert_eq!(
-            bound(pod),
+            bound(pod, None),
             r#"{"kind":"Pod","metadata":{"resourceVersion":"","generation":1,"uid":"u"},"spec":{"nodeName":"n1","containers":[]},"status":{"conditions":[{"type":"PodScheduled","observedGeneration":1,"status":"True","lastProbeTime":null,"lastTransitionTime":"T"}],"phase":"Pending"}}"#
         );
     }
@@ -396,8 +457,26 @@ mod tests {
     fn an_earlier_refusal_is_replaced() {
         let pod = r#"{"status":{"conditions":[{"type":"Ready"},{"status":"False","type":"PodScheduled"}]},"spec":{"nodeName":""},"metadata":{"resourceVersion":"12"}}"#;
         assert_eq!(
-            bound(pod),
+            bound(pod, None),
             r#"{"status":{"conditions":[{"type":"Ready"},{"type":"PodScheduled","status":"True","lastProbeTime":null,"lastTransitionTime":"T"}]},"spec":{"nodeName":"n1"},"metadata":{"resourceVersion":""}}"#
+        );
+    }
+
+    #[test]
+    fn a_pod_takes_over_its_nodes_zone() {
+        let with = |metadata: &str| {
+            let pod = format!(r#"{{"metadata":{{{metadata}}},"spec":{{}},"status":{{"conditions":[]}}}}"#);
+            let bound = bound(&pod, Some("z1"));
+            bound[..bound.find(r#","spec""#).unwrap()].to_owned()
+        };
+        let zone = r#""topology.kubernetes.io/zone":"z1""#;
+        assert_eq!(
+            with(r#""resourceVersion":"7","labels":{"a":"b"}"#),
+            format!(r#"{{"metadata":{{"resourceVersion":"","labels":{{{zone},"a":"b"}}}}"#)
+        );
+        assert_eq!(
+            with(r#""resourceVersion":"7""#),
+            format!(r#"{{"metadata":{{"labels":{{{zone}}},"resourceVersion":""}}"#)
         );
     }
 

@@ -14,7 +14,7 @@ use super::managed::{self, Ownership};
 use super::request::RequestContext;
 use super::validate::Errors;
 use super::{Registry, answer, body, metadata};
-use crate::admission::{Attributes, Operation};
+use crate::admission::{Attributes, Operation, namespace_lifecycle};
 
 /// How often `generateName` draws another suffix when a name is taken (upstream's number).
 const GENERATED_NAMES_MAX: usize = 8;
@@ -118,6 +118,7 @@ impl Registry {
             let name = metadata::text(&object, "name").to_owned();
             let key = call.key(&name);
             let mut beside = self.addresses.on_create(&self.store, call.row, &mut object)?;
+            beside.extend(namespace_lifecycle::guard(&self.store, call, &name)?);
             let facets = body::facets(strategy, &object);
             let encoded = body::encode(&mut object);
             self.check_size(encoded.bytes.len())?;
@@ -142,7 +143,7 @@ impl Registry {
                     let object = object.ok_or_else(|| Status::internal("a put gave no object"))?;
                     return Ok(Written { object, created: true });
                 }
-                // Something beside the object was taken in between (an address): choose again.
+                // Something beside the object changed in between: an address was taken, or the namespace was written.
                 Err(TxnError::Conflict { key: taken, .. }) if taken != key => {
                     if attempt >= GENERATED_NAMES_MAX {
                         return Err(Status::conflict(call.row.gvr(), &name, MODIFIED));

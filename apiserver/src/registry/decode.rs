@@ -1,7 +1,5 @@
 //! Request bodies and patches to checked values: which schema a body is read by, and what its unknown fields do.
 
-use std::borrow::Cow;
-
 use gantry_machinery::codec;
 use gantry_machinery::resource_api::{DeleteOptions, FieldValidation, PatchBody, Propagation, Target, WriteOptions};
 use gantry_machinery::schema::{self, Message};
@@ -69,12 +67,13 @@ fn decode(
     validation: FieldValidation,
 ) -> Result<Value, Status> {
     let Expected { message, group, version, kind } = *expected;
-    let json = match body.format {
-        BodyFormat::Json => Cow::Borrowed(&body.bytes[..]),
-        BodyFormat::Yaml => Cow::Owned(codec::json::encode(&yaml(&body.bytes)?)),
-        BodyFormat::Protobuf => Cow::Owned(codec::json::encode(&protobuf(&body.bytes, message)?)),
+    let expected = (group, version, kind);
+    let decoded = match body.format {
+        BodyFormat::Json => codec::json::decode_body(&body.bytes, message, expected, validation)?,
+        BodyFormat::Yaml => codec::yaml::decode_body(&body.bytes, message, expected, validation)?,
+        // Protobuf knows no names: its unknown fields are passed over, as upstream does.
+        BodyFormat::Protobuf => return codec::protobuf::decode_body(&body.bytes, message, expected),
     };
-    let decoded = codec::json::decode_body(&json, message, (group, version, kind), validation)?;
     if validation == FieldValidation::Warn {
         for warning in decoded.warnings {
             request.warnings.add(warning);
@@ -120,12 +119,8 @@ pub(super) fn patch_document(patch: &PatchBody) -> Result<Value, Status> {
     codec::json::parse(&patch.body).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))
 }
 
-fn yaml(_bytes: &[u8]) -> Result<Value, Status> {
-    Err(Status::unsupported_media_type(&["application/json"]))
-}
-
-fn protobuf(_bytes: &[u8], _message: &Message) -> Result<Value, Status> {
-    Err(Status::unsupported_media_type(&["application/json"]))
+fn yaml(bytes: &[u8]) -> Result<Value, Status> {
+    codec::yaml::parse(bytes).map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))
 }
 
 /// The type of a kind.

@@ -100,6 +100,11 @@ impl Registry {
 fn step(call: &Call<'_>, old: &Value, options: &DeleteOptions) -> Step {
     let grace = call.row.strategy.grace_period(old, options.grace_period_seconds);
     let deleting = metadata::is_deleting(old);
+    let keeps_dependents = matches!(options.propagation, Some(Propagation::Orphan | Propagation::Foreground));
+    let at_once = grace.unwrap_or_default() == 0 && (!deleting || options.grace_period_seconds == Some(0));
+    if at_once && !keeps_dependents && metadata::finalizers(old).next().is_none() && !held_by_spec(old) {
+        return Step::Remove;
+    }
     let mut new = old.clone();
     let mut changed = false;
     if let Some(seconds) = grace {

@@ -110,6 +110,15 @@ impl Handle {
         self.registry.patch(&self.request, target, patch, options).await
     }
 
+    /// Why the target cannot be connected to (`log`, `exec`, `attach`, `portforward`, `proxy`): 404 for an object that is
+    /// not there, 400 for a pod without a node, 501 with the reason for all else.
+    #[must_use]
+    pub fn connection_refused(&self, target: &Target<'_>) -> Status {
+        let Some(row) = self.registry.table.get(target.resource) else { return Status::no_such_resource() };
+        let refused = self.registry.unconnected(row, target.namespace, target.name, target.subresource);
+        refused.unwrap_or_else(|| Status::method_not_supported(row.gvr(), "connect"))
+    }
+
     /// [`ResourceApi::watch`], giving the events themselves: what they are encoded to is then made once for all
     /// watchers ([`gantry_store_cache::event::Event::encoded`]).
     ///

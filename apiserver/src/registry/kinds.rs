@@ -7,18 +7,33 @@ mod cells;
 mod field;
 
 pub mod config_map;
+pub mod controller_revision;
+pub mod cron_job;
+pub mod daemon_set;
+pub mod deployment;
 pub mod endpoint_slice;
 pub mod endpoints;
 pub mod event;
+pub mod horizontal_pod_autoscaler;
+pub mod job;
 pub mod lease;
+pub mod limit_range;
 pub mod namespace;
+pub mod networking;
 pub mod node;
+pub mod plain;
 pub mod pod;
+pub mod pod_disruption_budget;
+pub mod priority_class;
+pub mod rbac;
+pub mod replica_set;
+pub mod replication_controller;
+pub mod resource_quota;
 pub mod secret;
 pub mod service;
 pub mod service_account;
-
-pub mod deployment;
+pub mod stateful_set;
+pub mod storage;
 mod workload;
 
 use gantry_machinery::resource::Resource;
@@ -47,20 +62,44 @@ use row;
 /// Every built-in kind that is stored, in the order that discovery lists groups.
 #[must_use]
 pub fn all() -> Vec<&'static dyn Strategy> {
-    vec![
+    let mut all: Vec<&'static dyn Strategy> = vec![
         &config_map::ConfigMaps,
         &endpoints::EndpointsKind,
         &event::Events,
+        &limit_range::LimitRanges,
         &namespace::Namespaces,
         &node::Nodes,
+        &storage::PersistentVolumeClaims,
+        &storage::PersistentVolumes,
         &pod::Pods,
+        &replication_controller::ReplicationControllers,
+        &resource_quota::ResourceQuotas,
         &secret::Secrets,
         &service_account::ServiceAccounts,
         &service::Services,
+        &controller_revision::ControllerRevisions,
+        &daemon_set::DaemonSets,
         &deployment::Deployments,
+        &replica_set::ReplicaSets,
+        &stateful_set::StatefulSets,
+        &horizontal_pod_autoscaler::HorizontalPodAutoscalers,
+        &job::Jobs,
+        &cron_job::CronJobs,
         &lease::Leases,
         &endpoint_slice::EndpointSlices,
-    ]
+        &networking::Ingresses,
+        &networking::IngressClasses,
+        &networking::NetworkPolicies,
+        &pod_disruption_budget::PodDisruptionBudgets,
+        &rbac::ClusterRoleBindings,
+        &rbac::ClusterRoles,
+        &rbac::RoleBindings,
+        &rbac::Roles,
+        &priority_class::PriorityClasses,
+        &storage::StorageClasses,
+    ];
+    all.extend(plain::ALL.iter().map(|kind| kind as &dyn Strategy));
+    all
 }
 
 fn resource(group: &str, version: &str, resource: &str) -> &'static Resource {

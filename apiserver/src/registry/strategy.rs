@@ -80,7 +80,7 @@ pub trait Strategy: Send + Sync + 'static {
     /// Whether the desired state differs, so that `metadata.generation` grows; kinds without generation say `false`
     /// and never have one.
     fn generation_changed(&self, new: &Value, old: &Value) -> bool {
-        new.get("spec") != old.get("spec")
+        !super::validate::same(new.get("spec"), old.get("spec"))
     }
 
     /// Whether objects of this kind carry `metadata.generation` at all.
@@ -146,16 +146,13 @@ pub(super) fn keep(new: &mut Value, old: &Value, field: &str) {
 }
 
 /// What a write of status may not touch: everything but `status` and `metadata` (of which the verbs keep what no
-/// update may change).
+/// update may change). Compares before it copies: most writers send the rest back as it was.
 pub(super) fn keep_all_but_status(new: &mut Value, old: &Value) {
-    let mut whole = old.clone();
-    for field in ["status", "metadata"] {
-        match new.remove(&[field]) {
-            Some(value) => whole.set(&[field], value),
-            None => {
-                whole.remove(&[field]);
-            }
+    let written = |field: &str| matches!(field, "status" | "metadata");
+    new.force_object().retain(|field, _| written(field) || old.get(field).is_some());
+    for (field, _) in old.as_object().into_iter().flat_map(gantry_machinery::value::Object::iter) {
+        if !written(field) {
+            keep(new, old, field);
         }
     }
-    *new = whole;
 }

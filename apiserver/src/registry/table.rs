@@ -2,11 +2,9 @@
 //!
 //! Built once at start from [`kinds`](super::kinds); read by the verbs, by routing and by discovery.
 
-use std::borrow::Cow;
-
 use compact_str::CompactString;
 use gantry_machinery::resource::{GroupVersionResource, Resource};
-use hashbrown::HashMap;
+use hashbrown::{Equivalent, HashMap};
 
 use super::strategy::Strategy;
 
@@ -60,6 +58,21 @@ impl std::fmt::Debug for Row {
     }
 }
 
+/// A path in parts: finds the owned key without becoming one. Hashes as [`GroupVersionResource`] does: the same texts in
+/// the same order.
+#[derive(Hash)]
+struct Parts<'a> {
+    group: &'a str,
+    version: &'a str,
+    resource: &'a str,
+}
+
+impl Equivalent<GroupVersionResource> for Parts<'_> {
+    fn equivalent(&self, key: &GroupVersionResource) -> bool {
+        key.resource == self.resource && key.version == self.version && key.group == self.group
+    }
+}
+
 /// All resources, by path and by collection.
 #[derive(Debug, Default)]
 pub struct Table {
@@ -98,13 +111,7 @@ impl Table {
     /// The row of a path in parts, as a router has it.
     #[must_use]
     pub fn find(&self, group: &str, version: &str, resource: &str) -> Option<&Row> {
-        // Routers hold slices of the request: a borrowed key needs 'static, so the parts become owned ones.
-        let gvr = GroupVersionResource {
-            group: Cow::Owned(group.to_owned()),
-            version: Cow::Owned(version.to_owned()),
-            resource: Cow::Owned(resource.to_owned()),
-        };
-        self.get(&gvr)
+        self.by_path.get(&Parts { group, version, resource }).map(|at| &self.rows[*at])
     }
 
     /// The row whose objects lie in a collection of the store.

@@ -4,12 +4,12 @@ use gantry_machinery::resource_api::{Target, WriteOptions};
 use gantry_machinery::status::Status;
 use gantry_machinery::value::Value;
 
-use super::Registry;
 use super::call::settle_name;
 use super::handle::Written;
 use super::managed::Ownership;
 use super::request::RequestContext;
 use super::rewrite::{Part, Proposal, Rewrite};
+use super::{Registry, metadata};
 
 /// A PUT that names no version is made against the latest; how often before the caller is told to come again.
 const UNVERSIONED_ATTEMPTS: usize = 32;
@@ -35,14 +35,25 @@ impl Registry {
         }
         settle_name(&call, &mut object)?;
         let how = Rewrite { attempts: UNVERSIONED_ATTEMPTS, part: Part::AsCalled };
-        let written =
-            self.rewrite(&call, how, |_| Ok(Proposal { object: object.clone(), ownership: Ownership::Update })).await?;
-        match written {
-            Some(written) => Ok(written),
-            None if call.row.strategy.create_on_update() && call.subresource.is_empty() => {
+        let creates = call.row.strategy.create_on_update() && call.subresource.is_empty();
+        // A version that the caller named is tried once: then the object need not be kept.
+        let once = !creates && !metadata::text(&object, "resourceVersion").is_empty();
+        let mut kept = Some(object);
+        let written = self
+            .rewrite(&call, how, |_| {
+                let object = if once { kept.take() } else { kept.clone() };
+                let object = object.ok_or_else(|| Status::modified(call.row.gvr(), call.name))?;
+                Ok(Proposal { object, ownership: Ownership::Update })
+            })
+            .await?;
+        match (written, kept) {
+            (Some(written), _) => Ok(written),
+            (None, Some(mut object)) if creates => {
+                // It was read once and is gone: what comes now is another object.
+                metadata::of(&mut object).retain(|field, _| !matches!(field, "resourceVersion" | "uid"));
                 self.create_object(&call, object, Ownership::Update).await
             }
-            None => Err(Status::not_found(call.row.gvr(), call.name)),
+            (None, _) => Err(Status::not_found(call.row.gvr(), call.name)),
         }
     }
 }

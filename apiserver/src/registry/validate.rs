@@ -130,30 +130,71 @@ impl Errors {
     }
 }
 
-/// Whether two fields say the same: absent, `null`, the empty text, list and object are one, as in Go's
-/// `Semantic.DeepEqual`, at every depth.
+/// Scalar fields that Go keeps behind pointers: there zero is a value, not absence (user 0 is root).
+const POINTERS: &[&str] = &[
+    "activeDeadlineSeconds",
+    "allowPrivilegeEscalation",
+    "automountServiceAccountToken",
+    "backoffLimit",
+    "completions",
+    "defaultMode",
+    "enableServiceLinks",
+    "fsGroup",
+    "hostProcess",
+    "hostUsers",
+    "immutable",
+    "maxUnavailable",
+    "minAvailable",
+    "mode",
+    "optional",
+    "parallelism",
+    "priority",
+    "privileged",
+    "procMount",
+    "readOnlyRootFilesystem",
+    "replicas",
+    "runAsGroup",
+    "runAsNonRoot",
+    "runAsUser",
+    "runtimeClassName",
+    "setHostnameAsFQDN",
+    "shareProcessNamespace",
+    "storageClassName",
+    "suspend",
+    "terminationGracePeriodSeconds",
+    "tolerationSeconds",
+];
+
+/// Whether two fields say the same: absent, `null`, the empty list and object are one, as in Go's
+/// `Semantic.DeepEqual`, at every depth; so are absence and zero where Go has no pointer to tell them apart.
 #[must_use]
 pub fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
-    fn is_nothing(value: &Value) -> bool {
-        match value {
-            Value::Null | Value::Bool(false) | Value::Int(0) => true,
-            Value::String(text) => text.is_empty(),
-            Value::Array(items) => items.is_empty(),
-            Value::Object(object) => object.iter().all(|(_, v)| is_nothing(v)),
-            _ => false,
-        }
-    }
+    same_at("", a, b)
+}
+
+fn same_at(key: &str, a: Option<&Value>, b: Option<&Value>) -> bool {
     match (a, b) {
         (None, None) => true,
-        (Some(one), None) | (None, Some(one)) => is_nothing(one),
+        (Some(one), None) | (None, Some(one)) => is_nothing(key, one),
         (Some(Value::Object(a)), Some(Value::Object(b))) => {
-            a.iter().all(|(key, value)| same(Some(value), b.get(key)))
-                && b.iter().all(|(key, value)| a.contains_key(key) || is_nothing(value))
+            a.iter().all(|(key, value)| same_at(key, Some(value), b.get(key)))
+                && b.iter().all(|(key, value)| a.contains_key(key) || is_nothing(key, value))
         }
         (Some(Value::Array(a)), Some(Value::Array(b))) => {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(Some(a), Some(b)))
         }
-        (Some(a), Some(b)) => a == b || (is_nothing(a) && is_nothing(b)),
+        (Some(a), Some(b)) => a == b || (is_nothing(key, a) && is_nothing(key, b)),
+    }
+}
+
+fn is_nothing(key: &str, value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(false) | Value::Int(0) => !POINTERS.contains(&key),
+        Value::String(text) => text.is_empty() && !POINTERS.contains(&key),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(object) => object.iter().all(|(key, value)| is_nothing(key, value)),
+        _ => false,
     }
 }
 
@@ -169,5 +210,7 @@ mod tests {
         assert!(same(Some(&sparse), Some(&full)));
         assert!(same(None, Some(&value!({"x": {}}))));
         assert!(!same(Some(&sparse), Some(&value!({"a": {"b": 2}}))));
+        assert!(same(Some(&value!({"hostNetwork": false})), Some(&value!({}))));
+        assert!(!same(Some(&value!({"runAsUser": 0})), Some(&value!({}))), "root is somebody");
     }
 }

@@ -1,7 +1,8 @@
 //! POST.
 
+use gantry_apiserver::registry::handle::{BodyFormat, RequestBody};
 use gantry_machinery::resource::gvr;
-use gantry_machinery::resource_api::{DeleteOptions, ResourceApi, Target, WriteOptions};
+use gantry_machinery::resource_api::{DeleteOptions, FieldValidation, ResourceApi, Target, WriteOptions};
 use gantry_machinery::value;
 
 use crate::support::{Cluster, config_map, pod, told, value};
@@ -140,4 +141,66 @@ async fn a_new_node_is_tainted_until_it_is_seen_ready() {
     assert_eq!(taints.len(), 1);
     assert_eq!(taints[0].str_at(&["key"]), Some("node.kubernetes.io/not-ready"));
     assert_eq!(taints[0].str_at(&["effect"]), Some("NoSchedule"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_is_left_in_a_namespace_after_its_end_began() {
+    let cluster = std::sync::Arc::new(Cluster::new().await);
+    cluster.create(&gvr::NAMESPACES, "", value!({"metadata": {"name": "ending"}})).await.unwrap();
+    let creators = (0..8).map(|creator| {
+        let cluster = cluster.clone();
+        tokio::spawn(async move {
+            for n in 0..50 {
+                let map = value!({"metadata": {"name": (format!("m{creator}-{n}"))}});
+                if let Err(status) = cluster.create(&gvr::CONFIG_MAPS, "ending", map).await {
+                    assert!(status.has_cause("NamespaceTerminating"), "{status}");
+                }
+            }
+        })
+    });
+    let creators = futures_util::future::join_all(creators);
+    let target = Target::object(&gvr::NAMESPACES, "", "ending");
+    let options = DeleteOptions::default();
+    let (created, ended) = tokio::join!(creators, cluster.api.delete(&target, &options));
+    assert!(created.into_iter().all(|c| c.is_ok()));
+    let gantry_machinery::resource_api::Deleted::Marked(ended) = ended.unwrap() else { panic!("it has a finalizer") };
+    let view = cluster.registry.store().view();
+    assert!(view.scan("configmaps", Some("ending"), None).all(|map| map.created < ended.revision));
+}
+
+#[tokio::test]
+async fn bodies_are_read_by_the_schema() {
+    let cluster = Cluster::new().await;
+    let target = Target::object(&gvr::CONFIG_MAPS, "default", "");
+    let send = async |format, body: &str, field_validation| {
+        let body = RequestBody { format, bytes: body.to_owned().into() };
+        let options = WriteOptions { field_validation, ..WriteOptions::default() };
+        cluster.api.create_body(&target, body, &options).await
+    };
+    let unknown = r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"},"colour":"red"}"#;
+    let before = cluster.revision();
+    let (code, reason, message) = told(send(BodyFormat::Json, unknown, FieldValidation::Strict).await);
+    assert_eq!((code, reason), (400, "BadRequest"));
+    assert!(message.contains("strict decoding error: unknown field \"colour\""), "{message}");
+    let wrong = r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"},"data":{"k":1}}"#;
+    assert_eq!(told(send(BodyFormat::Json, wrong, FieldValidation::Ignore).await).0, 400);
+    assert_eq!(told(send(BodyFormat::Json, "{", FieldValidation::Ignore).await).0, 400);
+    let other = r#"{"kind":"Secret","apiVersion":"v1","metadata":{"name":"a"}}"#;
+    assert_eq!(told(send(BodyFormat::Json, other, FieldValidation::Ignore).await).0, 400);
+    assert_eq!(cluster.revision(), before);
+
+    let written = send(BodyFormat::Json, unknown, FieldValidation::Warn).await.unwrap();
+    assert!(written.created && value(&written.object).get("colour").is_none());
+    assert_eq!(cluster.api.request().warnings.take(), ["unknown field \"colour\""]);
+    let yaml = "kind: ConfigMap\napiVersion: v1\nmetadata:\n  name: b\ndata: {k: 'yes'}\n";
+    let written = send(BodyFormat::Yaml, yaml, FieldValidation::Strict).await.unwrap();
+    assert_eq!(value(&written.object).str_at(&["data", "k"]), Some("yes"));
+}
+
+#[tokio::test]
+async fn some_kinds_are_created_by_writing_them() {
+    let cluster = Cluster::new().await;
+    let lease = value!({"metadata": {"name": "l", "namespace": "default"}, "spec": {"holderIdentity": "me"}});
+    let written = cluster.update(&gvr::LEASES, lease).await.unwrap();
+    assert_eq!(value(&written).str_at(&["metadata", "uid"]).unwrap().len(), 36);
 }

@@ -73,7 +73,8 @@ async fn apply_creates_then_changes_then_conflicts() {
     let managed = managed.array_at(&["metadata", "managedFields"]);
     assert_eq!(managed[0].str_at(&["operation"]), Some("Apply"));
     assert_eq!(managed[0].str_at(&["manager"]), Some("patcher"));
-    let again = cluster.patch(&gvr::CONFIG_MAPS, "a", Apply, document).await.unwrap();
+    let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: '1'}\n";
+    let again = cluster.patch(&gvr::CONFIG_MAPS, "a", Apply, yaml).await.unwrap();
     assert_eq!(again.revision, first.revision, "the same configuration again is no write");
 
     // Another manager takes the field; applying another value of it now conflicts.

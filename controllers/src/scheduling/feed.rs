@@ -1,7 +1,7 @@
-//! Follows nodes and pods and tells the core about them, as rows.
+//! Follows nodes, pods and namespaces and tells the core about them, as rows.
 //!
 //! One task per collection: list, then watch, through the [`Reflector`], which survives disconnects and answers 410 with
-//! a new list. The core hears nothing until both lists are in, lest it refuse pods for want of nodes it has not seen.
+//! a new list. The core hears nothing until all lists are in, lest it refuse pods for want of nodes it has not seen.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use gantry_machinery::resource_api::{ResourceApi, WatchEvent};
 use gantry_machinery::selector::{FieldSelector, LabelSelector};
 use gantry_scheduler_core::cycle::Event;
 use gantry_scheduler_core::rows::json::NotAnObject;
-use gantry_scheduler_core::rows::{NodeRow, PodRow};
+use gantry_scheduler_core::rows::{NamespaceRow, NodeRow, PodRow};
 use gantry_store_cache::object::StoredObject;
 
 use super::inbox::Inbox;
@@ -21,10 +21,14 @@ pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>) {
     let follow = |resource: &GroupVersionResource| {
         Reflector::new(api.clone(), resource.clone(), LabelSelector::default(), FieldSelector::default())
     };
-    let (mut nodes, mut pods) = (follow(&gvr::NODES), follow(&gvr::PODS));
-    let (first_nodes, first_pods) = tokio::join!(nodes.next(), pods.next());
-    let first = node_events(first_nodes).into_iter().chain(pod_events(first_pods)).collect();
-    inbox.feed(first).await;
+    let (mut namespaces, mut nodes, mut pods) = (follow(&gvr::NAMESPACES), follow(&gvr::NODES), follow(&gvr::PODS));
+    let first = tokio::join!(namespaces.next(), nodes.next(), pods.next());
+    inbox.feed([namespace_events(first.0), node_events(first.1), pod_events(first.2)].concat()).await;
+    let namespaces = async {
+        loop {
+            inbox.feed(namespace_events(namespaces.next().await)).await;
+        }
+    };
     let nodes = async {
         loop {
             inbox.feed(node_events(nodes.next().await)).await;
@@ -35,7 +39,22 @@ pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>) {
             inbox.feed(pod_events(pods.next().await)).await;
         }
     };
-    tokio::join!(nodes, pods);
+    tokio::join!(namespaces, nodes, pods);
+}
+
+fn namespace_events(delta: Delta) -> Vec<Event> {
+    let read = |object: &StoredObject| row(object, NamespaceRow::from_json);
+    match delta {
+        Delta::Replace(all) => vec![Event::Namespaces(all.iter().filter_map(|o| read(o)).collect())],
+        Delta::Changes(changes) => {
+            let event = |change: &WatchEvent| match change {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => Some(Event::Namespace(read(object)?)),
+                WatchEvent::Deleted(object) => Some(Event::NamespaceGone(object.key.name().into())),
+                WatchEvent::Bookmark { .. } => None,
+            };
+            changes.iter().filter_map(event).collect()
+        }
+    }
 }
 
 fn node_events(delta: Delta) -> Vec<Event> {

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{
-    Amounts, Demand, Effect, HostPort, NodeImage, NodeRow, NodeTerm, Operator, Own, PodAffinity, PodRow, PodTerm,
-    PreferredNodeTerm, Requirement, Selector, SpreadConstraint, Taint, Toleration, Unsupported,
+    Amounts, Demand, Effect, HostPort, NamespaceRow, NodeImage, NodeRow, NodeTerm, Operator, Own, PodAffinity, PodRow,
+    PodTerm, PreferredNodeTerm, Requirement, Selector, SpreadConstraint, Taint, Toleration, Unsupported,
 };
 
 /// Bytes that are no such object.
@@ -285,6 +285,23 @@ struct Volume<'a> {
 #[serde(default, bound(deserialize = "'de: 'a"))]
 struct ImageVolume<'a> {
     reference: Option<Text<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct NamespaceJson<'a> {
+    metadata: Option<Meta<'a>>,
+}
+
+impl NamespaceRow {
+    /// The row of a Namespace's stored JSON.
+    ///
+    /// # Errors
+    /// When the bytes are no JSON of a Namespace.
+    pub fn from_json(body: &[u8]) -> Result<Self, NotAnObject> {
+        let meta = serde_json::from_slice::<NamespaceJson<'_>>(body)?.metadata.unwrap_or_default();
+        Ok(Self { name: text(meta.name), labels: pairs(meta.labels) })
+    }
 }
 
 impl NodeRow {

@@ -1,8 +1,8 @@
 //! Clusters and streams of events, generated small and crowded so that rules meet each other.
 
 use gantry_scheduler_core::rows::{
-    Amounts, Demand, Effect, HostPort, NodeImage, NodeRow, NodeTerm, Operator, PodRow, PreferredNodeTerm, Requirement,
-    Taint, Toleration,
+    Amounts, Demand, Effect, HostPort, NodeImage, NodeRow, NodeTerm, Operator, Own, PodAffinity, PodRow, PodTerm,
+    PreferredNodeTerm, Requirement, Selector, SpreadConstraint, Taint, Toleration,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -19,6 +19,9 @@ pub(crate) enum Happening {
     PodGone(u8),
     PodEnds(u8),
     PodChanges(u8, PodRow),
+    PodLeaves(u8),
+    PodRelabelled(u8, Vec<(Box<str>, Box<str>)>),
+    Namespace(bool, u8),
     SeenBound(u8),
     BindFails(u8),
     Time(u32),
@@ -33,6 +36,9 @@ pub(crate) fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         2 => any::<u8>().prop_map(Happening::PodGone),
         1 => any::<u8>().prop_map(Happening::PodEnds),
         1 => (any::<u8>(), pod()).prop_map(|(at, pod)| Happening::PodChanges(at, pod)),
+        1 => any::<u8>().prop_map(Happening::PodLeaves),
+        1 => (any::<u8>(), pod_labels()).prop_map(|(at, labels)| Happening::PodRelabelled(at, labels)),
+        1 => (any::<bool>(), 0..3u8).prop_map(|(which, team)| Happening::Namespace(which, team)),
         3 => any::<u8>().prop_map(Happening::SeenBound),
         1 => any::<u8>().prop_map(Happening::BindFails),
         1 => (0..400_000u32).prop_map(Happening::Time),
@@ -52,7 +58,7 @@ fn node() -> impl Strategy<Value = NodeRow> {
     )
         .prop_map(|(name, labels, taints, unschedulable, (cpu, memory, pods, gpus), images)| NodeRow {
             name: format!("n{name}").into(),
-            labels,
+            labels: labels_with_name(labels, name),
             taints,
             unschedulable,
             allocatable: Amounts {
@@ -70,8 +76,17 @@ fn node() -> impl Strategy<Value = NodeRow> {
         })
 }
 
+/// Most nodes say their name in a label, too.
+fn labels_with_name(mut labels: Vec<(Box<str>, Box<str>)>, name: u8) -> Vec<(Box<str>, Box<str>)> {
+    if name != 6 {
+        labels.push(("kubernetes.io/hostname".into(), format!("n{name}").into()));
+        labels.sort();
+    }
+    labels
+}
+
 fn labels() -> impl Strategy<Value = Vec<(Box<str>, Box<str>)>> {
-    (option::of(0..3u8), option::of(0..3u8)).prop_map(|(disk, zone)| {
+    (option::of(0..3u8), option::weighted(0.8, 0..3u8)).prop_map(|(disk, zone)| {
         let disk = disk.map(|v| ("disk".into(), v.to_string().into()));
         let zone = zone.map(|v| ("zone".into(), v.to_string().into()));
         disk.into_iter().chain(zone).collect()
@@ -188,17 +203,99 @@ fn demand() -> impl Strategy<Value = Demand> {
     )
 }
 
-/// A pod without identity: the test gives it one.
-fn pod() -> impl Strategy<Value = PodRow> {
-    (demand(), 0..3i32, prop::bool::weighted(0.1), prop::bool::weighted(0.1)).prop_map(
-        |(demand, priority, never_preempts, gated)| PodRow {
-            namespace: "default".into(),
-            scheduler: "default-scheduler".into(),
-            priority,
-            never_preempts,
-            gated,
-            demand,
-            ..PodRow::default()
+fn pod_labels() -> impl Strategy<Value = Vec<(Box<str>, Box<str>)>> {
+    (option::weighted(0.8, 0..2u8), option::weighted(0.3, 0..2u8)).prop_map(|(app, tier)| {
+        let app = app.map(|v| ("app".into(), v.to_string().into()));
+        let tier = tier.map(|v| ("tier".into(), v.to_string().into()));
+        app.into_iter().chain(tier).collect()
+    })
+}
+
+fn selector() -> impl Strategy<Value = Option<Selector>> {
+    let one = (prop::sample::select(vec!["app", "tier"]), any::<bool>(), 0..2u8).prop_map(|(key, within, value)| {
+        let operator = if within { Operator::In } else { Operator::NotIn };
+        Requirement { key: key.into(), operator, values: vec![value.to_string().into()] }
+    });
+    option::weighted(0.95, vec(one, 0..3).prop_map(|requirements| Selector { requirements }))
+}
+
+fn topology_key() -> impl Strategy<Value = Box<str>> {
+    prop::sample::select(vec!["zone", "zone", "disk", "kubernetes.io/hostname"]).prop_map(Box::from)
+}
+
+fn spread() -> impl Strategy<Value = SpreadConstraint> {
+    let policies = (prop::bool::weighted(0.2), prop::bool::weighted(0.2));
+    (1..3i32, topology_key(), any::<bool>(), selector(), 0..4i32, policies).prop_map(
+        |(max_skew, topology_key, hard, selector, min_domains, (ignores_affinity, honors_taints))| SpreadConstraint {
+            max_skew,
+            topology_key,
+            hard,
+            selector,
+            min_domains: if hard { min_domains } else { 0 },
+            ignores_affinity,
+            honors_taints,
         },
     )
+}
+
+fn pod_term() -> impl Strategy<Value = PodTerm> {
+    let team = Requirement { key: "team".into(), operator: Operator::In, values: vec!["1".into()] };
+    let by_team = Selector { requirements: vec![team] };
+    let namespaces = prop::sample::select(vec![
+        (vec!["default"], None),
+        (vec!["default"], None),
+        (vec!["other"], None),
+        (vec!["default", "other"], None),
+        (vec![], Some(by_team)),
+        (vec![], Some(Selector::default())),
+    ]);
+    (selector(), namespaces, topology_key()).prop_map(|(selector, (names, namespace_selector), topology_key)| PodTerm {
+        selector,
+        namespaces: names.into_iter().map(Box::from).collect(),
+        namespace_selector,
+        topology_key,
+    })
+}
+
+fn affinity() -> impl Strategy<Value = PodAffinity> {
+    let weight = prop_oneof![1..100i32, -100..-1i32];
+    let few = |n| prop_oneof![2 => Just(0), 1 => Just(n)];
+    (few(1), few(2), few(2))
+        .prop_flat_map(move |(required, forbidden, preferred)| {
+            let preferred = vec((weight.clone(), pod_term()), 0..=preferred);
+            (vec(pod_term(), 0..=required), vec(pod_term(), 0..=forbidden), preferred)
+        })
+        .prop_map(|(required, forbidden, preferred)| PodAffinity { required, forbidden, preferred })
+}
+
+/// A pod without identity: the test gives it one.
+fn pod() -> impl Strategy<Value = PodRow> {
+    let terms = (
+        prop_oneof![3 => Just(vec![]), 1 => vec(spread(), 1..3)],
+        prop_oneof![2 => Just(None), 1 => affinity().prop_map(Some)],
+    );
+    let flags = (prop::bool::weighted(0.1), prop::bool::weighted(0.1), prop::bool::weighted(0.2));
+    (demand(), terms, pod_labels(), 0..3i32, flags).prop_map(
+        |(demand, (spread, pods), labels, priority, (never_preempts, gated, elsewhere))| {
+            let pods = pods.filter(|p| *p != PodAffinity::default()).map(Box::new);
+            let mut row = PodRow {
+                namespace: if elsewhere { "other".into() } else { "default".into() },
+                scheduler: "default-scheduler".into(),
+                labels,
+                priority,
+                never_preempts,
+                gated,
+                demand: Demand { spread, pods, ..demand },
+                ..PodRow::default()
+            };
+            own(&mut row);
+            row
+        },
+    )
+}
+
+/// Puts into the demand what extraction puts there: namespace and labels, where terms refer to them.
+pub(crate) fn own(row: &mut PodRow) {
+    let refers = !row.demand.spread.is_empty() || row.demand.pods.is_some();
+    row.demand.own = refers.then(|| Box::new(Own { namespace: row.namespace.clone(), labels: row.labels.clone() }));
 }

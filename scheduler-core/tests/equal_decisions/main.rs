@@ -8,7 +8,7 @@ mod reference;
 
 use gantry_scheduler_core::cycle::{Config, Event, Scheduler};
 use gantry_scheduler_core::plan::{Decision, Plan};
-use gantry_scheduler_core::rows::PodRow;
+use gantry_scheduler_core::rows::{NamespaceRow, PodRow};
 use generate::Happening;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Runs, RngAlgorithm, TestCaseError, TestRng, TestRunner};
@@ -74,9 +74,30 @@ impl Bench {
             Happening::PodChanges(n, new) => {
                 if let Some(uid) = pick(self.slow.pods.keys(), *n) {
                     let placed = self.slow.pods[&uid].clone();
-                    let row = PodRow { demand: new.demand.clone(), priority: new.priority, ..placed.row };
+                    let mut row = PodRow { demand: new.demand.clone(), priority: new.priority, ..placed.row };
+                    generate::own(&mut row);
                     self.set_pod(row, placed.node);
                 }
+            }
+            Happening::PodLeaves(n) => {
+                if let Some(uid) = pick(self.slow.pods.keys(), *n) {
+                    let placed = self.slow.pods[&uid].clone();
+                    self.set_pod(PodRow { deleting: true, ..placed.row }, placed.node);
+                }
+            }
+            Happening::PodRelabelled(n, labels) => {
+                if let Some(uid) = pick(self.slow.pods.keys(), *n) {
+                    let placed = self.slow.pods[&uid].clone();
+                    let mut row = PodRow { labels: labels.clone(), ..placed.row };
+                    generate::own(&mut row);
+                    self.set_pod(row, placed.node);
+                }
+            }
+            Happening::Namespace(other, team) => {
+                let name = if *other { "other" } else { "default" };
+                let labels: Vec<(Box<str>, Box<str>)> = vec![("team".into(), team.to_string().into())];
+                self.slow.namespaces.insert(name.into(), labels.clone());
+                self.pending.push(Event::Namespace(NamespaceRow { name: name.into(), labels }));
             }
             Happening::SeenBound(n) => {
                 let assumed = self.slow.pods.iter().filter(|(_, p)| p.node.is_some() && p.row.node.is_empty());
@@ -120,7 +141,7 @@ impl Bench {
                     );
                     let placed = self.slow.pods.get_mut(&uid).expect("decided");
                     prop_assert!(placed.node.is_none(), "{} was placed already", uid);
-                    prop_assert!(!placed.row.gated);
+                    prop_assert!(!placed.row.gated && !placed.row.deleting);
                     placed.node = Some(placement.node.to_string());
                 }
                 Decision::Refuse(refusal) => {
@@ -139,7 +160,7 @@ impl Bench {
     /// Whoever is not placed fits nowhere, is gated, or pauses after a failed binding.
     fn nobody_is_left_behind(&self) -> Result<(), TestCaseError> {
         let mut idle = 0;
-        for placed in self.slow.pods.values().filter(|p| p.node.is_none() && !p.row.gated) {
+        for placed in self.slow.pods.values().filter(|p| p.node.is_none() && !p.row.gated && !p.row.deleting) {
             if let Verdict::Node(node, _) = self.slow.decide(&placed.row) {
                 idle += 1;
                 let pausing = self.fast.pending().backoff;

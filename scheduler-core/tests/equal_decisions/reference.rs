@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use gantry_scheduler_core::columns::tie;
 use gantry_scheduler_core::rows::{
-    Demand, Effect, HostPort, NodeRow, NodeTerm, Operator, PodRow, Requirement, Taint, Toleration,
+    Demand, Effect, HostPort, NodeRow, NodeTerm, Operator, PodAffinity, PodRow, PodTerm, Requirement, Selector,
+    SpreadConstraint, Taint, Toleration,
 };
 
 /// A cluster as the reference sees it.
@@ -13,6 +14,8 @@ use gantry_scheduler_core::rows::{
 pub(crate) struct Reference {
     pub(crate) nodes: BTreeMap<String, NodeRow>,
     pub(crate) pods: BTreeMap<String, Placed>,
+    /// Namespaces' labels.
+    pub(crate) namespaces: BTreeMap<String, Vec<(Box<str>, Box<str>)>>,
     /// Image name → size as first reported, and who has it.
     images: BTreeMap<String, (i64, Vec<String>)>,
     pub(crate) seed: u64,
@@ -87,11 +90,15 @@ impl Reference {
         let unwelcome: Vec<i64> = feasible.iter().map(|n| unwelcome(demand, n)).collect();
         let preferred: Vec<i64> = feasible.iter().map(|n| preferred(demand, n)).collect();
         let (most_unwelcome, most_preferred) = (max(&unwelcome), max(&preferred));
+        let spread = self.spread_scores(pod, &feasible);
+        let affinity_to_pods = self.pod_affinity_scores(pod, &feasible);
         let scored = feasible.iter().enumerate().map(|(at, node)| {
             let taints = if most_unwelcome == 0 { 100 } else { 100 - 100 * unwelcome[at] / most_unwelcome };
             let affinity = if most_preferred == 0 { 0 } else { 100 * preferred[at] / most_preferred };
             let sum = 3 * taints
                 + 2 * affinity
+                + 2 * spread[at]
+                + 2 * affinity_to_pods[at]
                 + self.least_allocated(demand, node)
                 + self.balanced(demand, node)
                 + self.image_locality(demand, node);
@@ -151,7 +158,161 @@ impl Reference {
         if used.into_iter().any(|u| demand.host_ports.iter().any(|w| clash(u, w))) {
             return no("node(s) didn't have free ports for the requested pod ports", false);
         }
-        self.fits(demand, node)
+        self.fits(demand, node)?;
+        self.spreads(pod, node)?;
+        self.goes_with_pods(pod, node)
+    }
+
+    /// How many pods of a domain a constraint counts.
+    fn counted(&self, pod: &PodRow, c: &SpreadConstraint, node: &NodeRow) -> i64 {
+        let Some(selector) = c.selector.as_ref().filter(|s| !s.requirements.is_empty()) else { return 0 };
+        let pods = self.on(&node.name).filter(|p| p.namespace == pod.namespace && !p.deleting);
+        pods.filter(|p| selects(selector, &p.labels)).count() as i64
+    }
+
+    fn included(&self, pod: &PodRow, c: &SpreadConstraint, node: &NodeRow) -> bool {
+        let mut hard = node.taints.iter().filter(|t| t.effect != Effect::PreferNoSchedule);
+        (c.ignores_affinity || selected(&pod.demand, node))
+            && (!c.honors_taints || hard.all(|t| tolerated(&pod.demand.tolerations, t)))
+    }
+
+    fn spreads(&self, pod: &PodRow, node: &NodeRow) -> Result<(), (Vec<String>, bool)> {
+        let hard: Vec<&SpreadConstraint> = pod.demand.spread.iter().filter(|c| c.hard).collect();
+        for c in &hard {
+            let Some(value) = label(node, &c.topology_key) else {
+                let text = "node(s) didn't match pod topology spread constraints (missing required label)";
+                return Err((vec![text.into()], true));
+            };
+            let mut domains: BTreeMap<&str, i64> = BTreeMap::new();
+            for other in self.nodes.values() {
+                let complete = hard.iter().all(|c| label(other, &c.topology_key).is_some());
+                if complete && self.included(pod, c, other) {
+                    *domains.entry(label(other, &c.topology_key).expect("complete")).or_default() +=
+                        self.counted(pod, c, other);
+                }
+            }
+            let few = domains.len() < c.min_domains.max(1) as usize;
+            let least = if few { 0 } else { *domains.values().min().expect("one at least") };
+            let itself = c.selector.as_ref().is_some_and(|s| selects(s, &pod.labels));
+            let here = domains.get(value).copied().unwrap_or(0);
+            if here + i64::from(itself) - least > i64::from(c.max_skew) {
+                return Err((vec!["node(s) didn't match pod topology spread constraints".into()], false));
+            }
+        }
+        Ok(())
+    }
+
+    fn spread_scores(&self, pod: &PodRow, feasible: &[&NodeRow]) -> Vec<i64> {
+        let soft: Vec<&SpreadConstraint> = pod.demand.spread.iter().filter(|c| !c.hard).collect();
+        if soft.is_empty() {
+            return vec![0; feasible.len()];
+        }
+        let complete = |node: &NodeRow| soft.iter().all(|c| label(node, &c.topology_key).is_some());
+        let rated = feasible.iter().filter(|n| complete(n)).count();
+        let raw: Vec<Option<i64>> = feasible
+            .iter()
+            .map(|node| {
+                if !complete(node) {
+                    return None;
+                }
+                let mut sum = 0f64;
+                for c in &soft {
+                    let value = label(node, &c.topology_key).expect("complete");
+                    let (count, domains) = if &*c.topology_key == "kubernetes.io/hostname" {
+                        (self.counted(pod, c, node), rated)
+                    } else {
+                        let rated = feasible.iter().filter(|n| complete(n));
+                        let mut values: Vec<_> = rated.map(|n| label(n, &c.topology_key)).collect();
+                        values.sort();
+                        values.dedup();
+                        let same = self.nodes.values().filter(|n| {
+                            complete(n) && self.included(pod, c, n) && label(n, &c.topology_key) == Some(value)
+                        });
+                        (same.map(|n| self.counted(pod, c, n)).sum(), values.len())
+                    };
+                    sum += count as f64 * (domains as f64 + 2.0).ln() + f64::from(c.max_skew - 1);
+                }
+                Some(sum.round() as i64)
+            })
+            .collect();
+        let least = raw.iter().flatten().min().copied().unwrap_or(0);
+        let most = raw.iter().flatten().max().copied().unwrap_or(0);
+        raw.iter().map(|r| r.map_or(0, |r| if most == 0 { 100 } else { 100 * (most + least - r) / most })).collect()
+    }
+
+    /// Whether a term selects a pod.
+    fn term_selects(&self, term: &PodTerm, pod: &PodRow) -> bool {
+        let none = Vec::new();
+        let of_namespace = self.namespaces.get(&*pod.namespace).unwrap_or(&none);
+        let by_labels = term.namespace_selector.as_ref().is_some_and(|s| selects(s, of_namespace));
+        (term.namespaces.contains(&pod.namespace) || by_labels)
+            && term.selector.as_ref().is_some_and(|s| selects(s, &pod.labels))
+    }
+
+    /// All pods on nodes that exist, with their nodes.
+    fn neighbours(&self) -> impl Iterator<Item = (&NodeRow, &PodRow)> {
+        self.nodes.values().flat_map(|node| self.on(&node.name).map(move |pod| (node, pod)))
+    }
+
+    fn goes_with_pods(&self, pod: &PodRow, node: &NodeRow) -> Result<(), (Vec<String>, bool)> {
+        let none = PodAffinity::default();
+        let terms = pod.demand.pods.as_deref().unwrap_or(&none);
+        let same = |other: &NodeRow, key: &str| label(node, key).is_some() && label(node, key) == label(other, key);
+        if !terms.required.is_empty() {
+            let labelled = terms.required.iter().all(|t| label(node, &t.topology_key).is_some());
+            let liked = |p: &PodRow| terms.required.iter().all(|t| self.term_selects(t, p));
+            let near = |t: &PodTerm| self.neighbours().any(|(n, p)| liked(p) && same(n, &t.topology_key));
+            let anywhere = self
+                .neighbours()
+                .any(|(n, p)| liked(p) && terms.required.iter().any(|t| label(n, &t.topology_key).is_some()));
+            let first = !anywhere && liked(pod);
+            if !(labelled && (first || terms.required.iter().all(near))) {
+                return Err((vec!["node(s) didn't match pod affinity rules".into()], true));
+            }
+        }
+        for t in &terms.forbidden {
+            if self.neighbours().any(|(n, p)| self.term_selects(t, p) && same(n, &t.topology_key)) {
+                return Err((vec!["node(s) didn't match pod anti-affinity rules".into()], false));
+            }
+        }
+        let forbids = |p: &PodRow, n: &NodeRow| {
+            let theirs = p.demand.pods.iter().flat_map(|terms| &terms.forbidden);
+            theirs.into_iter().any(|t| self.term_selects(t, pod) && same(n, &t.topology_key))
+        };
+        if self.neighbours().any(|(n, p)| forbids(p, n)) {
+            return Err((vec!["node(s) didn't satisfy existing pods anti-affinity rules".into()], false));
+        }
+        Ok(())
+    }
+
+    fn pod_affinity_scores(&self, pod: &PodRow, feasible: &[&NodeRow]) -> Vec<i64> {
+        let none = PodAffinity::default();
+        let ours = pod.demand.pods.as_deref().unwrap_or(&none);
+        let raw: Vec<i64> = feasible
+            .iter()
+            .map(|node| {
+                let same = |n: &NodeRow, t: &PodTerm| {
+                    let key = &t.topology_key;
+                    label(node, key).is_some() && label(node, key) == label(n, key)
+                };
+                let mut sum = 0;
+                for (n, p) in self.neighbours() {
+                    for (weight, t) in &ours.preferred {
+                        sum += if self.term_selects(t, p) && same(n, t) { i64::from(*weight) } else { 0 };
+                    }
+                    let Some(theirs) = p.demand.pods.as_deref() else { continue };
+                    let required = theirs.required.iter().map(|t| (1, t));
+                    for (weight, t) in required.chain(theirs.preferred.iter().map(|(w, t)| (*w, t))) {
+                        sum += if self.term_selects(t, pod) && same(n, t) { i64::from(weight) } else { 0 };
+                    }
+                }
+                sum
+            })
+            .collect();
+        let least = raw.iter().min().copied().unwrap_or(0);
+        let range = raw.iter().max().copied().unwrap_or(0) - least;
+        let scale = |r: &i64| if range > 0 { (100.0 * ((r - least) as f64 / range as f64)) as i64 } else { 0 };
+        raw.iter().map(scale).collect()
     }
 
     fn fits(&self, demand: &Demand, node: &NodeRow) -> Result<(), (Vec<String>, bool)> {
@@ -228,6 +389,14 @@ impl Reference {
         let most = 1000 * MIB * demand.images.len() as i64;
         100 * (sum.clamp(23 * MIB, most) - 23 * MIB) / (most - 23 * MIB)
     }
+}
+
+fn label<'a>(node: &'a NodeRow, key: &str) -> Option<&'a str> {
+    node.labels.iter().find(|(k, _)| **k == *key).map(|(_, v)| &**v)
+}
+
+fn selects(selector: &Selector, labels: &[(Box<str>, Box<str>)]) -> bool {
+    selector.requirements.iter().all(|r| holds(r, labels.iter().find(|(k, _)| *k == r.key).map(|(_, v)| &**v)))
 }
 
 fn max(raw: &[i64]) -> i64 {

@@ -12,7 +12,7 @@ use rkyv::util::AlignedVec;
 use crate::key::ObjectKey;
 use crate::object::StoredObject;
 use crate::projection::Projection;
-use crate::snapshot::{CHUNK_ROWS, Chunk, Rows};
+use crate::snapshot::{CHUNK_ROWS, Chunk, ChunkImage, NewRow, Rows};
 
 /// The writable side of one projection on one shard.
 pub(crate) struct RowTable {
@@ -22,8 +22,8 @@ pub(crate) struct RowTable {
     next: u32,
 }
 
-/// What becomes of one slot: a row of the object, or nothing.
-type SlotWrite = Option<(ObjectKey, AlignedVec)>;
+/// What becomes of one slot: a row, or nothing.
+type SlotWrite = Option<NewRow>;
 
 impl RowTable {
     pub(crate) fn new(projection: Arc<dyn Projection>) -> Self {
@@ -54,7 +54,7 @@ impl RowTable {
                 }
             } else {
                 let slot = self.slot_for(key);
-                writes.insert(slot, Some((key.clone(), row)));
+                writes.insert(slot, Some(NewRow { key: key.clone(), revision: object.revision, bytes: row }));
             }
         }
         // Slots freed by this batch are for the next one: within it, a slot means one object.
@@ -68,6 +68,38 @@ impl RowTable {
             }
             rows.rewrite(chunk as usize, |old| Chunk::rewritten(old, changed));
         }
+    }
+
+    /// Takes over a checkpoint's chunks where they are, but for the rows of versions that are not
+    /// the latest.
+    pub(crate) fn adopt(
+        &mut self,
+        chunks: Vec<ChunkImage>,
+        latest: impl Fn(&ObjectKey) -> Option<Arc<StoredObject>>,
+        rows: &mut Rows,
+    ) {
+        for chunk in chunks {
+            let mut free: Vec<u32> = (self.next..self.next + CHUNK_ROWS as u32).rev().collect();
+            let first = self.next;
+            let mut kept = Vec::new();
+            for mut row in chunk.rows {
+                let Some(object) = latest(&row.key).filter(|object| object.revision == row.revision) else { continue };
+                let slot = first + row.slot as u32;
+                row.key = object.key.clone();
+                if self.slots.try_insert(row.key.clone(), slot).is_ok() {
+                    free.retain(|other| *other != slot);
+                    kept.push(row);
+                }
+            }
+            rows.push(Chunk::from_image(kept.into_iter(), chunk.data));
+            self.free.append(&mut free);
+            self.next += CHUNK_ROWS as u32;
+        }
+    }
+
+    /// Whether the object has a row already.
+    pub(crate) fn knows(&self, key: &ObjectKey) -> bool {
+        self.slots.contains_key(key)
     }
 
     fn slot_for(&mut self, key: &ObjectKey) -> u32 {

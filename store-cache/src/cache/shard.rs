@@ -19,7 +19,7 @@ use crate::event::Event;
 use crate::key::ObjectKey;
 use crate::object::StoredObject;
 use crate::projection::Projection;
-use crate::snapshot::Rows;
+use crate::snapshot::{ChunkImage, Rows};
 use crate::watch::Facet;
 
 /// Which of `shards` slices a key belongs to. The same in every process, so that a checkpoint can be taken up.
@@ -225,15 +225,25 @@ impl Shard {
         self.state.clone()
     }
 
-    /// Takes in what an engine held when the store was opened.
-    pub(crate) fn load(&mut self, objects: &[Arc<StoredObject>]) {
+    /// Takes in what an engine held when the store was opened, and what rows `checkpoint` has of it.
+    pub(crate) fn load(
+        &mut self,
+        objects: &[Arc<StoredObject>],
+        checkpoint: impl Fn(&'static str) -> Option<Vec<ChunkImage>>,
+    ) {
         let state = Arc::make_mut(&mut self.state);
         let rules = state.rules.clone();
         for object in objects {
             state.slice_mut(object.key.collection()).put(object, &rules);
         }
-        for (table, (_, rows)) in self.tables.iter_mut().zip(&mut state.rows) {
-            table.apply(objects.iter().map(|object| (object, false)), rows);
+        let mut rows = std::mem::take(&mut state.rows);
+        for (table, (name, rows)) in self.tables.iter_mut().zip(&mut rows) {
+            if let Some(chunks) = checkpoint(name) {
+                table.adopt(chunks, |key| state.get(key).cloned(), rows);
+            }
+            let missing: Vec<_> = objects.iter().filter(|object| !table.knows(&object.key)).collect();
+            table.apply(missing.into_iter().map(|object| (object, false)), rows);
         }
+        state.rows = rows;
     }
 }

@@ -125,7 +125,7 @@ impl Embedded {
             self.mark_relaxed(self.relaxed, revision)
                 .map_err(|error| EngineError::new("cannot write the store", error))?;
         }
-        Ok(Loaded { parts, revision })
+        Ok(Loaded { parts, revision, checkpoint: None })
     }
 
     fn mark_relaxed(&self, relaxed: bool, revision: Revision) -> Result<(), fjall::Error> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::batch::LogOp;
+use super::checkpoint::Checkpoint;
 use crate::object::StoredObject;
 use crate::revision::Revision;
 
@@ -32,11 +33,12 @@ pub(crate) struct Loaded {
     /// By shard.
     pub(crate) parts: Vec<Vec<Arc<StoredObject>>>,
     pub(crate) revision: Revision,
+    pub(crate) checkpoint: Option<Checkpoint>,
 }
 
 impl Loaded {
     pub(crate) fn nothing() -> Self {
-        Self { parts: Vec::new(), revision: Revision(0) }
+        Self { parts: Vec::new(), revision: Revision(0), checkpoint: None }
     }
 }
 

@@ -258,7 +258,7 @@ impl Link {
         for object in objects {
             parts[crate::cache::shard::shard_of(&object.key, shards)].push(object);
         }
-        link.cache.load(parts, revision);
+        link.cache.load(parts, revision, None);
         Ok(link)
     }
 

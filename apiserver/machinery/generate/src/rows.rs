@@ -142,8 +142,9 @@ impl Module {
         let mut rows = Vec::new();
         for (json, field) in &fields {
             let (ty, wrapped) = self.wire_type(package(name), &field.wire, names)?;
+            let wire = if wrapped { "Wrapped" } else { "Natural" };
             let (merge, patch, number) = ("NATURAL", "NO_PATCH", field.number);
-            rows.push(Row { json, ty: &ty, required: false, merge, patch, number, wrapped, presence: "OMIT" }.text());
+            rows.push(Row { json, ty: &ty, required: false, merge, patch, number, wire, presence: "OMIT" }.text());
         }
         self.row(name, &rows, &[], false, false, &[], names);
         Ok(())
@@ -172,9 +173,14 @@ impl Module {
                 strategy.split(',').any(|s| s == "retainKeys")
             ),
         };
-        let wrapped = field.wire.last().is_some_and(|ty| ty == "ExtraValue" || ty == "Verbs");
-        let row =
-            Row { json, ty: &ty, required: field.required, merge: &merge, patch: &patch, number, wrapped, presence };
+        let wire = match field.wire.last().map_or("", |ty| ty) {
+            "ExtraValue" | "Verbs" => "Wrapped",
+            "JSONSchemaPropsOrArray" => "SchemaOrArray",
+            "JSONSchemaPropsOrBool" => "SchemaOrBool",
+            "JSONSchemaPropsOrStringArray" => "SchemaOrStrings",
+            _ => "Natural",
+        };
+        let row = Row { json, ty: &ty, required: field.required, merge: &merge, patch: &patch, number, wire, presence };
         Ok(row.text())
     }
 
@@ -328,14 +334,14 @@ struct Row<'a> {
     merge: &'a str,
     patch: &'a str,
     number: u32,
-    wrapped: bool,
+    wire: &'a str,
     presence: &'a str,
 }
 
 impl Row<'_> {
     fn text(&self) -> String {
-        let Self { json, ty, required, merge, patch, number, wrapped, presence } = self;
-        if *merge == "NATURAL" && *patch == "NO_PATCH" && !wrapped {
+        let Self { json, ty, required, merge, patch, number, wire, presence } = self;
+        if *merge == "NATURAL" && *patch == "NO_PATCH" && *wire == "Natural" {
             match (required, *presence) {
                 (false, "OMIT") => return format!("plain({json:?}, {ty}, {number}),\n"),
                 (false, "DISTINCT") => return format!("distinct({json:?}, {ty}, {number}),\n"),
@@ -343,8 +349,7 @@ impl Row<'_> {
                 _ => {}
             }
         }
-        let wire = if *wrapped { "ProtoWire::Wrapped" } else { "ProtoWire::Natural" };
-        format!("field({json:?}, {ty}, {required}, {merge}, {patch}, {number}, {wire}, {presence}),\n")
+        format!("field({json:?}, {ty}, {required}, {merge}, {patch}, {number}, ProtoWire::{wire}, {presence}),\n")
     }
 }
 

@@ -43,7 +43,9 @@ struct Metadata<'a> {
     resource_version: Cow<'a, str>,
     deletion_timestamp: Option<String>,
     labels: Option<BTreeMap<CompactString, CompactString>>,
-    annotations: Option<BTreeMap<String, String>>,
+    /// Read for bookmarks alone.
+    #[serde(borrow)]
+    annotations: Option<&'a RawValue>,
 }
 
 #[derive(Default, Deserialize)]
@@ -145,10 +147,12 @@ impl Reader {
         match &*event.kind {
             "BOOKMARK" => {
                 let head: Head<'_> = parse(json)?;
-                let annotations = head.metadata.annotations.unwrap_or_default();
+                let annotations = head.metadata.annotations.map_or("null", RawValue::get);
+                let annotations: Option<BTreeMap<String, String>> = parse(annotations.as_bytes())?;
                 Ok(Some(WatchEvent::Bookmark {
                     revision: revision_of(&head.metadata.resource_version),
-                    initial_events_end: annotations.get(INITIAL_EVENTS_END).is_some_and(|value| value == "true"),
+                    initial_events_end: annotations
+                        .is_some_and(|all| all.get(INITIAL_EVENTS_END).is_some_and(|value| value == "true")),
                 }))
             }
             "ERROR" => Err(status(500, json)),

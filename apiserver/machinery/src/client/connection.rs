@@ -90,7 +90,7 @@ impl Connection {
             .await
             .map_err(|error| self.unreachable(&error))?;
         stream.set_nodelay(true).map_err(|error| self.unreachable(&error))?;
-        let name = ServerName::try_from(self.access.host.clone()).map_err(|error| self.unreachable(&error))?;
+        let name = ServerName::try_from(self.access.server_name.clone()).map_err(|error| self.unreachable(&error))?;
         let stream = self.tls.connect(name, stream).await.map_err(|error| self.unreachable(&error))?;
         let (sender, connection) = Builder::new(TokioExecutor::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)

@@ -44,8 +44,10 @@ pub struct Kubeconfig {
 /// How to reach a server: what a context comes to.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// The server's name or address, as certificates are checked against it.
+    /// The server's name or address.
     pub host: String,
+    /// The name that its certificate is checked against: the host, unless `tls-server-name` says another.
+    pub server_name: String,
     /// The server's port.
     pub port: u16,
     /// What stands before every path; empty for most servers.
@@ -155,7 +157,8 @@ impl Kubeconfig {
             (None, None) => None,
         };
         Ok(Access {
-            host: cluster.tls_server_name.clone().unwrap_or(host),
+            server_name: cluster.tls_server_name.clone().unwrap_or_else(|| host.clone()),
+            host,
             port,
             path_prefix,
             tls: Arc::new(self.tls(cluster, user)?),
@@ -294,13 +297,15 @@ mod tests {
     #[test]
     fn a_context_comes_to_an_address_and_a_token() {
         let access = load(
-            "{current-context: c, contexts: [{name: c, context: {cluster: k, user: u, namespace: n}}],\
-              clusters: [{name: k, cluster: {server: 'https://[::1]:6443/sub/', insecure-skip-tls-verify: true}}],\
+            "{current-context: c, contexts: [{name: c, context: {cluster: k, user: u, namespace: space}}],\
+              clusters: [{name: k, cluster: {server: 'https://[::1]:6443/sub/', insecure-skip-tls-verify: true,\
+              tls-server-name: api}}],\
               users: [{name: u, user: {token: t}}]}",
         )
         .unwrap();
         assert_eq!((access.host.as_str(), access.port, access.path_prefix.as_str()), ("::1", 6443, "/sub"));
-        assert_eq!((access.token.as_deref(), access.namespace.as_str()), (Some("t"), "n"));
+        assert_eq!(access.server_name, "api");
+        assert_eq!((access.token.as_deref(), access.namespace.as_str()), (Some("t"), "space"));
     }
 
     #[test]

@@ -238,7 +238,9 @@ impl Plan<'_> {
 
 /// Drops from the merged object what the applier named last time, names no longer, and nobody else owns.
 fn prune(object: &mut Value, last: &Object, config: &Object, others: &[Entry], message: &Message) {
-    if last.is_empty() {
+    let mut dropped = last.clone();
+    set::subtract(&mut dropped, config);
+    if dropped.is_empty() {
         return;
     }
     let shape = Shape::Fields(message);
@@ -312,12 +314,12 @@ pub fn keep_times_of_noop(old: &Value, new: &mut Value) -> bool {
     let path = ["metadata", "managedFields"];
     let (before, after) = (old.array_at(&path), new.array_at(&path));
     let same = before.len() == after.len()
-        && before.iter().all(|entry| after.iter().any(|other| same_but(entry, other, &["time"])))
         && same_but(old, new, &["metadata"])
         && match (old.get("metadata"), new.get("metadata")) {
             (Some(old), Some(new)) => same_but(old, new, &["managedFields", "resourceVersion"]),
             (old, new) => old == new,
-        };
+        }
+        && before.iter().all(|entry| after.iter().any(|other| same_but(entry, other, &["time"])));
     if same && before != after {
         new.set(&path, Value::Array(before.to_vec()));
     }

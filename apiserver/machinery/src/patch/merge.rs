@@ -35,6 +35,8 @@ fn merge_object(target: &mut Object, patch: Object) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::value;
 
@@ -57,6 +59,50 @@ mod tests {
         for (mut target, patch, want) in cases {
             apply(&mut target, patch).unwrap();
             assert_eq!(target, want);
+        }
+    }
+
+    /// The patch that makes `to` of `from`.
+    fn difference(from: &Object, to: &Object) -> Object {
+        let mut patch = Object::new();
+        for key in from.keys().filter(|k| !to.contains_key(k)) {
+            patch.insert(key.clone(), Value::Null);
+        }
+        for (key, value) in to.iter() {
+            match (from.get(key), value) {
+                (Some(old), new) if old == new => {}
+                (Some(Value::Object(old)), Value::Object(new)) => {
+                    patch.insert(key.clone(), Value::Object(difference(old, new)));
+                }
+                _ => {
+                    patch.insert(key.clone(), value.clone());
+                }
+            }
+        }
+        patch
+    }
+
+    /// Objects without null, which a merge patch cannot set.
+    fn some_object() -> impl Strategy<Value = Object> {
+        let leaf = prop_oneof![(0..3i64).prop_map(Value::from), prop::bool::ANY.prop_map(Value::from)];
+        let keys = || prop::sample::select(vec!["a", "b", "c"]);
+        let value = leaf.prop_recursive(3, 12, 3, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::Array),
+                prop::collection::btree_map(keys(), inner, 0..3)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        });
+        prop::collection::btree_map(keys(), value, 0..4).prop_map(|fields| fields.into_iter().collect())
+    }
+
+    proptest! {
+        #[test]
+        fn a_difference_leads_where_it_came_from(from in some_object(), to in some_object()) {
+            let mut object = Value::Object(from.clone());
+            let patch = Value::Object(difference(&from, &to));
+            apply(&mut object, patch).unwrap();
+            prop_assert_eq!(object, Value::Object(to));
         }
     }
 

@@ -26,6 +26,11 @@ pub(super) fn or_unknown(text: &str) -> Value {
     Value::from(if text.is_empty() { "<unknown>" } else { text })
 }
 
+/// A text, or `<unset>` for the empty one.
+pub(super) fn or_unset(text: &str) -> Value {
+    Value::from(if text.is_empty() { "<unset>" } else { text })
+}
+
 /// A number at a path, 0 if absent.
 pub(super) fn count_cell(object: &Value, path: &[&str]) -> Value {
     Value::Int(object.at(path).number())

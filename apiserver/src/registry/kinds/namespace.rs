@@ -37,10 +37,9 @@ impl Strategy for Namespaces {
     }
 
     fn default(&self, namespace: &mut Value) {
-        if let Some(name) = namespace.str_at(&["metadata", "name"]).map(CompactString::from) {
-            if !name.is_empty() && namespace.str_at(&["metadata", "labels", LABEL]) != Some(&name) {
-                namespace.set(&["metadata", "labels", LABEL], name);
-            }
+        let name = CompactString::from(namespace.at(&["metadata", "name"]).text());
+        if !name.is_empty() && namespace.str_at(&["metadata", "labels", LABEL]) != Some(&name) {
+            namespace.set(&["metadata", "labels", LABEL], name);
         }
         if namespace.at(&["status", "phase"]).text().is_empty() {
             namespace.set(&["status", "phase"], "Active");

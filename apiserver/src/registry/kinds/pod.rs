@@ -1,5 +1,4 @@
-//! Pod: its defaults, rules, status and row. Binding and eviction are verbs of the registry; what a Binding must hold is
-//! checked here.
+//! Pod: its defaults, rules, status and row. Binding and eviction are verbs of the registry.
 
 pub mod defaults;
 pub mod qos;
@@ -8,7 +7,6 @@ mod update;
 pub(super) mod warnings;
 
 use compact_str::CompactString;
-use gantry_machinery::status::FieldError;
 use gantry_machinery::value::{Object, Value};
 use gantry_machinery::{time, value};
 
@@ -70,13 +68,9 @@ impl Strategy for Pods {
     fn prepare_for_update(&self, new: &mut Value, old: &Value, subresource: &str) {
         match subresource {
             "status" => {
-                let owners = old.at(&["metadata", "ownerReferences"]).cloned();
                 keep_all_but_status(new, old);
-                match owners {
-                    Some(owners) => new.set(&["metadata", "ownerReferences"], owners),
-                    None => {
-                        new.remove(&["metadata", "ownerReferences"]);
-                    }
+                if let (Some(metadata), Some(was)) = (new.get_mut("metadata"), old.get("metadata")) {
+                    keep(metadata, was, "ownerReferences");
                 }
                 if new.at(&["status", "qosClass"]).text().is_empty()
                     && let Some(class) = old.at(&["status", "qosClass"])
@@ -248,21 +242,6 @@ fn merge_label_keys(pod: &mut Value) {
     }
     let spreads = pod.at_mut(&["spec", "topologySpreadConstraints"]).and_then(Value::as_array_mut);
     spreads.into_iter().flatten().for_each(merge);
-}
-
-/// Everything wrong with a Binding (`pods/{name}/binding`).
-#[must_use]
-pub fn check_binding(binding: &Value) -> Vec<FieldError> {
-    let mut errors = Errors::new();
-    let at = Path::new("target");
-    let kind = binding.at(&["target", "kind"]).text();
-    if !kind.is_empty() && kind != "Node" {
-        errors.not_supported(&at.child("kind"), kind, &["Node", "<empty>"]);
-    }
-    if binding.at(&["target", "name"]).text().is_empty() {
-        errors.required(&at.child("name"), "");
-    }
-    errors.into_vec()
 }
 
 #[cfg(test)]

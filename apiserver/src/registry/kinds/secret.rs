@@ -56,16 +56,12 @@ impl Strategy for Secrets {
             "kubernetes.io/dockerconfigjson" => {
                 check_json(held(".dockerconfigjson"), &at.key(".dockerconfigjson"), errors);
             }
-            "kubernetes.io/basic-auth" => {
-                if held("username").is_none() && held("password").is_none() {
-                    errors.required(&at.key("username"), "");
-                    errors.required(&at.key("password"), "");
-                }
+            "kubernetes.io/basic-auth" if held("username").is_none() && held("password").is_none() => {
+                errors.required(&at.key("username"), "");
+                errors.required(&at.key("password"), "");
             }
-            "kubernetes.io/ssh-auth" => {
-                if held("ssh-privatekey").text().is_empty() {
-                    errors.required(&at.key("ssh-privatekey"), "");
-                }
+            "kubernetes.io/ssh-auth" if held("ssh-privatekey").text().is_empty() => {
+                errors.required(&at.key("ssh-privatekey"), "");
             }
             "kubernetes.io/tls" => {
                 for key in ["tls.crt", "tls.key"] {

@@ -12,7 +12,7 @@ use super::volume::{Volumes, check_devices, check_mounts};
 use super::{Errors, Path, name};
 
 view! {
-    pub struct Container {
+    struct Container {
         name: "name",
         image: "image",
         message_policy: "terminationMessagePolicy",

@@ -14,7 +14,7 @@ use super::volume::check_volumes;
 use super::{Errors, Path, name};
 
 view! {
-    pub struct Spec {
+    struct Spec {
         volumes: "volumes",
         claims: "resourceClaims",
         containers: "containers",

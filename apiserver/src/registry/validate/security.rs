@@ -98,7 +98,7 @@ fn check_id(id: Option<&Value>, at: &Path<'_>, errors: &mut Errors) {
 }
 
 /// An optional text that must be one of a few.
-pub(super) fn check_choice(value: Option<&Value>, allowed: &[&str], at: &Path<'_>, errors: &mut Errors) {
+pub fn check_choice(value: Option<&Value>, allowed: &[&str], at: &Path<'_>, errors: &mut Errors) {
     if value.is_some() && !allowed.contains(&value.text()) {
         errors.not_supported(at, value.text(), allowed);
     }

@@ -141,18 +141,24 @@ pub fn decode_body(
             _ => error.to_status(kind, version, bytes),
         }
     })?;
-    let (api_version, sent) = (decoded.value.str_at(&["apiVersion"]), decoded.value.str_at(&["kind"]));
+    expect_kind(&mut decoded.value, group, version, kind)?;
+    Ok(decoded)
+}
+
+/// Fills in `apiVersion` and `kind` where they are missing, and refuses others.
+pub(in crate::codec) fn expect_kind(value: &mut Value, group: &str, version: &str, kind: &str) -> Result<(), Status> {
+    let (api_version, sent) = (value.str_at(&["apiVersion"]), value.str_at(&["kind"]));
     if let Some(status) = wrong_kind(api_version, sent, group, version, kind) {
         return Err(status);
     }
     if api_version.is_none_or(str::is_empty) {
         let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-        decoded.value.set(&["apiVersion"], api_version);
+        value.set(&["apiVersion"], api_version);
     }
-    if decoded.value.str_at(&["kind"]).is_none_or(str::is_empty) {
-        decoded.value.set(&["kind"], kind);
+    if value.str_at(&["kind"]).is_none_or(str::is_empty) {
+        value.set(&["kind"], kind);
     }
-    Ok(decoded)
+    Ok(())
 }
 
 fn wrong_kind(api_version: Option<&str>, sent: Option<&str>, group: &str, version: &str, kind: &str) -> Option<Status> {
@@ -434,7 +440,7 @@ fn canonical_base64(text: &str) -> Result<CompactString, String> {
 }
 
 /// What Go has where JSON says `null` inside a list or map.
-fn zero(ty: &Type) -> Value {
+pub(in crate::codec) fn zero(ty: &Type) -> Value {
     match ty {
         Type::Bool => Value::Bool(false),
         Type::Int32 | Type::Int64 | Type::Double | Type::IntOrString => Value::Int(0),

@@ -149,7 +149,8 @@ fn walk_fields(old: &Value, new: &Value, shape: Shape<'_>, place: Place, out: &m
             _ => old.iter().find(|(other, _)| other == name).map(|(_, v)| v),
         };
         matched += usize::from(before.is_some());
-        if owned(name) {
+        // Most of an update is as it was, and plain equality needs no schema.
+        if owned(name) && before != Some(value) {
             let inner = walk(before, Some(value), shape.field(name).unwrap_or(Shape::Deduced), place.enter(name));
             out.push(|| field_name(name), inner);
         }
@@ -172,16 +173,13 @@ fn walk_items(old: &Value, new: &Value, shape: Shape<'_>, out: &mut Pair) {
     let new = new.as_array().unwrap_or_default();
     let item = shape.item();
     if old.len() == new.len() && old.iter().zip(new).all(|(a, b)| same_item(a, b, shape)) {
-        for (a, b) in old.iter().zip(new) {
-            let inner = walk(Some(a), Some(b), item, Place::Deep);
-            if !inner.changed.is_nothing() || !inner.removed.is_nothing() {
-                // Items without a name (a missing key) are nobody's; validation will refuse them.
-                match item_name(b, shape) {
-                    Ok(name) if !out.changed.parts.iter().any(|(other, _)| *other == name) => {
-                        out.push(|| name.clone(), inner);
-                    }
-                    _ => {}
+        for (a, b) in old.iter().zip(new).filter(|(a, b)| a != b) {
+            // Items without a name (a missing key) are nobody's; validation will refuse them.
+            match item_name(b, shape) {
+                Ok(name) if !out.changed.parts.iter().any(|(other, _)| *other == name) => {
+                    out.push(|| name.clone(), walk(Some(a), Some(b), item, Place::Deep));
                 }
+                _ => {}
             }
         }
         return;

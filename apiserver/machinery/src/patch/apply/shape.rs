@@ -110,7 +110,11 @@ fn key_name(item: &Value, keys: &[Cow<'static, str>]) -> Result<CompactString, S
         Value::Null => return Err("associative list with keys may not have a null element".into()),
         _ => return Err("associative list with keys may not have non-map elements".into()),
     }
-    let mut name = CompactString::const_new("k:{");
+    // Most names are too long to stand inline: one allocation of the right size.
+    let length =
+        keys.iter().map(|k| k.len() + 4 + key_value(item, k).and_then(Value::as_str).map_or(6, |v| v.len() + 2));
+    let mut name = CompactString::with_capacity(4 + length.sum::<usize>());
+    name.push_str("k:{");
     let mut push = |key: &str| -> Result<(), String> {
         let Some(value) = key_value(item, key) else {
             // Optional keys (a claim's shareID) name the item by their absence.

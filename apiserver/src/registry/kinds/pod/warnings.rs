@@ -6,14 +6,14 @@ use crate::registry::validate::quantity;
 use crate::registry::validate::view::Held;
 
 /// The warnings for a pod, new or changed.
-pub fn warnings(pod: &Value, old: Option<&Value>) -> Vec<String> {
+pub(super) fn warnings(pod: &Value, old: Option<&Value>) -> Vec<String> {
     let null = Value::Null;
     let before = old.and_then(|o| o.get("spec"));
     of_spec(pod.get("spec").unwrap_or(&null), before, "spec")
 }
 
 /// The warnings for the spec in a template that stands at `path` (`spec.template`).
-pub fn of_template(template: &Value, old: Option<&Value>, path: &str) -> Vec<String> {
+pub(in crate::registry::kinds) fn of_template(template: &Value, old: Option<&Value>, path: &str) -> Vec<String> {
     let null = Value::Null;
     let before = old.and_then(|o| o.get("spec"));
     of_spec(template.get("spec").unwrap_or(&null), before, &format!("{path}.spec"))

@@ -1,0 +1,155 @@
+//! YAML: what `kubectl` sends for apply and people send by hand, read into the same [`Value`]s as JSON, and written for
+//! `Accept: application/yaml`.
+//!
+//! The dialect is that of sigs.k8s.io/yaml, which the API server reads with: YAML 1.1's words for booleans, merge keys,
+//! keys of any scalar type turned into texts. A parsed document then passes the same schema-guided checks as JSON.
+
+use serde_saphyr::{DuplicateKeyPolicy, Options};
+
+use super::json::{self, DecodeError, Decoded};
+use crate::resource_api::FieldValidation;
+use crate::schema::Message;
+use crate::status::Status;
+use crate::value::Value;
+
+/// One YAML document as a [`Value`]; of keys given twice the last counts. An empty document is `null`.
+/// # Errors
+/// [`DecodeError::Syntax`] with the parser's text. Anchors and nesting are bounded by the parser's budget.
+pub fn parse(bytes: &[u8]) -> Result<Value, DecodeError> {
+    read(bytes, DuplicateKeyPolicy::LastWins)
+}
+
+fn read(bytes: &[u8], duplicate_keys: DuplicateKeyPolicy) -> Result<Value, DecodeError> {
+    let mut options = Options::default();
+    options.duplicate_keys = duplicate_keys;
+    options.legacy_octal_numbers = true;
+    let text = String::from_utf8_lossy(bytes);
+    let fault = |error: serde_saphyr::Error| {
+        let text = error.to_string();
+        // The parser draws the place in the source on further lines; a Status holds one.
+        DecodeError::Syntax(format!("yaml: {}", text.lines().next().unwrap_or_default()))
+    };
+    let value: Value = serde_saphyr::from_str_with_options(&text, options).map_err(fault)?;
+    if deeper_than(&value, json::MAX_DEPTH) {
+        return Err(DecodeError::Syntax("yaml: exceeded max depth".to_owned()));
+    }
+    Ok(value)
+}
+
+fn deeper_than(value: &Value, limit: usize) -> bool {
+    match value {
+        Value::Array(items) => limit == 0 || items.iter().any(|item| deeper_than(item, limit - 1)),
+        Value::Object(fields) => limit == 0 || fields.iter().any(|(_, field)| deeper_than(field, limit - 1)),
+        _ => false,
+    }
+}
+
+/// A YAML document as an object of this type, as [`json::decode`] does it.
+/// # Errors
+/// As [`json::decode`]. Keys given twice are reported without their path.
+pub fn decode(bytes: &[u8], message: &Message, validation: FieldValidation) -> Result<Decoded, DecodeError> {
+    let value = parse(bytes)?;
+    let repeated = match validation {
+        FieldValidation::Ignore => None,
+        FieldValidation::Warn | FieldValidation::Strict => match read(bytes, DuplicateKeyPolicy::Error) {
+            Err(DecodeError::Syntax(text)) => Some(text),
+            _ => None,
+        },
+    };
+    let mut decoded = match (json::decode_value(&value, message, validation), &repeated) {
+        (Err(DecodeError::Strict(mut faults)), Some(text)) => {
+            faults.insert(0, text.clone());
+            return Err(DecodeError::Strict(faults));
+        }
+        (result, _) => result?,
+    };
+    match (repeated, validation) {
+        (Some(text), FieldValidation::Strict) => Err(DecodeError::Strict(vec![text])),
+        (Some(text), _) => {
+            decoded.warnings.insert(0, text);
+            Ok(decoded)
+        }
+        (None, _) => Ok(decoded),
+    }
+}
+
+/// A request's body as an object of the kind its path expects, as [`json::decode_body`] does it.
+/// # Errors
+/// The 400 for the client.
+pub fn decode_body(
+    bytes: &[u8],
+    message: &Message,
+    (group, version, kind): (&str, &str, &str),
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let mut decoded = decode(bytes, message, validation).map_err(|error| error.to_status(kind, version, bytes))?;
+    json::expect_kind(&mut decoded.value, group, version, kind)?;
+    Ok(decoded)
+}
+
+/// A value as a YAML document.
+#[must_use]
+pub fn encode(value: &Value) -> Vec<u8> {
+    match serde_saphyr::to_string(value) {
+        Ok(text) => text.into_bytes(),
+        // JSON is YAML too: nothing a value can hold is beyond it.
+        Err(_) => json::encode(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema;
+    use crate::value;
+
+    #[test]
+    fn the_dialect_is_that_of_the_api_server() {
+        let text = b"# a comment\na: yes\nb: 'yes'\nc: 0644\nd: [1, 2.5, ~]\ne: {x: off}\n1: one\nf: &x {k: v}\ng:\n  <<: *x\n  l: w\nt: 2026-11-22T10:00:00Z\ns: |\n  two\n  lines\n";
+        assert_eq!(
+            parse(text).unwrap(),
+            value!({
+                "a": true, "b": "yes", "c": 420, "d": [1, 2.5, null], "e": {"x": false}, "1": "one", "f": {"k": "v"},
+                "g": {"k": "v", "l": "w"}, "t": "2026-11-22T10:00:00Z", "s": "two\nlines\n",
+            })
+        );
+        assert_eq!(parse(br#"{"a": [1, "x"]}"#).unwrap(), value!({"a": [1, "x"]}));
+    }
+
+    #[test]
+    fn broken_documents_and_alias_bombs_are_refused() {
+        assert!(matches!(parse(b"a: [1\nb: 2"), Err(DecodeError::Syntax(_))));
+        let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+        for n in 1..12 {
+            let items = vec![format!("*a{}", n - 1); 10].join(", ");
+            bomb.push_str(&format!("a{n}: &a{n} [{items}]\n"));
+        }
+        assert!(matches!(parse(bomb.as_bytes()), Err(DecodeError::Syntax(_))));
+        let deep = [b"[".repeat(5_000), b"]".repeat(5_000)].concat();
+        assert!(matches!(parse(&deep), Err(DecodeError::Syntax(_))));
+    }
+
+    #[test]
+    fn documents_are_checked_as_json_is() {
+        let pod = schema::kind("", "v1", "Pod").unwrap();
+        let text = b"kind: Pod\nmetadata:\n  name: x\nspec:\n  foo: 1\n  containers:\n  - name: c\n    resources: {limits: {cpu: 0.5}}\n";
+        let decoded = decode(text, pod, FieldValidation::Warn).unwrap();
+        assert_eq!(decoded.warnings, [r#"unknown field "spec.foo""#]);
+        assert_eq!(
+            decoded.value.array_at(&["spec", "containers"])[0].str_at(&["resources", "limits", "cpu"]),
+            Some("500m")
+        );
+        let twice = decode(b"kind: Pod\nkind: Pod\n", pod, FieldValidation::Strict);
+        assert!(matches!(twice, Err(DecodeError::Strict(_))));
+    }
+
+    #[test]
+    fn what_is_written_reads_the_same() {
+        let value = value!({
+            "kind": "Pod",
+            "spec": {"on": "yes", "n": "1", "f": "1.5", "nil": "null", "octal": "0644", "list": [{"a": "x: y"}, []], "empty": {}},
+            "text": "two\nlines", "q": "it's \"quoted\"", "t": "2026-11-22", "tilde": "~", "hash": "a # b", "num": 7, "true": "true",
+        });
+        assert_eq!(parse(&encode(&value)).unwrap(), value);
+    }
+}

@@ -1,0 +1,183 @@
+//! HorizontalPodAutoscaler: how many replicas a load deserves. Stored, defaulted and checked; a loop acts on it.
+
+use gantry_machinery::names;
+use gantry_machinery::value::Value;
+
+use super::cells::{age_cell, name_cell};
+use super::field::fill_with;
+use super::row;
+use crate::registry::strategy::{Column, Strategy};
+use crate::registry::validate::view::Held;
+use crate::registry::validate::{Errors, Path, quantity};
+
+/// HorizontalPodAutoscalers of `autoscaling`.
+#[derive(Debug)]
+pub struct HorizontalPodAutoscalers;
+
+impl Strategy for HorizontalPodAutoscalers {
+    row!("autoscaling", "v2", "horizontalpodautoscalers");
+
+    fn default(&self, scaler: &mut Value) {
+        let spec = scaler.force_object().object_entry("spec");
+        fill_with(spec, "minReplicas", || Value::Int(1));
+        if spec.get("metrics").items().is_empty() {
+            let cpu = gantry_machinery::value!({
+                "type": "Resource",
+                "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}},
+            });
+            spec.insert("metrics", Value::Array(vec![cpu]));
+        }
+        let status = scaler.force_object().object_entry("status");
+        fill_with(status, "desiredReplicas", || Value::Int(0));
+    }
+
+    fn check(&self, scaler: &Value, errors: &mut Errors) {
+        let null = Value::Null;
+        let spec = scaler.get("spec").unwrap_or(&null);
+        let at = Path::new("spec");
+        let (least, most) = (spec.get("minReplicas").int(), spec.get("maxReplicas").number());
+        if let Some(least) = least.filter(|n| *n < 1) {
+            errors.invalid(&at.child("minReplicas"), least, "must be greater than or equal to 1");
+        }
+        if most < 1 {
+            errors.invalid(&at.child("maxReplicas"), most, "must be greater than 0");
+        }
+        if least.is_some_and(|n| most < n) {
+            errors.invalid(&at.child("maxReplicas"), most, "must be greater than or equal to `minReplicas`");
+        }
+        let target = at.child("scaleTargetRef");
+        for field in ["kind", "name"] {
+            let text = spec.at(&["scaleTargetRef", field]).text();
+            if text.is_empty() {
+                errors.required(&target.child(field), "");
+            }
+            for wrong in names::path_segment(text, false) {
+                errors.invalid(&target.child(field), text, wrong);
+            }
+        }
+        let metrics = at.child("metrics");
+        for (n, metric) in spec.get("metrics").items().iter().enumerate() {
+            check_metric(metric, &metrics.index(n), errors);
+        }
+    }
+
+    fn has_generation(&self) -> bool {
+        false
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        const {
+            &[
+                Column::name(),
+                Column::string("Reference"),
+                Column::string("Targets"),
+                Column::string("MinPods"),
+                Column::integer("MaxPods"),
+                Column::integer("Replicas"),
+                Column::string("Age"),
+            ]
+        }
+    }
+
+    fn row(&self, scaler: &Value, now: i64) -> Vec<Value> {
+        let reference = ["kind", "name"].map(|f| scaler.at(&["spec", "scaleTargetRef", f]).text()).join("/");
+        let least = scaler.at(&["spec", "minReplicas"]).int();
+        vec![
+            name_cell(scaler),
+            Value::from(reference),
+            Value::from(targets(scaler)),
+            Value::from(least.map_or_else(|| "<unset>".to_owned(), |n| n.to_string())),
+            Value::Int(scaler.at(&["spec", "maxReplicas"]).number()),
+            Value::Int(scaler.at(&["status", "currentReplicas"]).number()),
+            age_cell(scaler, now),
+        ]
+    }
+}
+
+const METRICS: [(&str, &str); 5] = [
+    ("ContainerResource", "containerResource"),
+    ("External", "external"),
+    ("Object", "object"),
+    ("Pods", "pods"),
+    ("Resource", "resource"),
+];
+
+fn check_metric(metric: &Value, at: &Path<'_>, errors: &mut Errors) {
+    let kind = metric.get("type").text();
+    if kind.is_empty() {
+        return errors.required(&at.child("type"), "must specify a metric source type");
+    }
+    let Some((_, field)) = METRICS.iter().find(|(name, _)| *name == kind) else {
+        return errors.not_supported(&at.child("type"), kind, &METRICS.map(|(name, _)| name));
+    };
+    if metric.get(field).is_none_or(Value::is_null) {
+        errors.required(&at.child(field), "must populate information for the given metric source");
+    }
+    for (_, other) in METRICS.iter().filter(|(name, _)| *name != kind) {
+        if metric.get(other).is_some_and(|m| !m.is_null()) {
+            errors.forbidden(&at.child(other), "must populate the given metric source only");
+        }
+    }
+}
+
+/// `cpu: 12%/80%` and so on, for the first two metrics.
+fn targets(scaler: &Value) -> String {
+    let metrics = scaler.array_at(&["spec", "metrics"]);
+    if metrics.is_empty() {
+        return "<none>".to_owned();
+    }
+    let shown: Vec<String> = metrics
+        .iter()
+        .enumerate()
+        .map(|(n, metric)| {
+            let field = METRICS.iter().find(|(kind, _)| *kind == metric.get("type").text()).map_or("", |(_, f)| f);
+            let current = scaler.array_at(&["status", "currentMetrics"]).get(n).and_then(|m| m.at(&[field, "current"]));
+            let target = metric.at(&[field, "target"]);
+            let name = metric.at(&[field, "name"]).text();
+            let label = if name.is_empty() { String::new() } else { format!("{name}: ") };
+            match target.and_then(|t| t.get("averageUtilization")).int() {
+                Some(wanted) => {
+                    let now = current.and_then(|c| c.get("averageUtilization")).int();
+                    let now = now.map_or_else(|| "<unknown>".to_owned(), |n| format!("{n}%"));
+                    format!("{label}{now}/{wanted}%")
+                }
+                None => {
+                    let value =
+                        |part: Option<&Value>, key: &str| part.and_then(|p| p.get(key)).and_then(quantity::canonical);
+                    let average = value(target, "averageValue");
+                    let key = if average.is_some() { "averageValue" } else { "value" };
+                    let now = value(current, key).unwrap_or_else(|| "<unknown>".to_owned());
+                    let wanted = average.clone().or_else(|| value(target, "value")).unwrap_or_default();
+                    let average =
+                        if average.is_some() && matches!(field, "external" | "object") { " (avg)" } else { "" };
+                    format!("{label}{now}/{wanted}{average}")
+                }
+            }
+        })
+        .collect();
+    match shown.as_slice() {
+        [a, b, rest @ ..] if !rest.is_empty() => format!("{a}, {b} + {} more...", rest.len()),
+        all => all.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gantry_machinery::value;
+
+    fn causes(errors: Vec<gantry_machinery::status::FieldError>) -> Vec<String> {
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn autoscalers_default_to_cpu() {
+        let mut scaler = value!({"metadata": {"name": "h"}, "spec": {
+            "maxReplicas": 3, "scaleTargetRef": {"kind": "Deployment", "name": "web"}}});
+        HorizontalPodAutoscalers.default(&mut scaler);
+        assert_eq!(causes(HorizontalPodAutoscalers.validate(&scaler)), Vec::<String>::new());
+        let row = HorizontalPodAutoscalers.row(&scaler, 0);
+        assert_eq!(row[1].as_str(), Some("Deployment/web"));
+        assert_eq!(row[2].as_str(), Some("cpu: <unknown>/80%"));
+    }
+}

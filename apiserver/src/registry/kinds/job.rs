@@ -1,0 +1,373 @@
+//! Job: pods that run to completion. The selector and the labels it takes are made here.
+
+use compact_str::CompactString;
+use gantry_machinery::time;
+use gantry_machinery::value::{Object, Value};
+
+use super::cells::{age_cell, container_cells, name_cell, selector_cell};
+use super::field::{fill, fill_with};
+use super::pod::defaults;
+use super::{row, workload};
+use crate::registry::strategy::{Column, Strategy};
+use crate::registry::validate::labels::{check_selector, selects};
+use crate::registry::validate::template::check_template;
+use crate::registry::validate::view::{Held, view};
+use crate::registry::validate::{Errors, Path, name, same};
+
+/// Jobs of `batch`.
+#[derive(Debug)]
+pub struct Jobs;
+
+view! {
+    struct Spec {
+        parallelism: "parallelism",
+        completions: "completions",
+        mode: "completionMode",
+        failure_policy: "podFailurePolicy",
+        replacement: "podReplacementPolicy",
+        per_index: "backoffLimitPerIndex",
+        failed_max: "maxFailedIndexes",
+        managed_by: "managedBy",
+    }
+}
+
+const COLUMNS: &[Column] = &[
+    Column::name(),
+    Column::string("Status"),
+    Column::string("Completions"),
+    Column::string("Duration"),
+    Column::string("Age"),
+    workload::CONTAINERS,
+    workload::IMAGES,
+    workload::SELECTOR,
+];
+
+/// The labels by which a job knows its pods: the owner's uid and name, new and old keys.
+const UID_LABELS: [&str; 2] = ["batch.kubernetes.io/controller-uid", "controller-uid"];
+const NAME_LABELS: [&str; 2] = ["batch.kubernetes.io/job-name", "job-name"];
+
+impl Strategy for Jobs {
+    row!("batch", "v1", "jobs");
+
+    fn prepare_for_create(&self, job: &mut Value) {
+        job.remove(&["status"]);
+        lend_labels(job);
+        if !job.at(&["spec", "manualSelector"]).truth() {
+            let name = CompactString::from(job.at(&["metadata", "name"]).text());
+            let uid = CompactString::from(job.at(&["metadata", "uid"]).text());
+            for (labels, value) in [(UID_LABELS, &uid), (NAME_LABELS, &name)] {
+                for label in labels {
+                    job.set(&["spec", "template", "metadata", "labels", label], value.clone());
+                }
+            }
+            if job.at(&["spec", "selector"]).is_none_or(Value::is_null) {
+                job.set(&["spec", "selector", "matchLabels", UID_LABELS[0]], uid);
+            }
+        }
+    }
+
+    fn default(&self, job: &mut Value) {
+        lend_labels(job);
+        default_spec(job.force_object().object_entry("spec"));
+        workload::default_status(job);
+    }
+
+    fn check(&self, job: &Value, errors: &mut Errors) {
+        let null = Value::Null;
+        let spec = job.get("spec").unwrap_or(&null);
+        let at = Path::new("spec");
+        let labels = spec.at(&["template", "metadata", "labels"]);
+        match spec.get("selector").filter(|s| !s.is_null()) {
+            None => errors.required(&at.child("selector"), ""),
+            Some(selector) => {
+                check_selector(Some(selector), &at.child("selector"), errors);
+                if !selects(selector, labels) {
+                    let empty = Value::object();
+                    let detail = "`selector` does not match template `labels`";
+                    errors.invalid(&at.child("template.metadata.labels"), labels.unwrap_or(&empty), detail);
+                }
+            }
+        }
+        check_spec(spec, &at, errors);
+    }
+
+    fn prepare_for_update(&self, new: &mut Value, old: &Value, subresource: &str) {
+        workload::prepare_for_update(new, old, subresource);
+    }
+
+    fn check_update(&self, new: &Value, old: &Value, subresource: &str, errors: &mut Errors) {
+        if subresource == "status" {
+            return workload::check_counts(new, &["active", "succeeded", "failed", "ready"], &[], errors);
+        }
+        self.check(new, errors);
+        let at = Path::new("spec");
+        for name in
+            ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "successPolicy", "managedBy"]
+        {
+            let path = ["spec", name];
+            errors.immutable(&at.child(name), new.at(&path), old.at(&path));
+        }
+        // An indexed job may be resized when its completions follow its parallelism (KEP-3715).
+        let path = ["spec", "completions"];
+        let elastic = new.at(&["spec", "completionMode"]).text() == "Indexed"
+            && new.at(&path).is_some()
+            && new.at(&path) == new.at(&["spec", "parallelism"]);
+        if !elastic {
+            errors.immutable(&at.child("completions"), new.at(&path), old.at(&path));
+        }
+        check_template_change(new, old, &at.child("template"), errors);
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        workload::template_warnings(new, old)
+    }
+
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &["status.successful"]
+    }
+
+    fn fields(&self, job: &Value) -> Vec<(&'static str, CompactString)> {
+        let count = job.at(&["status", "succeeded"]).number();
+        vec![("status.successful", CompactString::from(itoa::Buffer::new().format(count)))]
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn row(&self, job: &Value, now: i64) -> Vec<Value> {
+        let [containers, images] = container_cells(job.at(&["spec", "template"]));
+        vec![
+            name_cell(job),
+            Value::from(status(job)),
+            Value::from(completions(job)),
+            Value::from(duration(job, now)),
+            age_cell(job, now),
+            containers,
+            images,
+            selector_cell(job.at(&["spec", "selector"])),
+        ]
+    }
+}
+
+/// A job without labels takes those of its template.
+fn lend_labels(job: &mut Value) {
+    if job.at(&["metadata", "labels"]).entries().next().is_none()
+        && let Some(labels) = job.at(&["spec", "template", "metadata", "labels"]).cloned()
+    {
+        job.set(&["metadata", "labels"], labels);
+    }
+}
+
+/// The defaults of a job's spec, also inside a CronJob.
+pub(super) fn default_spec(spec: &mut Object) {
+    defaults::template(spec.object_entry("template"));
+    let absent = |spec: &Object, field: &str| spec.get(field).is_none_or(Value::is_null);
+    if absent(spec, "completions") && absent(spec, "parallelism") {
+        fill_with(spec, "completions", || Value::Int(1));
+    }
+    fill_with(spec, "parallelism", || Value::Int(1));
+    let limit = if absent(spec, "backoffLimitPerIndex") { 6 } else { i64::from(i32::MAX) };
+    fill_with(spec, "backoffLimit", || Value::Int(limit));
+    fill(spec, "completionMode", "NonIndexed");
+    fill_with(spec, "suspend", || Value::Bool(false));
+    let replacement = if absent(spec, "podFailurePolicy") { "TerminatingOrFailed" } else { "Failed" };
+    fill(spec, "podReplacementPolicy", replacement);
+    let rules = spec.get_mut("podFailurePolicy").and_then(|p| p.get_mut("rules")).and_then(Value::as_array_mut);
+    for rule in rules.into_iter().flatten() {
+        let patterns = rule.get_mut("onPodConditions").and_then(Value::as_array_mut);
+        for pattern in patterns.into_iter().flatten().filter_map(Value::as_object_mut) {
+            fill(pattern, "status", "True");
+        }
+    }
+}
+
+/// The rules for a job's spec but its selector, also inside a CronJob.
+pub(super) fn check_spec(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
+    let given = Spec::of(spec);
+    for field in [
+        "parallelism",
+        "completions",
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "ttlSecondsAfterFinished",
+        "backoffLimitPerIndex",
+        "maxFailedIndexes",
+    ] {
+        if let Some(number) = spec.get(field).int() {
+            name::non_negative(number, &at.child(field), errors);
+        }
+    }
+    let mode = given.mode.text();
+    if !matches!(mode, "NonIndexed" | "Indexed") {
+        errors.not_supported(&at.child("completionMode"), mode, &["Indexed", "NonIndexed"]);
+    }
+    if mode == "Indexed" {
+        if given.completions.is_none() {
+            errors.required(&at.child("completions"), "when completion mode is Indexed");
+        }
+    } else if given.per_index.is_some() {
+        errors.invalid(&at.child("backoffLimitPerIndex"), given.per_index, "requires indexed completion mode");
+    }
+    if given.failed_max.is_some() && given.per_index.is_none() {
+        errors.required(&at.child("backoffLimitPerIndex"), "when maxFailedIndexes is specified");
+    }
+    if let Some(manager) = given.managed_by {
+        let manager = manager.as_str().unwrap_or_default();
+        if !manager.contains('/') {
+            errors.invalid(&at.child("managedBy"), manager, "must be a domain-prefixed path (such as \"acme.io/foo\")");
+        }
+        if manager.len() > 63 {
+            errors.too_long(&at.child("managedBy"), 63);
+        }
+    }
+    let replacement = given.replacement.text();
+    let allowed: &[&str] =
+        if given.failure_policy.is_some() { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
+    if !replacement.is_empty() && !allowed.contains(&replacement) {
+        errors.not_supported(&at.child("podReplacementPolicy"), replacement, allowed);
+    }
+    let null = Value::Null;
+    let template = spec.get("template").unwrap_or(&null);
+    let at = at.child("template");
+    check_template(template, &at, errors);
+    let spec_at = at.child("spec");
+    let policy = template.at(&["spec", "restartPolicy"]).text();
+    if given.failure_policy.is_some() && policy != "Never" {
+        let detail = "only \"Never\" is supported when podFailurePolicy is specified";
+        errors.invalid(&spec_at.child("restartPolicy"), policy, detail);
+    } else if !matches!(policy, "OnFailure" | "Never") {
+        errors.not_supported(&spec_at.child("restartPolicy"), policy, &["OnFailure", "Never"]);
+    }
+}
+
+/// A job that has not started may still change where its pods run (KEP-2926).
+fn check_template_change(new: &Value, old: &Value, at: &Path<'_>, errors: &mut Errors) {
+    const DIRECTIVES: &[&[&str]] = &[
+        &["metadata", "labels"],
+        &["metadata", "annotations"],
+        &["spec", "nodeSelector"],
+        &["spec", "affinity"],
+        &["spec", "tolerations"],
+        &["spec", "schedulingGates"],
+    ];
+    let template = |job: &Value| job.at(&["spec", "template"]).cloned().unwrap_or_default();
+    let (mut now, mut before) = (template(new), template(old));
+    let unstarted = old.at(&["spec", "suspend"]).truth() && old.at(&["status", "startTime"]).is_none();
+    let full = now.clone();
+    if unstarted {
+        for path in DIRECTIVES {
+            now.remove(path);
+            before.remove(path);
+        }
+    }
+    if !same(Some(&now), Some(&before)) {
+        errors.invalid(at, &full, "field is immutable");
+    }
+}
+
+fn status(job: &Value) -> &'static str {
+    let has = |kind: &str| {
+        let conditions = job.array_at(&["status", "conditions"]).iter();
+        conditions.into_iter().any(|c| c.get("type").text() == kind && c.get("status").text() == "True")
+    };
+    if has("Complete") {
+        "Complete"
+    } else if has("Failed") {
+        "Failed"
+    } else if job.at(&["metadata", "deletionTimestamp"]).is_some() {
+        "Terminating"
+    } else if has("Suspended") {
+        "Suspended"
+    } else if has("FailureTarget") {
+        "FailureTarget"
+    } else if has("SuccessCriteriaMet") {
+        "SuccessCriteriaMet"
+    } else {
+        "Running"
+    }
+}
+
+fn completions(job: &Value) -> String {
+    let done = job.at(&["status", "succeeded"]).number();
+    match (job.at(&["spec", "completions"]).int(), job.at(&["spec", "parallelism"]).number()) {
+        (Some(wanted), _) => format!("{done}/{wanted}"),
+        (None, at_once) if at_once > 1 => format!("{done}/1 of {at_once}"),
+        (None, _) => format!("{done}/1"),
+    }
+}
+
+fn duration(job: &Value, now: i64) -> String {
+    let at = |field: &str| job.str_at(&["status", field]).and_then(time::parse);
+    let Some(start) = at("startTime") else { return String::new() };
+    time::human_duration(at("completionTime").unwrap_or(now) - start).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gantry_machinery::value;
+
+    fn made() -> Value {
+        let mut job = value!({
+            "metadata": {"name": "j", "uid": "u"},
+            "spec": {"template": {"metadata": {"labels": {"a": "b"}},
+                "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}},
+        });
+        Jobs.prepare_for_create(&mut job);
+        Jobs.default(&mut job);
+        job
+    }
+
+    fn causes(errors: Vec<gantry_machinery::status::FieldError>) -> Vec<String> {
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn selector_and_labels_are_made() {
+        let job = made();
+        assert_eq!(
+            job.at(&["spec", "selector"]),
+            Some(&value!({"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}}))
+        );
+        assert_eq!(
+            job.at(&["spec", "template", "metadata", "labels"]),
+            Some(&value!({
+                "a": "b",
+                "batch.kubernetes.io/controller-uid": "u", "controller-uid": "u",
+                "batch.kubernetes.io/job-name": "j", "job-name": "j",
+            }))
+        );
+        assert_eq!(job.at(&["metadata", "labels"]), Some(&value!({"a": "b"})));
+        for (field, number) in [("completions", 1), ("parallelism", 1), ("backoffLimit", 6)] {
+            assert_eq!(job.i64_at(&["spec", field]), Some(number), "{field}");
+        }
+        assert_eq!(causes(Jobs.validate(&job)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn jobs_do_not_restart_always_and_keep_their_template() {
+        let old = made();
+        let mut new = made();
+        new.set(&["spec", "template", "spec", "restartPolicy"], "Always");
+        let found = causes(Jobs.validate_update(&new, &old, ""));
+        assert_eq!(
+            found[0],
+            "spec.template.spec.restartPolicy: Unsupported value: \"Always\": supported values: \"OnFailure\", \"Never\""
+        );
+        assert!(found[1].starts_with("spec.template: Invalid value: {") && found[1].ends_with("field is immutable"));
+    }
+
+    #[test]
+    fn rows_tell_progress() {
+        let mut job = made();
+        job.set(&["status"], value!({"succeeded": 1, "startTime": "1970-01-01T00:00:00Z"}));
+        let row = |job: &Value| -> Vec<String> {
+            Jobs.row(job, 90)[1..4].iter().map(|c| c.as_str().unwrap_or_default().to_owned()).collect()
+        };
+        assert_eq!(row(&job), ["Running", "1/1", "90s"]);
+        job.set(&["status", "conditions"], value!([{"type": "Complete", "status": "True"}]));
+        job.set(&["status", "completionTime"], "1970-01-01T00:00:10Z");
+        assert_eq!(row(&job), ["Complete", "1/1", "10s"]);
+    }
+}

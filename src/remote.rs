@@ -1,0 +1,163 @@
+//! The loops: the scheduler, the controllers and the nodes, on whatever `ResourceApi` they are given. `up` gives them the
+//! registry of this process; the roles here give them a client of the API server that a kubeconfig names.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gantry_controllers::manager::{self, Manager, ManagerConfig};
+use gantry_controllers::runtime::leader::{LeaderConfig, lead};
+use gantry_controllers::scheduling::metrics::Metrics;
+use gantry_controllers::scheduling::{self, SchedulingOptions};
+use gantry_kubelet::fleet::{Fleet, FleetConfig};
+use gantry_machinery::client::Client;
+use gantry_machinery::client::kubeconfig::Kubeconfig;
+use gantry_machinery::clock::Clock;
+use gantry_machinery::recorder::Recorder;
+use gantry_machinery::resource::{self, Resource};
+use gantry_machinery::resource_api::ResourceApi;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::flags::{ControllerManager, Controllers, Kubelet, Loop, Nodes, Remote};
+use crate::serve::runtime;
+use crate::signals::Signals;
+use crate::{log, say};
+
+/// Starts the scheduler; gives its figures.
+pub(crate) fn start_scheduler(
+    api: Arc<dyn ResourceApi>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Arc<Metrics> {
+    let metrics = Arc::new(Metrics::default());
+    let (recorder, recording) = Recorder::new(api.clone(), Clock::System, "default-scheduler", stop.clone());
+    tasks.spawn(recording);
+    let (options, given) = (SchedulingOptions::default(), metrics.clone());
+    tasks.spawn(scheduling::run(api, Clock::System, recorder, given, options, stop.clone()));
+    metrics
+}
+
+/// Starts the controllers that the flags name. `resources`: what the API serves; `root_ca`: what `kube-root-ca.crt`
+/// publishes, empty for nothing.
+pub(crate) fn start_controllers(
+    api: Arc<dyn ResourceApi>,
+    flags: &Controllers,
+    resources: Vec<Resource>,
+    root_ca: String,
+    stop: &CancellationToken,
+) -> anyhow::Result<manager::Running> {
+    let config =
+        ManagerConfig { controllers: flags.controllers.join(","), resources, root_ca, ..ManagerConfig::default() };
+    Ok(Manager::start_until(api, &config, stop)?)
+}
+
+/// Starts simulated nodes.
+pub(crate) fn start_nodes(
+    api: Arc<dyn ResourceApi>,
+    flags: &Nodes,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> anyhow::Result<Fleet> {
+    let nodes = u32::try_from(flags.simulated_nodes)
+        .map_err(|_| anyhow::anyhow!("--simulated-nodes: {} are too many", flags.simulated_nodes))?;
+    let mut config = FleetConfig { nodes, ..FleetConfig::default() };
+    config.simulated.start_delay = Duration::from_millis(flags.simulated_start_delay_ms);
+    config.simulated.seed = flags.simulated_seed;
+    Ok(Fleet::start(api, config, tasks, stop))
+}
+
+/// The role `scheduler`.
+pub(crate) fn scheduler(flags: Loop) -> anyhow::Result<()> {
+    run(&flags.remote, "scheduler", |api, tasks, stop| async move {
+        let work = async move |api, leading: CancellationToken| {
+            start_scheduler(api, &tasks, &leading);
+            tasks.close();
+            tasks.wait().await;
+            Ok(())
+        };
+        elected(api, "kube-scheduler", flags.election.leader_elect, stop, work).await
+    })
+}
+
+/// The role `controller-manager`.
+pub(crate) fn controller_manager(flags: ControllerManager) -> anyhow::Result<()> {
+    let root_ca = match &flags.root_ca_file {
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| anyhow::anyhow!("cannot use --root-ca-file {}: {error}", path.display()))?,
+        None => String::new(),
+    };
+    run(&flags.remote, "controller-manager", |api, _tasks, stop| async move {
+        let controllers = flags.controllers;
+        let resources = resource::table().iter().filter(|row| row.is_stable()).cloned().collect();
+        let work = async move |api, leading: CancellationToken| {
+            start_controllers(api, &controllers, resources, root_ca, &leading)?.stopped().await;
+            Ok(())
+        };
+        elected(api, "kube-controller-manager", flags.election.leader_elect, stop, work).await
+    })
+}
+
+/// The role `kubelet`.
+pub(crate) fn kubelet(flags: Kubelet) -> anyhow::Result<()> {
+    run(&flags.remote, "kubelet", |api, tasks, stop| async move {
+        let _fleet = start_nodes(api, &flags.nodes, &tasks, &stop)?;
+        tasks.close();
+        tasks.wait().await;
+        Ok(())
+    })
+}
+
+/// Runs a role on a remote API server until a signal.
+fn run<F, W>(flags: &Remote, role: &str, work: F) -> anyhow::Result<()>
+where
+    F: FnOnce(Arc<dyn ResourceApi>, TaskTracker, CancellationToken) -> W,
+    W: Future<Output = anyhow::Result<()>>,
+{
+    log::start(&flags.logging);
+    let access = Kubeconfig::load(&flags.kubeconfig)?.access(None)?;
+    let server = format!("{}:{}", access.host, access.port);
+    runtime()?.block_on(async {
+        let mut signals = Signals::listen()?;
+        let stop = CancellationToken::new();
+        let api = Client::new(access, &format!("gantry-{role}"));
+        say(&format!("gantry {role} works for {server}"))?;
+        let ending = stop.clone();
+        let waiting = tokio::spawn(async move {
+            let signal = signals.next().await;
+            tracing::info!(signal, "shutting down");
+            ending.cancel();
+        });
+        let outcome = work(api, TaskTracker::new(), stop).await;
+        waiting.abort();
+        outcome
+    })
+}
+
+/// Runs `work` as the leader of all instances of its kind, or at once if election is off. Ends when leadership is lost,
+/// as upstream's components do: whoever supervises the process starts it again.
+async fn elected<W, F>(
+    api: Arc<dyn ResourceApi>,
+    lease: &str,
+    elect: bool,
+    stop: CancellationToken,
+    work: W,
+) -> anyhow::Result<()>
+where
+    W: FnOnce(Arc<dyn ResourceApi>, CancellationToken) -> F,
+    F: Future<Output = anyhow::Result<()>>,
+{
+    if !elect {
+        return work(api, stop).await;
+    }
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let identity = format!("{}_{}", host.trim(), std::process::id());
+    let mut outcome = Ok(());
+    lead(api.clone(), Clock::System, LeaderConfig::new(lease, identity), stop.clone(), |leading| async {
+        outcome = work(api, leading).await;
+    })
+    .await;
+    outcome?;
+    anyhow::ensure!(stop.is_cancelled(), "the lease kube-system/{lease} was lost");
+    Ok(())
+}

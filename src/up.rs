@@ -1,0 +1,59 @@
+//! The role `up`: a whole cluster in one process. The loops talk to the registry through the same `ResourceApi` that a
+//! loop in another process has over HTTPS, only without the wire.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gantry_apiserver::registry::request::RequestContext;
+use gantry_machinery::resource_api::ResourceApi;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::flags::Up;
+use crate::serve::{Served, runtime};
+use crate::signals::Signals;
+use crate::{log, remote, say};
+
+/// How long loops may take to finish what they are at.
+const LOOPS_END_WITHIN: Duration = Duration::from_secs(5);
+
+/// Runs a cluster until a signal.
+pub(crate) fn run(flags: Up) -> anyhow::Result<()> {
+    log::start(&flags.apiserver.logging);
+    runtime()?.block_on(cluster(flags))
+}
+
+async fn cluster(flags: Up) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let mut signals = Signals::listen()?;
+    let served = Served::start(&flags.apiserver).await?;
+    let tasks = TaskTracker::new();
+    let stop = CancellationToken::new();
+    let api =
+        |name: &str| -> Arc<dyn ResourceApi> { Arc::new(served.registry.as_user(RequestContext::in_process(name))) };
+    let scheduling = remote::start_scheduler(api("system:kube-scheduler"), &tasks, &stop);
+    let resources = served.registry.table().rows().iter().map(|row| row.resource.clone()).collect();
+    let root_ca = served.server.pki().ca.certificate.clone();
+    let manager = api("system:kube-controller-manager");
+    let controllers = remote::start_controllers(manager, &flags.controllers, resources, root_ca, &stop)?;
+    let _fleet = remote::start_nodes(api("system:nodes"), &flags.nodes, &tasks, &stop)?;
+    served.server.metrics().add_source(move |out| scheduling.write(out));
+
+    say(&format!(
+        "gantry is ready on {} ({:.2} s)\n  export KUBECONFIG={}\n  kubectl get nodes",
+        served.server.local_url(),
+        began.elapsed().as_secs_f64(),
+        served.kubeconfig.display()
+    ))?;
+    let signal = signals.next().await;
+    tracing::info!(signal, "shutting down");
+    // Loops first, while the API still answers them; then the server; the store last.
+    stop.cancel();
+    tasks.close();
+    let ended = async { tokio::join!(tasks.wait(), controllers.stop()) };
+    if tokio::time::timeout(LOOPS_END_WITHIN, ended).await.is_err() {
+        tracing::warn!("some loops did not end in time");
+    }
+    served.stop().await;
+    Ok(())
+}
