@@ -189,12 +189,7 @@ impl Heartbeats {
             }
             Err(status) => return Err(status),
         };
-        let found =
-            value_of(&found).map_err(|error| Status { code: 500, message: error.to_string(), ..Status::default() })?;
-        let ready = found.array_at(&["status", "conditions"]).iter().any(|condition| {
-            condition.str_at(&["type"]) == Some("Ready") && condition.str_at(&["status"]) == Some("True")
-        });
-        if !ready {
+        if !says_ready(&found.body) {
             let status = describe::status(&self.nodes, number, &self.runtime, self.clock.now());
             self.patch_status(name, &value!({"status": status})).await?;
         }
