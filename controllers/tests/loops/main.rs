@@ -39,8 +39,8 @@ async fn a_deployment_runs_scales_rolls_out_and_goes_back() {
     cluster.patch(&gvr::DEPLOYMENTS, "default", "web", json!({"spec": {"replicas": 10}})).await;
     cluster.wait(&gvr::DEPLOYMENTS, "default", "web", |d| complete(d, 10)).await;
 
-    let image =
-        |image: &str| json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": image}]}}}});
+    // A merge patch replaces lists whole.
+    let image = |image: &str| json!({"spec": {"template": deployment("web", 0, image)["spec"]["template"].clone()}});
     cluster.patch(&gvr::DEPLOYMENTS, "default", "web", image("nginx:1.28")).await;
     // Never beyond the surge (25 % of 10, rounded up).
     let within = |pods: &[Value]| {

@@ -32,7 +32,6 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) struct Cluster {
     pub(crate) api: Arc<dyn ResourceApi>,
     pub(crate) fleet: Fleet,
-    resources: Vec<Resource>,
     config: ManagerConfig,
     loops: Option<Running>,
     tasks: TaskTracker,
@@ -54,11 +53,7 @@ impl Cluster {
         let resources: Vec<Resource> = registry.table().rows().iter().map(|row| row.resource.clone()).collect();
         let api: Arc<dyn ResourceApi> = Arc::new(registry.as_user(RequestContext::in_process("test")));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let mut config = ManagerConfig {
-            resources: resources.clone(),
-            root_ca: "a certificate".to_owned(),
-            ..ManagerConfig::default()
-        };
+        let mut config = ManagerConfig { resources, root_ca: "a certificate".to_owned(), ..ManagerConfig::default() };
         change(&mut config);
         let fleet = FleetConfig {
             simulated: SimulatedConfig {
@@ -76,14 +71,13 @@ impl Cluster {
         let fleet = Fleet::start(api.clone(), fleet, &tasks, &stop);
         tasks.spawn(stop.clone().run_until_cancelled_owned(take_turns(api.clone())));
         fleet.registered().await;
-        let mut cluster = Self { api, fleet, resources, config, loops: None, tasks, stop };
+        let mut cluster = Self { api, fleet, config, loops: None, tasks, stop };
         cluster.start_loops();
         cluster.wait(&gvr::SERVICE_ACCOUNTS, "default", "default", |account| account.is_some()).await;
         cluster
     }
 
     pub(crate) fn start_loops(&mut self) {
-        let _ = &self.resources;
         self.loops = Some(Manager::start(self.api.clone(), &self.config).unwrap());
     }
 
@@ -102,11 +96,6 @@ impl Cluster {
 
     pub(crate) async fn create(&self, resource: &GroupVersionResource, namespace: &str, body: Value) -> Value {
         create(&*self.api, resource, namespace, body).await
-    }
-
-    pub(crate) async fn get(&self, resource: &GroupVersionResource, namespace: &str, name: &str) -> Option<Value> {
-        let object = self.api.get(&Target::object(resource, namespace, name)).await.ok()?;
-        Some(serde_json::from_slice(&object.body).unwrap())
     }
 
     pub(crate) async fn patch(&self, resource: &GroupVersionResource, namespace: &str, name: &str, patch: Value) {
