@@ -8,11 +8,14 @@ use super::{row, workload};
 use crate::registry::strategy::{Column, Strategy};
 use crate::registry::validate::template::{check_controller_selector, check_controller_template};
 use crate::registry::validate::view::Held;
-use crate::registry::validate::{Errors, Path, name};
+use crate::registry::validate::{Errors, Path, name, same};
 
 /// DaemonSets of `apps`.
 #[derive(Debug)]
 pub struct DaemonSets;
+
+/// The template's generation: a field in old versions, which v1 shows as an annotation.
+const GENERATION: &str = "deprecated.daemonset.template.generation";
 
 const COLUMNS: &[Column] = &[
     Column::name(),
@@ -43,6 +46,11 @@ const COUNTS: &[&str] = &[
 
 impl Strategy for DaemonSets {
     row!("apps", "v1", "daemonsets");
+
+    fn prepare_for_create(&self, set: &mut Value) {
+        set.remove(&["status"]);
+        set.set(&["metadata", "annotations", GENERATION], "1");
+    }
 
     fn default(&self, set: &mut Value) {
         workload::default_template(set);
@@ -76,6 +84,13 @@ impl Strategy for DaemonSets {
 
     fn prepare_for_update(&self, new: &mut Value, old: &Value, subresource: &str) {
         workload::prepare_for_update(new, old, subresource);
+        let number = |set: &Value| set.at(&["metadata", "annotations", GENERATION]).text().parse::<i64>().ok();
+        let template = ["spec", "template"];
+        let before = number(old).unwrap_or(1);
+        let now = if same(new.at(&template), old.at(&template)) { before } else { before + 1 };
+        if subresource.is_empty() && number(new) != Some(now) {
+            new.set(&["metadata", "annotations", GENERATION], now.to_string());
+        }
     }
 
     fn check_update(&self, new: &Value, old: &Value, subresource: &str, errors: &mut Errors) {
@@ -158,6 +173,21 @@ mod tests {
         );
         assert_eq!(set.i64_at(&["spec", "revisionHistoryLimit"]), Some(10));
         assert_eq!(set.i64_at(&["status", "numberReady"]), Some(0));
+    }
+
+    #[test]
+    fn the_template_generation_counts_its_changes() {
+        let mut old = value!({"spec": {"template": {"spec": {"containers": []}}}});
+        DaemonSets.prepare_for_create(&mut old);
+        DaemonSets.default(&mut old);
+        let generation = |set: &Value| set.at(&["metadata", "annotations", GENERATION]).text().to_owned();
+        let mut new = old.clone();
+        new.set(&["spec", "minReadySeconds"], 5);
+        DaemonSets.prepare_for_update(&mut new, &old, "");
+        assert_eq!(generation(&new), "1");
+        new.set(&["spec", "template", "spec", "hostNetwork"], true);
+        DaemonSets.prepare_for_update(&mut new, &old, "");
+        assert_eq!(generation(&new), "2");
     }
 
     #[test]

@@ -31,8 +31,7 @@ impl Strategy for Ingresses {
         let rules = spec.get("rules").items();
         let backend = spec.get("defaultBackend").filter(|b| !b.is_null());
         if rules.is_empty() && backend.is_none() {
-            let empty = Value::Array(Vec::new());
-            errors.invalid(&at, empty, "either `defaultBackend` or `rules` must be specified");
+            errors.invalid(&at, spec.get("rules"), "either `defaultBackend` or `rules` must be specified");
         }
         if let Some(backend) = backend {
             check_backend(backend, &at.child("defaultBackend"), errors);
@@ -160,6 +159,7 @@ fn check_path(path: &str, at: &Path<'_>, errors: &mut Errors) {
 }
 
 fn check_backend(backend: &Value, at: &Path<'_>, errors: &mut Errors) {
+    let backend_at = at;
     let resource = backend.get("resource").filter(|r| !r.is_null());
     let service = backend.get("service").filter(|s| !s.is_null());
     match (resource, service) {
@@ -185,15 +185,15 @@ fn check_backend(backend: &Value, at: &Path<'_>, errors: &mut Errors) {
                 }
             }
             let port = service.get("port").unwrap_or(&Value::Null);
-            let at = at.child("port");
+            let port_at = at.child("port");
             match (port.get("name").text(), port.get("number").number()) {
-                ("", 0) => errors.required(&at, "port name or number is required"),
-                ("", number) => name::port_number(number, &at.child("number"), errors),
-                (text, 0) => name::port_name(text, &at.child("name"), errors),
-                _ => errors.invalid(&at, "", "cannot set both port name & port number"),
+                ("", 0) => errors.required(backend_at, "port name or number is required"),
+                ("", number) => name::port_number(number, &port_at.child("number"), errors),
+                (text, 0) => name::port_name(text, &port_at.child("name"), errors),
+                _ => errors.invalid(backend_at, "", "cannot set both port name & port number"),
             }
         }
-        (None, None) => errors.required(at, "port name or number is required"),
+        (None, None) => errors.invalid(at, "", "resource or service backend is required"),
     }
 }
 
@@ -394,7 +394,7 @@ mod tests {
     fn an_ingress_leads_somewhere() {
         assert_eq!(
             causes(Ingresses.validate(&value!({"spec": {}}))),
-            ["spec: Invalid value: []: either `defaultBackend` or `rules` must be specified"]
+            ["spec: Invalid value: null: either `defaultBackend` or `rules` must be specified"]
         );
         let ingress = value!({"metadata": {"name": "i"}, "spec": {"rules": [{"host": "a.example", "http": {"paths": [
             {"path": "x", "pathType": "Prefix", "backend": {"service": {"name": "s", "port": {"number": 80}}}},
@@ -405,7 +405,7 @@ mod tests {
             [
                 "spec.rules[0].http.paths[0].path: Invalid value: \"x\": must be an absolute path",
                 "spec.rules[0].http.paths[1].pathType: Required value: pathType must be specified",
-                "spec.rules[0].http.paths[1].backend: Required value: port name or number is required",
+                "spec.rules[0].http.paths[1].backend: Invalid value: \"\": resource or service backend is required",
             ]
         );
         let row: Vec<String> = Ingresses.row(&ingress, 0).iter().filter_map(Value::as_str).map(str::to_owned).collect();

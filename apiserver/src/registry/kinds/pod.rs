@@ -1,5 +1,4 @@
-//! Pod: its defaults, rules, status and row. Binding and eviction are verbs of the registry; what a Binding must hold is
-//! checked here.
+//! Pod: its defaults, rules, status and row. Binding and eviction are verbs of the registry.
 
 pub mod defaults;
 pub mod qos;
@@ -8,7 +7,6 @@ mod update;
 pub(super) mod warnings;
 
 use compact_str::CompactString;
-use gantry_machinery::status::FieldError;
 use gantry_machinery::value::{Object, Value};
 use gantry_machinery::{time, value};
 
@@ -244,21 +242,6 @@ fn merge_label_keys(pod: &mut Value) {
     }
     let spreads = pod.at_mut(&["spec", "topologySpreadConstraints"]).and_then(Value::as_array_mut);
     spreads.into_iter().flatten().for_each(merge);
-}
-
-/// Everything wrong with a Binding (`pods/{name}/binding`).
-#[must_use]
-pub fn check_binding(binding: &Value) -> Vec<FieldError> {
-    let mut errors = Errors::new();
-    let at = Path::new("target");
-    let kind = binding.at(&["target", "kind"]).text();
-    if !kind.is_empty() && kind != "Node" {
-        errors.not_supported(&at.child("kind"), kind, &["Node", "<empty>"]);
-    }
-    if binding.at(&["target", "name"]).text().is_empty() {
-        errors.required(&at.child("name"), "");
-    }
-    errors.into_vec()
 }
 
 #[cfg(test)]

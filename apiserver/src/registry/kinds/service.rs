@@ -8,7 +8,7 @@ use compact_str::CompactString;
 use gantry_machinery::value;
 use gantry_machinery::value::{Object, Value};
 
-use super::field::{fill, fill_with, put};
+use super::field::{fill, fill_with};
 use super::row;
 use crate::registry::strategy::{Column, Strategy, keep, keep_all_but_status};
 use crate::registry::validate::view::Held;
@@ -262,15 +262,6 @@ fn drop_by_type(spec: &mut Object, was: &Value) {
     if old_kind == "ExternalName" && kind != "ExternalName" && same(spec, "externalName") {
         spec.remove("externalName");
     }
-}
-
-/// Gives a service its first address the way [`Strategy::prepare_for_create`] leaves it: in both fields.
-pub fn set_cluster_ip(service: &mut Value, ip: &str) {
-    let spec = service.force_object().object_entry("spec");
-    spec.remove("clusterIP");
-    spec.remove("clusterIPs");
-    put(spec, "clusterIP", ip);
-    put(spec, "clusterIPs", Value::Array(vec![Value::from(ip)]));
 }
 
 #[cfg(test)]

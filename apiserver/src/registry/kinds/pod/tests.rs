@@ -4,7 +4,7 @@ use gantry_machinery::status::FieldError;
 use gantry_machinery::value;
 use gantry_machinery::value::Value;
 
-use super::{Pods, check_binding, qos};
+use super::{Pods, qos};
 use crate::registry::strategy::Strategy;
 
 fn causes(errors: &[FieldError]) -> Vec<String> {
@@ -561,18 +561,6 @@ fn only_running_pods_are_waited_for() {
     assert_eq!(Pods.grace_period(&pod, Some(-1)), Some(1));
     pod.set(&["status", "phase"], "Succeeded");
     assert_eq!(Pods.grace_period(&pod, None), Some(0));
-}
-
-#[test]
-fn bindings_name_a_node() {
-    assert!(check_binding(&value!({"target": {"kind": "Node", "name": "n"}})).is_empty());
-    assert_eq!(
-        causes(&check_binding(&value!({"target": {"kind": "Pod"}}))),
-        [
-            "target.kind: Unsupported value: \"Pod\": supported values: \"Node\", \"<empty>\"",
-            "target.name: Required value",
-        ]
-    );
 }
 
 #[test]
