@@ -14,7 +14,9 @@ use std::time::Instant;
 
 use cluster::{Cluster, PATIENCE};
 use gantry_machinery::resource::gvr;
-use gantry_machinery::resource_api::{Collection, ResourceApi, Target, WatchEvent, WatchOptions, WriteOptions};
+use gantry_machinery::resource_api::{
+    Collection, ListOptions, ResourceApi, Target, WatchEvent, WatchOptions, WriteOptions,
+};
 use gantry_machinery::value;
 use load::Ledger;
 use tempfile::TempDir;
@@ -117,7 +119,8 @@ fn etcd_away_means_a_clear_refusal_and_etcd_back_means_all_is_well() {
     let map = |name: &str| value!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
     let target = Target::object(&gvr::CONFIG_MAPS, "default", "");
     let refused = runtime.block_on(async {
-        let create = client.create(&target, map("refused"), &WriteOptions::default());
+        let options = WriteOptions::default();
+        let create = client.create(&target, map("refused"), &options);
         tokio::time::timeout(PATIENCE, create).await.expect("a refusal comes in time")
     });
     let status = refused.expect_err("nothing can be written while etcd is away");
@@ -132,7 +135,7 @@ fn etcd_away_means_a_clear_refusal_and_etcd_back_means_all_is_well() {
         load::check(&client, &ledger).await;
         // A watch from before the break, or a new one, sees what comes after it.
         let of = Collection { resource: &gvr::CONFIG_MAPS, namespace: "default" };
-        let list = client.list(&of, &Default::default()).await.unwrap();
+        let list = client.list(&of, &ListOptions::default()).await.unwrap();
         let options = WatchOptions { after: Some(list.revision), ..WatchOptions::default() };
         let mut watch = client.watch(&of, &options).await.unwrap();
         client.create(&target, map("seen"), &WriteOptions::default()).await.unwrap();

@@ -265,7 +265,7 @@ fn edit_writes_what_the_editor_left() {
     command
         .args(["edit", "deployment", "nginx-deployment"])
         .env("KUBECONFIG", c.kubeconfig())
-        .env("KUBE_EDITOR", "sed -i s/replicas:.3/replicas:.1/");
+        .env("KUBE_EDITOR", "sed -i /replicas:.3/s/3/1/");
     let said = cluster::run(command, "");
     assert_eq!(said.stdout, "deployment.apps/nginx-deployment edited\n", "{said:#?}");
     assert_eq!(c.value("deployment nginx-deployment", "{.spec.replicas}"), "1");
@@ -306,19 +306,17 @@ fn nodes_are_cordoned_drained_and_tainted() {
     c.kubectl(&format!("uncordon {node}"));
     assert_eq!(c.value(&format!("node {node}"), "{.spec.unschedulable}"), "");
 
-    for node in c.kubectl("get nodes -o name").lines() {
-        c.kubectl(&format!("taint {node} dedicated=gpu:NoSchedule"));
-    }
+    c.kubectl("taint nodes --all dedicated=gpu:NoSchedule");
     c.kubectl("run waits --image=nginx");
     c.eventually("get events --field-selector reason=FailedScheduling -o jsonpath={.items[*].message}", |s| {
         s.contains("0/3 nodes are available") && s.contains("3 node(s) had untolerated taint")
     });
     assert_eq!(c.value("pod waits", "{.status.phase}"), "Pending");
-    let node = c.kubectl("get nodes -o name").lines().next().unwrap().to_owned();
-    c.kubectl(&format!("taint {node} dedicated-"));
+    let node = c.value("nodes", "{.items[1].metadata.name}");
+    c.kubectl(&format!("taint nodes {node} dedicated-"));
     c.kubectl("wait --for=condition=Ready pod/waits --timeout=60s");
-    assert_eq!(format!("node/{}", c.value("pod waits", "{.spec.nodeName}")), node);
-    let described = c.kubectl(&format!("describe {node}"));
+    assert_eq!(c.value("pod waits", "{.spec.nodeName}"), node);
+    let described = c.kubectl(&format!("describe node {node}"));
     for part in ["Allocatable:", "Conditions:", "Non-terminated Pods:", "waits", "Lease:"] {
         assert!(described.contains(part), "no {part} in\n{described}");
     }

@@ -6,6 +6,7 @@
 //! waiting for (a new namespace's default ServiceAccount) is waited for in [`Chain::settle`], before any plugin runs.
 
 pub(crate) mod default_toleration_seconds;
+pub(crate) mod limit_ranger;
 pub(crate) mod namespace_lifecycle;
 pub(crate) mod priority;
 pub(crate) mod rbac_escalation;
@@ -86,6 +87,7 @@ impl Default for Chain {
         Self {
             plugins: vec![
                 Box::new(namespace_lifecycle::NamespaceLifecycle),
+                Box::new(limit_ranger::LimitRanger),
                 Box::new(service_account::ServiceAccount),
                 Box::new(taint_nodes::TaintNodesByCondition),
                 Box::new(priority::Priority),

@@ -9,7 +9,9 @@ use std::collections::VecDeque;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use gantry_scheduler_core::cycle::{Config, Event, Scheduler};
 use gantry_scheduler_core::plan::Decision;
-use gantry_scheduler_core::rows::{Amounts, Demand, NodeRow, PodRow};
+use gantry_scheduler_core::rows::{
+    Amounts, Demand, NodeRow, Operator, Own, PodAffinity, PodRow, PodTerm, Requirement, Selector, SpreadConstraint,
+};
 
 const MIB: i64 = 1 << 20;
 
@@ -80,7 +82,69 @@ fn refused(c: &mut Criterion, nodes: u32) {
     });
 }
 
+/// Terms about other pods: one pod per iteration, `kept` of them stay.
+fn place_wide(c: &mut Criterion, name: &str, nodes: u32, kept: usize, terms: impl Fn(&mut PodRow)) {
+    let mut scheduler = cluster(nodes);
+    let mut there: VecDeque<Box<str>> = VecDeque::new();
+    let mut number = 0;
+    let mut one = |scheduler: &mut Scheduler| {
+        number += 1;
+        let mut row = pod(number, 100);
+        row.labels = vec![("app".into(), "web".into())];
+        terms(&mut row);
+        row.demand.own = Some(Box::new(Own { namespace: row.namespace.clone(), labels: row.labels.clone() }));
+        there.push_back(row.uid.clone());
+        let gone = if there.len() > kept { there.pop_front().map(Event::PodGone) } else { None };
+        let plan = scheduler.step(number, gone.into_iter().chain([Event::Pod(row)]), 10);
+        assert!(matches!(plan.decisions[..], [Decision::Bind(_)]));
+        plan
+    };
+    for _ in 0..kept {
+        one(&mut scheduler);
+    }
+    c.bench_with_input(BenchmarkId::new(name, nodes), &nodes, |b, _| b.iter(|| one(&mut scheduler)));
+}
+
+fn selector() -> Option<Selector> {
+    let app = Requirement { key: "app".into(), operator: Operator::In, values: vec!["web".into()] };
+    Some(Selector { requirements: vec![app] })
+}
+
+fn zone_spread(row: &mut PodRow) {
+    row.demand.spread = vec![SpreadConstraint {
+        max_skew: 1,
+        topology_key: "topology.kubernetes.io/zone".into(),
+        hard: true,
+        selector: selector(),
+        ..SpreadConstraint::default()
+    }];
+}
+
+fn term(key: &str) -> PodTerm {
+    PodTerm { selector: selector(), namespaces: vec!["default".into()], topology_key: key.into(), ..PodTerm::default() }
+}
+
+fn zone_affinity(row: &mut PodRow) {
+    let required = vec![term("topology.kubernetes.io/zone")];
+    row.demand.pods = Some(Box::new(PodAffinity { required, ..PodAffinity::default() }));
+}
+
+fn host_anti_affinity(row: &mut PodRow) {
+    let forbidden = vec![term("kubernetes.io/hostname")];
+    row.demand.pods = Some(Box::new(PodAffinity { forbidden, ..PodAffinity::default() }));
+}
+
+/// A stored pod to its row.
+fn rows(c: &mut Criterion) {
+    let body = br#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"web-5d5c7b8f6-abcde","generateName":"web-5d5c7b8f6-","namespace":"default","uid":"6f6a3c0e-7f0e-4a4e-9d0a-0d6f1f1f6b7a","resourceVersion":"12345","generation":1,"creationTimestamp":"2026-11-23T09:00:00Z","labels":{"app":"web","pod-template-hash":"5d5c7b8f6"},"ownerReferences":[{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"web-5d5c7b8f6","uid":"b1b5f1f4-1111-4a4e-9d0a-0d6f1f1f6b7a","controller":true,"blockOwnerDeletion":true}],"managedFields":[{"manager":"kube-controller-manager","operation":"Update","apiVersion":"v1","time":"2026-11-23T09:00:00Z","fieldsType":"FieldsV1","fieldsV1":{"f:metadata":{"f:labels":{".":{},"f:app":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"nginx\"}":{".":{},"f:image":{},"f:name":{},"f:resources":{}}}}}}]},"spec":{"volumes":[{"name":"kube-api-access-abcde","projected":{"sources":[{"serviceAccountToken":{"expirationSeconds":3607,"path":"token"}},{"configMap":{"name":"kube-root-ca.crt","items":[{"key":"ca.crt","path":"ca.crt"}]}}],"defaultMode":420}}],"containers":[{"name":"nginx","image":"nginx:1.27","ports":[{"containerPort":80,"protocol":"TCP"}],"resources":{"requests":{"cpu":"100m","memory":"128Mi"}},"volumeMounts":[{"name":"kube-api-access-abcde","readOnly":true,"mountPath":"/var/run/secrets/kubernetes.io/serviceaccount"}],"terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File","imagePullPolicy":"IfNotPresent"}],"restartPolicy":"Always","terminationGracePeriodSeconds":30,"dnsPolicy":"ClusterFirst","serviceAccountName":"default","securityContext":{},"schedulerName":"default-scheduler","tolerations":[{"key":"node.kubernetes.io/not-ready","operator":"Exists","effect":"NoExecute","tolerationSeconds":300},{"key":"node.kubernetes.io/unreachable","operator":"Exists","effect":"NoExecute","tolerationSeconds":300}],"priority":0,"enableServiceLinks":true,"preemptionPolicy":"PreemptLowerPriority"},"status":{"phase":"Pending","qosClass":"Burstable"}}"#;
+    c.bench_function("rows/pod_from_json", |b| b.iter(|| PodRow::from_json(body).expect("a pod")));
+}
+
 fn all(c: &mut Criterion) {
+    rows(c);
+    place_wide(c, "place/zone_spread", 5_000, 5_000, zone_spread);
+    place_wide(c, "place/zone_affinity", 5_000, 5_000, zone_affinity);
+    place_wide(c, "place/host_anti_affinity", 5_000, 4_000, host_anti_affinity);
     for nodes in [5_000, 20_000, 100_000] {
         place(c, "place/plain", nodes, 20_000, |_| 100);
         place(c, "place/classes_100", nodes, 20_000, |n| 100 + (n % 100) as i64);

@@ -171,16 +171,15 @@ impl Class {
             image_stamp: (columns.image_epoch(), columns.count()),
             version: 0,
         };
-        let mut roomy = Vec::new();
+        let mut roomy = vec![0; slots];
         if self.plain {
             resources_fit::scan(columns, &self.load, &mut roomy);
         }
-        for at in 0..slots {
-            let slot = at as Slot;
+        for (slot, roomy) in (0..).zip(roomy) {
             let view = self.view(columns, slot, &board.images);
             let verdict = if !view.verdict.fits() {
                 view.verdict
-            } else if self.plain && roomy[at] != 0 {
+            } else if roomy != 0 {
                 Verdict::FITS
             } else {
                 filter::usage_verdict(columns, slot, &self.load)

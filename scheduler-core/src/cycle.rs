@@ -4,6 +4,7 @@
 //! call. It never blocks and does no I/O. What it decided is in force at once (assumed), whatever becomes of the bind;
 //! the loop reports failures back as [`Event::BindFailed`].
 
+use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -75,6 +76,17 @@ enum Say {
     Others,
 }
 
+/// Whether a pod could displace others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Displacing {
+    /// Its policy forbids it.
+    Never,
+    /// There is no pod of lower priority on any node.
+    Nobody,
+    /// There is.
+    Possible,
+}
+
 /// How many pods are in each queue (`scheduler_pending_pods`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pending {
@@ -99,8 +111,10 @@ pub struct Scheduler {
     queue: Queue,
     pending: Pending,
     scratch: Scratch,
+    /// How many pods of each priority are on nodes.
+    placed: BTreeMap<i32, usize>,
     /// Why groups fit nowhere, as of what was seen then.
-    reasons: HashMap<(GroupId, bool), Reasons, ahash::RandomState>,
+    reasons: HashMap<(GroupId, Displacing), Reasons, ahash::RandomState>,
     reasons_at: Seen,
 }
 
@@ -115,6 +129,7 @@ impl Scheduler {
             pods: Pods::default(),
             neighbours: Neighbours::default(),
             scratch: Scratch::default(),
+            placed: BTreeMap::new(),
             queue: Queue::default(),
             pending: Pending::default(),
             reasons: HashMap::with_hasher(fixed_hasher()),
@@ -223,7 +238,6 @@ impl Scheduler {
                 let pod = self.pods.at(index);
                 pod.never_preempts = never_preempts;
                 pod.started = row.started;
-                pod.generation = row.generation;
                 if *pod.labels != *labels || pod.leaving != row.deleting {
                     self.change_passport(index, labels, row.deleting);
                 }
@@ -232,7 +246,10 @@ impl Scheduler {
                     let state = pod.state;
                     // Its place in the queue is made of the priority: leave, change, come back.
                     self.move_to(index, State::Aside);
-                    self.pods.at(index).priority = priority;
+                    let before = std::mem::replace(&mut self.pods.at(index).priority, priority);
+                    let placed = state.slot().is_some();
+                    self.count_placed(before, false, placed);
+                    self.count_placed(priority, placed, false);
                     if state.is_pending() {
                         self.activate(index);
                     } else {
@@ -257,7 +274,6 @@ impl Scheduler {
                     attempts: 0,
                     failures: 0,
                     told,
-                    generation: row.generation,
                     overdue: false,
                     leaving: row.deleting,
                     kin: 0,
@@ -274,7 +290,7 @@ impl Scheduler {
             // An older sight of a pod whose binding is under way, or went through: the evidence will come.
             return;
         }
-        let ours = self.config.names.iter().any(|n| *n == scheduler);
+        let ours = self.config.names.contains(&scheduler);
         if !ours || row.deleting {
             self.move_to(index, State::Aside);
         } else if row.gated {
@@ -383,8 +399,9 @@ impl Scheduler {
     /// Moves a pod between nodes and none, with what it holds there.
     fn settle(&mut self, index: PodIndex, state: State) {
         let pod = self.pods.at(index);
-        let (class, before) = (pod.class, pod.state.slot());
+        let (class, before, priority) = (pod.class, pod.state.slot(), pod.priority);
         if before != state.slot() {
+            self.count_placed(priority, state.slot().is_some(), before.is_some());
             if let Some(slot) = before {
                 self.columns.vacate(slot, &self.classes.get(class).load);
                 self.tell_neighbours(index, slot, false);
@@ -395,6 +412,14 @@ impl Scheduler {
             }
         }
         self.move_to(index, state);
+    }
+
+    fn count_placed(&mut self, priority: i32, is: bool, was: bool) {
+        let count = self.placed.entry(priority).or_default();
+        *count = *count + usize::from(is) - usize::from(was);
+        if *count == 0 {
+            self.placed.remove(&priority);
+        }
     }
 
     /// Changes a pod's state and the counts; takes it out of the waiting room if it was there.
@@ -549,11 +574,18 @@ impl Scheduler {
         let pod = self.pods.at(index);
         pod.ticket = ticket;
         pod.kin = if say == Say::Others { hash(&(&pod.id.namespace, &pod.labels)) } else { 0 };
-        let (group, never_preempts) = ((pod.class, pod.kin), pod.never_preempts);
-        let reasons = self.reasons(group, never_preempts, say);
+        let group = (pod.class, pod.kin);
+        let displacing = if pod.never_preempts {
+            Displacing::Never
+        } else if self.placed.range(..pod.priority).next().is_some() {
+            Displacing::Possible
+        } else {
+            Displacing::Nobody
+        };
+        let reasons = self.reasons(group, displacing, say);
         let told = hash(&*reasons.message);
         let pod = self.pods.at(index);
-        let (first, news) = (pod.told == 0, pod.told != told);
+        let news = pod.told != told;
         pod.told = told;
         let overdue = std::mem::take(&mut pod.overdue);
         self.queue.wait(now, group, seen, Turn::new(pod.priority, ticket, index));
@@ -561,22 +593,20 @@ impl Scheduler {
             pod: pod.id.clone(),
             message: reasons.message,
             plugins: reasons.plugins,
-            first,
             news,
             overdue,
-            generation: pod.generation,
             attempts: pod.attempts,
         })
     }
 
     /// Why a group fits nowhere, worked out once for all its pods while nothing changes.
-    fn reasons(&mut self, group: GroupId, never_preempts: bool, say: Say) -> Reasons {
+    fn reasons(&mut self, group: GroupId, displacing: Displacing, say: Say) -> Reasons {
         let seen = self.seen();
         if self.reasons_at != seen {
             self.reasons.clear();
             self.reasons_at = seen;
         }
-        if let Some(known) = self.reasons.get(&(group, never_preempts)) {
+        if let Some(known) = self.reasons.get(&(group, displacing)) {
             return known.clone();
         }
         let nodes = self.columns.count();
@@ -590,13 +620,13 @@ impl Scheduler {
                 Say::Class => self.classes.board(id, &self.columns).verdicts(),
                 Say::Terms | Say::Others => &self.scratch.verdicts,
             };
-            let preemption = preemption_message(nodes, verdicts, never_preempts);
+            let preemption = preemption_message(nodes, verdicts, displacing);
             Reasons {
                 message: plan::message(nodes, verdicts, &demand, conflicts, &preemption).into(),
                 plugins: plan::plugins(verdicts),
             }
         };
-        self.reasons.insert((group, never_preempts), reasons.clone());
+        self.reasons.insert((group, displacing), reasons.clone());
         reasons
     }
 
@@ -631,17 +661,21 @@ impl Scheduler {
 }
 
 /// What upstream's PostFilter plugins say of a pod that fits nowhere.
-fn preemption_message(nodes: u32, verdicts: &[Verdict], never_preempts: bool) -> String {
+fn preemption_message(nodes: u32, verdicts: &[Verdict], displacing: Displacing) -> String {
     // Dynamic resource allocation answers first, also for pods without claims.
     const CLAIMS: &str = "no new claims to deallocate";
     if nodes == 0 {
         return String::new();
     }
-    if never_preempts {
+    if displacing == Displacing::Never {
         return format!("{CLAIMS}, preemption: not eligible due to preemptionPolicy=Never.");
     }
     let unresolvable: u32 =
         plan::count(verdicts).iter().filter(|(v, _)| v.is_unresolvable()).map(|(_, nodes)| nodes).sum();
+    if displacing == Displacing::Possible && unresolvable < nodes {
+        // Say what is the case rather than that there are no victims.
+        return format!("{CLAIMS}, preemption: this scheduler does not displace pods.");
+    }
     let mut text = format!("{CLAIMS}, preemption: 0/{nodes} nodes are available:");
     let reasons = [
         ("Preemption is not helpful for scheduling", unresolvable),

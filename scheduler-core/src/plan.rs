@@ -66,15 +66,11 @@ pub struct Refusal {
     pub message: Arc<str>,
     /// The plugins that turned nodes down, for metrics and `explain`.
     pub plugins: Arc<[&'static str]>,
-    /// Whether the pod was never refused before, so that its condition does not say so yet.
-    pub first: bool,
     /// Whether the message differs from what the pod was told before (or its condition says): if not, nobody needs to
     /// hear it again.
     pub news: bool,
     /// Whether it was tried because it had waited for so long: worth a reminder even if there is no news.
     pub overdue: bool,
-    /// The `metadata.generation` that was refused.
-    pub generation: i64,
     /// How often it was tried, this time included.
     pub attempts: u32,
 }

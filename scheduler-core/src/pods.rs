@@ -88,8 +88,6 @@ pub struct Pod {
     pub leaving: bool,
     /// Tells waiting pods of a class apart when others' terms select some of them; 0 otherwise.
     pub kin: u64,
-    /// `metadata.generation`.
-    pub generation: i64,
     /// Whether it is tried because it waited for so long.
     pub overdue: bool,
 }

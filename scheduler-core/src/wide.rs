@@ -284,9 +284,9 @@ impl Decision<'_> {
         for constraint in &rules.hard {
             let values = columns.labels(constraint.column);
             sums.clear();
-            for at in 0..verdicts.len() {
+            for (at, value) in values.iter().enumerate() {
                 if columns.present[at] != 0 && has_all(at) && constraint.includes(board, at) {
-                    sums.add(values[at], constraint.count(self.neighbours, at));
+                    sums.add(*value, constraint.count(self.neighbours, at));
                 }
             }
             let least = sums.values.iter().filter_map(|v| sums.get(*v)).min().unwrap_or(i32::MAX.into());
@@ -317,9 +317,9 @@ impl Decision<'_> {
             for column in keys {
                 let values = columns.labels(*column);
                 sums.clear();
-                for at in 0..verdicts.len() {
-                    if values[at] != NO_TEXT && counts.at(at) > 0 {
-                        sums.add(values[at], 1);
+                for (at, value) in values.iter().enumerate() {
+                    if *value != NO_TEXT && counts.at(at) > 0 {
+                        sums.add(*value, 1);
                         anywhere = true;
                     }
                 }
@@ -358,7 +358,7 @@ impl Decision<'_> {
     /// `ScheduleAnyway` constraints, normalised, per feasible node.
     fn score_spread(&self, rules: &WideRules, board: &ClassBoard<'_>, scratch: &mut Scratch) {
         let columns = self.columns;
-        let Scratch { verdicts, feasible, spread, sums, .. } = scratch;
+        let Scratch { feasible, spread, sums, .. } = scratch;
         spread.clear();
         spread.resize(feasible.len(), 0);
         if rules.soft.is_empty() {
@@ -376,10 +376,10 @@ impl Decision<'_> {
                 for slot in feasible.iter().filter(|slot| has_all(**slot as usize)) {
                     sums.add(values[*slot as usize], 0);
                 }
-                for at in 0..verdicts.len() {
+                for (at, value) in values.iter().enumerate() {
                     let counts = columns.present[at] != 0 && has_all(at) && constraint.includes(board, at);
-                    if counts && sums.get(values[at]).is_some() {
-                        sums.add(values[at], constraint.count(self.neighbours, at));
+                    if counts && sums.get(*value).is_some() {
+                        sums.add(*value, constraint.count(self.neighbours, at));
                     }
                 }
                 sums.values.len()
@@ -408,7 +408,7 @@ impl Decision<'_> {
     /// Preferred affinity and anti-affinity, ours and others', normalised, per feasible node.
     fn score_affinity(&self, rules: &WideRules, scratch: &mut Scratch) {
         let columns = self.columns;
-        let Scratch { verdicts, feasible, affinity, sums, .. } = scratch;
+        let Scratch { feasible, affinity, sums, .. } = scratch;
         affinity.clear();
         affinity.resize(feasible.len(), 0);
         let ours = rules.preferred.iter().map(|(w, column, crowd)| (*w, *column, self.neighbours.counts(*crowd)));
@@ -425,9 +425,9 @@ impl Decision<'_> {
             }
             let values = columns.labels(column);
             sums.clear();
-            for at in 0..verdicts.len() {
-                if values[at] != NO_TEXT && counts.at(at) > 0 {
-                    sums.add(values[at], counts.at(at).into());
+            for (at, value) in values.iter().enumerate() {
+                if *value != NO_TEXT && counts.at(at) > 0 {
+                    sums.add(*value, counts.at(at).into());
                 }
             }
             for (sum, slot) in affinity.iter_mut().zip(feasible.iter()) {

@@ -110,3 +110,71 @@ fn message(group: &str, version: &str, resource: &str) -> &'static Message {
     let kind = &self::resource(group, version, resource).kind;
     gantry_machinery::schema::kind(group, version, kind).expect("the generated table has every built-in kind")
 }
+
+#[cfg(test)]
+mod tests {
+    use gantry_machinery::schema::Type;
+    use gantry_machinery::value;
+    use gantry_machinery::value::Value;
+
+    use super::*;
+
+    #[test]
+    fn every_row_is_as_wide_as_its_columns() {
+        for kind in all() {
+            let cells = kind.row(&Value::object(), 0).len();
+            assert_eq!(cells, kind.columns().len(), "{}", kind.resource().gvr);
+        }
+    }
+
+    #[test]
+    fn defaults_are_idempotent_and_rules_survive_anything() {
+        for kind in all() {
+            let mut once = value!({"metadata": {"name": "a"}});
+            kind.default(&mut once);
+            let mut twice = once.clone();
+            kind.default(&mut twice);
+            assert_eq!(once, twice, "{}", kind.resource().gvr);
+            // Nothing in it may bring the rules down, whatever they say.
+            kind.validate(&Value::object());
+            kind.validate_update(&once, &Value::object(), "");
+            kind.validate_update(&once, &once, "status");
+        }
+    }
+
+    #[test]
+    fn what_the_server_fills_in_is_in_the_schema() {
+        for kind in all() {
+            let mut object = value!({"metadata": {"name": "a", "uid": "u"}});
+            kind.prepare_for_create(&mut object);
+            kind.default(&mut object);
+            let mut strangers = Vec::new();
+            find_strangers(kind.message(), &object, "", &mut strangers);
+            assert_eq!(strangers, Vec::<String>::new(), "{}", kind.resource().gvr);
+        }
+    }
+
+    /// The fields of an object that its type does not have.
+    fn find_strangers(message: &Message, value: &Value, path: &str, found: &mut Vec<String>) {
+        for (key, value) in value.as_object().into_iter().flat_map(gantry_machinery::value::Object::iter) {
+            let path = format!("{path}.{key}");
+            match message.field(key) {
+                None => found.push(path),
+                Some(field) => find_in_type(&field.ty, value, &path, found),
+            }
+        }
+    }
+
+    fn find_in_type(ty: &Type, value: &Value, path: &str, found: &mut Vec<String>) {
+        match (ty, value) {
+            (Type::Message(message), _) => find_strangers(message, value, path, found),
+            (Type::List(item), Value::Array(items)) => {
+                items.iter().for_each(|value| find_in_type(item, value, path, found));
+            }
+            (Type::Map(item), Value::Object(entries)) => {
+                entries.iter().for_each(|(_, value)| find_in_type(item, value, path, found));
+            }
+            _ => {}
+        }
+    }
+}

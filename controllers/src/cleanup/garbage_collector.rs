@@ -254,8 +254,12 @@ impl GarbageCollector {
         drop: &(dyn Fn(&str) -> bool + Sync),
     ) -> Result<(), LoopError> {
         let edit = |object: &mut Value| {
-            if let Some(owners) = object.at_mut(&["metadata", "ownerReferences"]).and_then(Value::as_array_mut) {
-                owners.retain(|owner| !owner.str_at(&["uid"]).is_some_and(drop));
+            let Some(owners) = object.at_mut(&["metadata", "ownerReferences"]).and_then(Value::as_array_mut) else {
+                return;
+            };
+            owners.retain(|owner| !owner.str_at(&["uid"]).is_some_and(drop));
+            if owners.is_empty() {
+                object.remove(&["metadata", "ownerReferences"]);
             }
         };
         tolerate(self.writer.edit(&watched.gvr, object, edit).await)
@@ -278,8 +282,12 @@ impl GarbageCollector {
             return Ok(());
         }
         let edit = |object: &mut Value| {
-            if let Some(finalizers) = object.at_mut(&["metadata", "finalizers"]).and_then(Value::as_array_mut) {
-                finalizers.retain(|found| found.as_str() != Some(finalizer));
+            let Some(finalizers) = object.at_mut(&["metadata", "finalizers"]).and_then(Value::as_array_mut) else {
+                return;
+            };
+            finalizers.retain(|found| found.as_str() != Some(finalizer));
+            if finalizers.is_empty() {
+                object.remove(&["metadata", "finalizers"]);
             }
         };
         tolerate(self.writer.edit(&watched.gvr, live, edit).await)

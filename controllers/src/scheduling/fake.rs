@@ -252,9 +252,15 @@ impl ResourceApi for Shared {
         _: &WriteOptions,
     ) -> Result<Arc<StoredObject>, Status> {
         let body: Json = serde_json::from_slice(&patch.body).expect("a patch is JSON");
-        self.0.state.lock().patches.push((target.name.to_owned(), body));
+        let current = self.get(target).await?;
+        let mut state = self.0.state.lock();
+        if body["metadata"]["resourceVersion"] != *current.revision.to_string() {
+            return Err(Status { code: 409, message: "changed".into(), ..Status::default() });
+        }
+        state.patches.push((target.name.to_owned(), body));
+        drop(state);
         self.0.changed.notify_waiters();
-        self.get(target).await
+        Ok(current)
     }
 
     async fn delete(&self, _: &Target<'_>, _: &DeleteOptions) -> Result<Deleted, Status> {

@@ -14,7 +14,9 @@ use gantry_machinery::clock::Clock;
 use gantry_machinery::recorder::{Recorder, Subject};
 use gantry_machinery::resource::gvr;
 use gantry_machinery::resource_api::{PatchBody, PatchKind, ResourceApi, Target, WriteOptions};
+use gantry_machinery::status::Status;
 use gantry_scheduler_core::plan::{Placement, PodId, Refusal};
+use gantry_scheduler_core::rows::PodRow;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
@@ -24,6 +26,8 @@ use super::SchedulingOptions;
 
 /// Condition writes under way at a time.
 const WRITES_MAX: usize = 8;
+/// How often a condition is tried again because the pod has changed meanwhile.
+const TRIES_MAX: u32 = 5;
 const MANAGER: &str = "kube-scheduler";
 
 /// Takes reports from any thread; [`run`](Self::run) writes them.
@@ -84,11 +88,7 @@ impl Reports {
             self.0.recorder.warning(subject(&refusal.pod), "FailedScheduling", &*refusal.message);
         }
         if refusal.news {
-            let mut unwritten = self.0.unwritten.lock();
-            // What was not written yet leaves the condition as unwritten as before.
-            let first = unwritten.get(&refusal.pod.uid).is_some_and(|before| before.first) || refusal.first;
-            unwritten.insert(refusal.pod.uid.clone(), Refusal { first, ..refusal });
-            drop(unwritten);
+            self.0.unwritten.lock().insert(refusal.pod.uid.clone(), refusal);
             self.0.wake.notify_one();
         }
     }
@@ -127,9 +127,33 @@ impl Reports {
 }
 
 impl Inner {
-    /// Sets the condition. A failure is left at that: the pod is tried again in time, and told again if it matters.
+    /// Sets the condition, unless the pod has found its place meanwhile. A failure is left at that: the pod is tried
+    /// again in time, and told again if it matters.
     async fn write(&self, refusal: &Refusal) {
+        for _ in 0..TRIES_MAX {
+            match self.try_write(refusal).await {
+                // Somebody else changed the pod, perhaps by binding it: look again.
+                Err(status) if status.code == 409 => {}
+                Err(status) if status.code == 404 => return,
+                Err(status) => {
+                    let PodId { namespace, name, .. } = &refusal.pod;
+                    tracing::warn!(pod = %name, %namespace, error = %status, "condition not written");
+                    return;
+                }
+                Ok(()) => return,
+            }
+        }
+    }
+
+    async fn try_write(&self, refusal: &Refusal) -> Result<(), Status> {
         let PodId { namespace, name, uid } = &refusal.pod;
+        let target = Target::object(&gvr::PODS, namespace, name);
+        let object = self.api.get(&target).await?;
+        let Ok(row) = PodRow::from_json(&object.body) else { return Ok(()) };
+        let told = row.refused_because.as_deref() == Some(&*refusal.message);
+        if row.uid != *uid || !row.node.is_empty() || told {
+            return Ok(());
+        }
         let mut condition = serde_json::json!({
             "type": "PodScheduled",
             "status": "False",
@@ -137,24 +161,20 @@ impl Inner {
             "message": &*refusal.message,
             "lastProbeTime": null,
         });
-        if refusal.first {
+        if row.refused_because.is_none() {
             condition["lastTransitionTime"] = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into();
         }
-        if refusal.generation > 0 {
-            condition["observedGeneration"] = refusal.generation.into();
+        if row.generation > 0 {
+            condition["observedGeneration"] = row.generation.into();
         }
-        // The uid is a precondition: a pod of the same name that came later is none of our business.
-        let patch = serde_json::json!({"metadata": {"uid": &**uid}, "status": {"conditions": [condition]}});
+        // Nothing may have happened since we looked: a bound pod must not be called unschedulable.
+        let patch = serde_json::json!({
+            "metadata": {"uid": &**uid, "resourceVersion": object.revision.to_string()},
+            "status": {"conditions": [condition]},
+        });
         let patch = PatchBody { kind: PatchKind::Strategic, body: Bytes::from(patch.to_string()) };
         let options = WriteOptions { field_manager: MANAGER.to_owned(), ..WriteOptions::default() };
-        let target = Target::object(&gvr::PODS, namespace, name).sub("status");
-        match self.api.patch(&target, patch, &options).await {
-            Ok(_) => {}
-            Err(status) if matches!(status.code, 404 | 409) => {}
-            Err(status) => {
-                tracing::warn!(pod = %name, namespace = %namespace, error = %status, "condition not written")
-            }
-        }
+        self.api.patch(&target.sub("status"), patch, &options).await.map(drop)
     }
 }
 

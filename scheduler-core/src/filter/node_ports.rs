@@ -32,7 +32,7 @@ mod tests {
             (port("127.0.0.1", "UDP", 80), false),
             (port("127.0.0.1", "TCP", 81), false),
         ] {
-            assert_eq!(is_taken(&used, &[wanted.clone()]), taken, "{wanted:?}");
+            assert_eq!(is_taken(&used, std::slice::from_ref(&wanted)), taken, "{wanted:?}");
         }
         assert!(is_taken(&[port("0.0.0.0", "TCP", 80)], &[port("10.0.0.1", "TCP", 80)]));
     }

@@ -56,11 +56,9 @@ pub fn texts(mask: u32, demand: &Demand) -> impl Iterator<Item = String> + '_ {
     plain.chain(extended.map(|(_, (name, _))| format!("Insufficient {name}")))
 }
 
-/// Which nodes have room for a pod, its CPU and its memory: 1 or 0 per slot into `fits`. What [`verdict`] says, without
+/// Which nodes have room for a pod, its CPU and its memory: 1 or 0 for each slot of `fits`. What [`verdict`] says, without
 /// the details, for a class without other resources; a loop the compiler turns into vector code.
-pub fn scan(columns: &Columns, load: &Load, fits: &mut Vec<u8>) {
-    fits.clear();
-    fits.resize(columns.slots(), 0);
+pub fn scan(columns: &Columns, load: &Load, fits: &mut [u8]) {
     scan_plain(
         [&columns.pods.allocatable, &columns.pods.used],
         [&columns.cpu.allocatable, &columns.cpu.used],
@@ -127,7 +125,7 @@ mod tests {
         columns.occupy(0, &Load { cpu: 3000, ..Load::default() });
         assert!(verdict(&columns, 0, &Load::default()).fits());
         assert!(!verdict(&columns, 0, &Load { cpu: 1, ..Load::default() }).is_unresolvable());
-        let mut fits = Vec::new();
+        let mut fits = [0];
         scan(&columns, &Load::default(), &mut fits);
         assert_eq!(fits, [1]);
         scan(&columns, &Load { cpu: 1, ..Load::default() }, &mut fits);

@@ -9,13 +9,15 @@ use gantry_scheduler_core::rows::{
     SpreadConstraint, Taint, Toleration,
 };
 
+type Labels = Vec<(Box<str>, Box<str>)>;
+
 /// A cluster as the reference sees it.
 #[derive(Default)]
 pub(crate) struct Reference {
     pub(crate) nodes: BTreeMap<String, NodeRow>,
     pub(crate) pods: BTreeMap<String, Placed>,
     /// Namespaces' labels.
-    pub(crate) namespaces: BTreeMap<String, Vec<(Box<str>, Box<str>)>>,
+    pub(crate) namespaces: BTreeMap<String, Labels>,
     /// Image name → size as first reported, and who has it.
     images: BTreeMap<String, (i64, Vec<String>)>,
     pub(crate) seed: u64,
@@ -118,6 +120,10 @@ impl Reference {
         let why = if conflicts(&pod.demand) { "pod affinity terms conflict".into() } else { lines.join(", ") };
         let preemption = if pod.never_preempts {
             "not eligible due to preemptionPolicy=Never.".to_owned()
+        } else if self.pods.values().any(|p| p.node.is_some() && p.row.priority < pod.priority)
+            && (unresolvable as usize) < all
+        {
+            "this scheduler does not displace pods.".to_owned()
         } else {
             let mut parts = Vec::new();
             let rest = u32::try_from(all).expect("few") - unresolvable;

@@ -7,6 +7,7 @@
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use compact_str::CompactString;
 use imbl::OrdSet;
@@ -86,6 +87,17 @@ impl FacetIndex {
                 self.pairs.insert(Pair { hash: *hash, key: after.key.clone() });
             }
         }
+    }
+
+    /// Adds many objects at once: sorted first, so that neighbours are inserted one after the other.
+    pub(crate) fn load(&mut self, rules: &IndexRules, objects: &[Arc<StoredObject>]) {
+        let mut pairs = Vec::with_capacity(objects.len() * 2);
+        for object in objects {
+            self.beyond_bound += usize::from(!rules.indexes_labels_of(&object.facets));
+            pairs.extend(rules.hashes(object).into_iter().map(|hash| Pair { hash, key: object.key.clone() }));
+        }
+        pairs.sort_unstable();
+        self.pairs.extend(pairs);
     }
 
     /// The keys under a pair, in order, with those of colliding pairs; `None` if the index does not hold every object.

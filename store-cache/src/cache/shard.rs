@@ -79,6 +79,15 @@ impl Slice {
         }
     }
 
+    /// Many objects that are not there yet, best in key order.
+    fn load(&mut self, objects: &[Arc<StoredObject>], rules: &IndexRules) {
+        for same in objects.chunk_by(|a, b| a.key.namespace() == b.key.namespace()) {
+            *self.per_namespace.entry(same[0].key.namespace().into()).or_insert(0) += same.len();
+        }
+        self.objects.extend(objects.iter().cloned().map(Entry));
+        self.index.load(rules, objects);
+    }
+
     fn remove(&mut self, key: &ObjectKey, rules: &IndexRules) {
         let Some(before) = self.objects.remove(key.as_str()) else { return };
         self.index.replace(rules, Some(&before.0), None);
@@ -233,8 +242,8 @@ impl Shard {
     ) {
         let state = Arc::make_mut(&mut self.state);
         let rules = state.rules.clone();
-        for object in objects {
-            state.slice_mut(object.key.collection()).put(object, &rules);
+        for same in objects.chunk_by(|a, b| a.key.collection() == b.key.collection()) {
+            state.slice_mut(same[0].key.collection()).load(same, &rules);
         }
         let mut rows = std::mem::take(&mut state.rows);
         for (table, (name, rows)) in self.tables.iter_mut().zip(&mut rows) {

@@ -173,7 +173,8 @@ impl<'a> TableWriter<'a> {
 /// Appends the `PartialObjectMetadata` of a stored object.
 pub fn write_partial_metadata(out: &mut Vec<u8>, version: &str, body: &[u8]) {
     put(out, &["{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/", version, "\",\"metadata\":"]);
-    out.extend_from_slice(raw_field(body, "metadata").unwrap_or(b"{}"));
+    let [metadata] = json::pick(body, [&["metadata"]]);
+    out.extend_from_slice(metadata.map_or("{}", json::Raw::json).as_bytes());
     out.push(b'}');
 }
 
@@ -194,88 +195,6 @@ pub fn write_partial_metadata_list<'b>(
         write_partial_metadata(out, version, body);
     }
     put(out, &["]}"]);
-}
-
-/// The bytes of a top-level field of a JSON object, found without decoding it: strings and brackets are skipped, nothing
-/// is checked. `None` if the field is not there or the text is no object.
-#[must_use]
-pub fn raw_field<'b>(json: &'b [u8], name: &str) -> Option<&'b [u8]> {
-    let mut at = space(json, 0);
-    if json.get(at) != Some(&b'{') {
-        return None;
-    }
-    at += 1;
-    loop {
-        at = space(json, at);
-        if json.get(at) != Some(&b'"') {
-            return None;
-        }
-        let end = string_end(json, at)?;
-        let found = json[at + 1..end - 1] == *name.as_bytes();
-        at = space(json, end);
-        if json.get(at) != Some(&b':') {
-            return None;
-        }
-        let start = space(json, at + 1);
-        let end = value_end(json, start)?;
-        if found {
-            return Some(&json[start..end]);
-        }
-        at = space(json, end);
-        if json.get(at) != Some(&b',') {
-            return None;
-        }
-        at += 1;
-    }
-}
-
-fn space(json: &[u8], mut at: usize) -> usize {
-    while json.get(at).is_some_and(u8::is_ascii_whitespace) {
-        at += 1;
-    }
-    at
-}
-
-/// The place after the string that begins at `at`.
-fn string_end(json: &[u8], at: usize) -> Option<usize> {
-    let mut from = at + 1;
-    loop {
-        let found = from + memchr::memchr2(b'"', b'\\', json.get(from..)?)?;
-        if json[found] == b'"' {
-            return Some(found + 1);
-        }
-        from = found + 2;
-    }
-}
-
-/// The place after the value that begins at `at`.
-fn value_end(json: &[u8], at: usize) -> Option<usize> {
-    match json.get(at)? {
-        b'"' => string_end(json, at),
-        b'{' | b'[' => {
-            let (mut depth, mut at) = (0usize, at);
-            loop {
-                match json.get(at)? {
-                    b'"' => {
-                        at = string_end(json, at)?;
-                        continue;
-                    }
-                    b'{' | b'[' => depth += 1,
-                    b'}' | b']' => depth -= 1,
-                    _ => {}
-                }
-                at += 1;
-                if depth == 0 {
-                    return Some(at);
-                }
-            }
-        }
-        _ => {
-            let rest = &json[at..];
-            let length = rest.iter().position(|b| matches!(b, b',' | b'}' | b']') || b.is_ascii_whitespace());
-            Some(at + length.unwrap_or(rest.len()))
-        }
-    }
 }
 
 /// What the columns that every kind has mean.
@@ -354,17 +273,5 @@ mod tests {
         assert_eq!(list["kind"], "PartialObjectMetadataList");
         assert_eq!(list["items"].as_array().unwrap().len(), 2);
         assert_eq!(list["items"][1]["metadata"]["name"], "a");
-    }
-
-    #[test]
-    fn raw_fields_are_found_in_any_layout() {
-        let json = b" { \"a\\\"\" : [1, {\"b\": 2}] , \"n\" : -1.5e3 , \"t\":true,\"b\": \"x\" } ";
-        assert_eq!(raw_field(json, "n"), Some(&b"-1.5e3"[..]));
-        assert_eq!(raw_field(json, "t"), Some(&b"true"[..]));
-        assert_eq!(raw_field(json, "b"), Some(&b"\"x\""[..]));
-        assert_eq!(raw_field(json, "c"), None);
-        for broken in [&b""[..], b"[]", b"{", b"{\"a", b"{\"a\":", b"{\"a\":{", b"{\"a\" 1}", b"{\"a\":\"\\"] {
-            assert_eq!(raw_field(broken, "b"), None);
-        }
     }
 }

@@ -252,31 +252,3 @@ impl Strategy for Plain {
         (self.row)(object, now)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_row_is_as_wide_as_its_columns() {
-        for kind in crate::registry::kinds::all() {
-            let cells = kind.row(&Value::object(), 0).len();
-            assert_eq!(cells, kind.columns().len(), "{}", kind.resource().gvr);
-        }
-    }
-
-    #[test]
-    fn defaults_are_idempotent_and_leave_strangers_alone() {
-        for kind in crate::registry::kinds::all() {
-            let mut once = gantry_machinery::value!({"metadata": {"name": "a"}});
-            kind.default(&mut once);
-            let mut twice = once.clone();
-            kind.default(&mut twice);
-            assert_eq!(once, twice, "{}", kind.resource().gvr);
-            // Nothing in it may bring the rules down, whatever they say.
-            kind.validate(&Value::object());
-            kind.validate_update(&once, &Value::object(), "");
-            kind.validate_update(&once, &once, "status");
-        }
-    }
-}
