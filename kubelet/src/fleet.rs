@@ -124,7 +124,7 @@ impl Fleet {
 
         let (recorder, recording) = Recorder::new(api.clone(), config.clock, "kubelet", stop.clone());
         tasks.spawn(recording);
-        let pods = Pods::new(api, config, runtime, recorder);
+        let pods = Pods::new(api, config, runtime, recorder, silenced.clone());
         let ended = stop.clone();
         tasks.spawn(async move {
             ended.run_until_cancelled(pods.run(deltas)).await;
@@ -138,7 +138,7 @@ impl Fleet {
         let _ = self.registered.clone().wait_for(|registered| *registered).await;
     }
 
-    /// Lets a node play dead, or speak up again: no Lease, no status. Its pods go on, unseen troubles included.
+    /// Lets a node play dead, or speak up again: no Lease, no status, nothing about its pods, which go on unseen.
     pub fn silence(&self, node: u32, silent: bool) {
         let mut silenced = self.silenced.lock();
         if silent {
@@ -187,6 +187,7 @@ struct Pods {
     writes: JoinSet<(PodId, Wrote)>,
     recorder: Recorder,
     events: Budget,
+    silenced: Arc<Mutex<HashSet<u32>>>,
 }
 
 /// What a write came to.
@@ -208,6 +209,7 @@ impl Pods {
         config: FleetConfig,
         runtime: Arc<dyn ContainerRuntime>,
         recorder: Recorder,
+        silenced: Arc<Mutex<HashSet<u32>>>,
     ) -> Self {
         let nodes: Vec<Node> = (0..config.nodes)
             .map(|number| Node {
@@ -233,6 +235,7 @@ impl Pods {
             writes: JoinSet::new(),
             recorder,
             events: Budget { left: 2.0 * per_second, per_second, at: Instant::now() },
+            silenced,
         }
     }
 
@@ -301,6 +304,7 @@ impl Pods {
             let same = self.pods.get(&id).is_some_and(|pod| pod.worker.brief.uid == brief.uid);
             if same {
                 let now = self.now();
+                self.correct(id, prior);
                 self.step(id, |worker, effects| worker.observe(brief, prior, now, effects));
                 return;
             }
@@ -308,6 +312,21 @@ impl Pods {
         }
         if let Some(&node) = self.by_name.get(&brief.node) {
             self.take(key.clone(), node, brief, prior);
+        }
+    }
+
+    /// Somebody else wrote what only the node may say (a node that was taken for dead has its pods marked unready):
+    /// it is said again.
+    fn correct(&mut self, id: PodId, prior: &Prior) {
+        let Some(pod) = self.pods.get_mut(&id) else { return };
+        let shown = prior.conditions.iter().find(|condition| condition.r#type == "Ready");
+        let ready = shown.is_some_and(|condition| condition.status == "True");
+        if pod.written != 0
+            && pod.writing == Writing::Idle
+            && pod.worker.conditions.ready.is_some_and(|r| r.holds != ready)
+        {
+            pod.written = 0;
+            self.changed(id);
         }
     }
 
@@ -440,6 +459,11 @@ impl Pods {
         let now = self.clock.now();
         while let Some(id) = self.batch.next() {
             let Some(pod) = self.pods.get_mut(&id) else { continue };
+            if self.silenced.lock().contains(&pod.node) {
+                pod.writing = Writing::Idle;
+                self.timer(id, Instant::now() + RETRY);
+                continue;
+            }
             let ended = pod.worker.stage == Stage::Ended;
             if pod.worker.finished() && (pod.end_written || !pod.worker.brief.finalizers) {
                 if pod.deleted {

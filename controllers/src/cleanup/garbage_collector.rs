@@ -254,13 +254,7 @@ impl GarbageCollector {
         drop: &(dyn Fn(&str) -> bool + Sync),
     ) -> Result<(), LoopError> {
         let edit = |object: &mut Value| {
-            let Some(owners) = object.at_mut(&["metadata", "ownerReferences"]).and_then(Value::as_array_mut) else {
-                return;
-            };
-            owners.retain(|owner| !owner.str_at(&["uid"]).is_some_and(drop));
-            if owners.is_empty() {
-                object.remove(&["metadata", "ownerReferences"]);
-            }
+            strike(object, "ownerReferences", |owner| owner.str_at(&["uid"]).is_some_and(drop));
         };
         tolerate(self.writer.edit(&watched.gvr, object, edit).await)
     }
@@ -282,13 +276,7 @@ impl GarbageCollector {
             return Ok(());
         }
         let edit = |object: &mut Value| {
-            let Some(finalizers) = object.at_mut(&["metadata", "finalizers"]).and_then(Value::as_array_mut) else {
-                return;
-            };
-            finalizers.retain(|found| found.as_str() != Some(finalizer));
-            if finalizers.is_empty() {
-                object.remove(&["metadata", "finalizers"]);
-            }
+            strike(object, "finalizers", |found| found.as_str() == Some(finalizer));
         };
         tolerate(self.writer.edit(&watched.gvr, live, edit).await)
     }
@@ -385,6 +373,15 @@ impl Reconcile for GarbageCollector {
 
 fn holds(meta: &Meta, finalizer: &str) -> bool {
     meta.finalizers.iter().any(|found| found == finalizer)
+}
+
+/// Takes items off a list of the metadata, and the list when nothing is left of it.
+fn strike(object: &mut Value, list: &str, off: impl Fn(&Value) -> bool) {
+    let Some(items) = object.at_mut(&["metadata", list]).and_then(Value::as_array_mut) else { return };
+    items.retain(|item| !off(item));
+    if items.is_empty() {
+        object.remove(&["metadata", list]);
+    }
 }
 
 /// An owner that waits for its dependents is looked at again.

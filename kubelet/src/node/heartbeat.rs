@@ -10,16 +10,19 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use gantry_machinery::clock::Clock;
+use gantry_machinery::reflector::{Delta, Reflector};
 use gantry_machinery::resource::gvr;
-use gantry_machinery::resource_api::{PatchBody, PatchKind, ResourceApi, Target, WriteOptions};
+use gantry_machinery::resource_api::{PatchBody, PatchKind, ResourceApi, Target, WatchEvent, WriteOptions};
+use gantry_machinery::selector::{FieldSelector, LabelSelector};
 use gantry_machinery::status::Status;
-use gantry_machinery::typed::{to_json, value_of};
+use gantry_machinery::typed::to_json;
 use gantry_machinery::value;
 use gantry_machinery::value::Value;
 use gantry_store_cache::revision::Revision;
 use hashbrown::HashSet;
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use serde::Deserialize;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::addresses::Block;
@@ -59,6 +62,8 @@ pub struct Heartbeats {
     options: WriteOptions,
     /// Nodes that play dead.
     silenced: Arc<Mutex<HashSet<u32>>>,
+    /// Nodes that the cluster takes to be in trouble, though they are not: they speak up at their next turn.
+    misjudged: Mutex<HashSet<u32>>,
 }
 
 /// One node's part.
@@ -85,11 +90,45 @@ impl Heartbeats {
         silenced: Arc<Mutex<HashSet<u32>>>,
     ) -> Self {
         let options = WriteOptions { field_manager: "kubelet".into(), ..WriteOptions::default() };
-        Self { api, clock, nodes, config, runtime, options, silenced }
+        Self { api, clock, nodes, config, runtime, options, silenced, misjudged: Mutex::default() }
     }
 
     /// Registers nodes `0..count`, calls `registered` when all of them are, and beats until dropped.
     pub async fn run(self, count: u32, registered: impl FnOnce() + Send) {
+        tokio::select! {
+            () = self.turn(count, registered) => {}
+            () = self.listen(count) => {}
+        }
+    }
+
+    /// Watches what the cluster thinks of the nodes.
+    async fn listen(&self, count: u32) {
+        let mut source =
+            Reflector::new(self.api.clone(), gvr::NODES.clone(), LabelSelector::default(), FieldSelector::default());
+        loop {
+            let objects = match source.next().await {
+                Delta::Replace(objects) => objects,
+                Delta::Changes(events) => {
+                    let object = |event| match event {
+                        WatchEvent::Added(object) | WatchEvent::Modified(object) => Some(object),
+                        WatchEvent::Deleted(_) | WatchEvent::Bookmark { .. } => None,
+                    };
+                    events.into_iter().filter_map(object).collect()
+                }
+            };
+            for object in objects {
+                let number = object.key.name().strip_prefix(&self.nodes.name_prefix).map(str::parse::<u32>);
+                if let Some(Ok(number)) = number
+                    && number < count
+                    && !says_ready(&object.body)
+                {
+                    self.misjudged.lock().insert(number);
+                }
+            }
+        }
+    }
+
+    async fn turn(&self, count: u32, registered: impl FnOnce() + Send) {
         let mut beats: Vec<Beat> =
             stream::iter(0..count).map(|number| self.register(number)).buffer_unordered(WRITES_MAX).collect().await;
         beats.sort_unstable_by_key(|beat| beat.number);
@@ -150,16 +189,11 @@ impl Heartbeats {
             }
             Err(status) => return Err(status),
         };
-        let found =
-            value_of(&found).map_err(|error| Status { code: 500, message: error.to_string(), ..Status::default() })?;
-        let ready = found.array_at(&["status", "conditions"]).iter().any(|condition| {
-            condition.str_at(&["type"]) == Some("Ready") && condition.str_at(&["status"]) == Some("True")
-        });
-        if !ready {
+        if !says_ready(&found.body) {
             let status = describe::status(&self.nodes, number, &self.runtime, self.clock.now());
             self.patch_status(name, &value!({"status": status})).await?;
         }
-        Ok(found.str_at(&["metadata", "uid"]).unwrap_or_default().to_owned())
+        Ok(serde_json::from_slice::<RawNode>(&found.body).unwrap_or_default().metadata.uid)
     }
 
     async fn beat(&self, beat: &mut Beat) {
@@ -169,7 +203,11 @@ impl Heartbeats {
         if let Err(status) = self.renew(beat).await {
             tracing::warn!(node = beat.name, error = %status, "cannot renew the lease");
         }
-        if Instant::now() >= beat.next_status {
+        let misjudged = self.misjudged.lock().remove(&beat.number);
+        if misjudged || Instant::now() >= beat.next_status {
+            if misjudged {
+                beat.since = self.clock.now();
+            }
             beat.next_status = Instant::now() + self.config.status_period;
             let conditions = describe::conditions(self.clock.now(), Some(beat.since));
             match self.patch_status(&beat.name, &value!({"status": {"conditions": conditions}})).await {
@@ -246,4 +284,36 @@ impl Heartbeats {
         let target = Target::object(&gvr::NODES, "", name).sub("status");
         self.api.patch(&target, body, &self.options).await.map(drop)
     }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawNode {
+    metadata: RawMeta,
+    status: RawStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawMeta {
+    uid: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawStatus {
+    conditions: Vec<RawCondition>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawCondition {
+    r#type: String,
+    status: String,
+}
+
+/// Whether a Node's Ready condition is True.
+fn says_ready(body: &[u8]) -> bool {
+    let node: RawNode = serde_json::from_slice(body).unwrap_or_default();
+    node.status.conditions.iter().any(|condition| condition.r#type == "Ready" && condition.status == "True")
 }
