@@ -347,3 +347,45 @@ impl fmt::Debug for Subscription {
         f.debug_struct("Subscription").field("interest", &self.interest).field("reached", &self.reached()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ExecutorKind, StoreConfig};
+
+    fn event(revision: u64) -> Arc<Event> {
+        let (key, revision) = (ObjectKey::new("pods", "default", "a"), Revision(revision));
+        let object = StoredObject::new(key, revision, revision, bytes::Bytes::new(), Facets::default());
+        Arc::new(Event::new(revision, None, Arc::new(object), false))
+    }
+
+    fn heard(subscription: &mut Subscription) -> Vec<Revision> {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        match subscription.poll_next(&mut cx, 10) {
+            Poll::Ready(changes) => changes.expect("in the window").iter().map(|c| c.event.revision).collect(),
+            Poll::Pending => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_reader_ahead_of_the_dispatcher_hears_nothing_twice() {
+        let config = StoreConfig { shards: 1, executors: ExecutorKind::Inline, ..StoreConfig::default() };
+        let cache = Arc::new(Cache::new(&config, &[]));
+        let interest = Interest { name: Some("a".into()), ..Interest::all("pods") };
+        let mut subscription = Subscription::open(cache.clone(), interest, Revision(0)).expect("in the window");
+        let not_yet_dispatched = cache.apply(&[event(1)], Revision(1));
+        assert_eq!(heard(&mut subscription), [Revision(1)], "read from the window");
+        assert_eq!(heard(&mut subscription), []);
+        assert_eq!(subscription.reached(), Revision(1));
+        cache.notify(not_yet_dispatched);
+        assert_eq!(heard(&mut subscription), [], "the dispatcher's copy is passed over");
+        let next = cache.apply(&[event(2)], Revision(2));
+        assert_eq!(
+            (heard(&mut subscription), subscription.reached()),
+            (vec![], Revision(1)),
+            "it waits for dispatch now"
+        );
+        cache.notify(next);
+        assert_eq!((heard(&mut subscription), subscription.reached()), (vec![Revision(2)], Revision(2)));
+    }
+}

@@ -412,9 +412,12 @@ impl Ord for Quantity {
             return self.mantissa.cmp(&other.mantissa);
         }
         let (a, b, _) = aligned(*self, *other);
-        // Two that saturate alike differ in their exponents only.
-        a.cmp(&b)
-            .then_with(|| (self.exponent * self.sign()).cmp(&(other.exponent * other.sign())).then(Ordering::Equal))
+        match a.cmp(&b) {
+            // Both beyond 38 digits on the same side: the one with the larger exponent is further out.
+            Ordering::Equal if a == i128::MAX => self.exponent.cmp(&other.exponent),
+            Ordering::Equal if a == i128::MIN => other.exponent.cmp(&self.exponent),
+            order => order,
+        }
     }
 }
 
@@ -541,5 +544,7 @@ mod tests {
         assert_eq!(Quantity::parse("1").unwrap(), Quantity::parse("1000m").unwrap());
         assert!(Quantity::parse("1e30").unwrap() > Quantity::parse("1e29").unwrap());
         assert!(Quantity::parse("1e60").unwrap() > Quantity::parse("1e50").unwrap());
+        assert!(Quantity::parse("-1e60").unwrap() < Quantity::parse("-1e50").unwrap());
+        assert_eq!(Quantity::from_millis(120), Quantity::parse("0.12").unwrap());
     }
 }

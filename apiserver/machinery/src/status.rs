@@ -607,7 +607,10 @@ mod tests {
     fn an_invalid_object_lists_each_error_once_and_every_cause() {
         let one = FieldError::required("a", "");
         let two = FieldError::required("b", "why");
-        assert_eq!(Status::invalid("", "Pod", "x", &[one.clone()]).message, "Pod \"x\" is invalid: a: Required value");
+        assert_eq!(
+            Status::invalid("", "Pod", "x", std::slice::from_ref(&one)).message,
+            "Pod \"x\" is invalid: a: Required value"
+        );
         let status = Status::invalid("apps", "Deployment", "x", &[one.clone(), two, one]);
         assert_eq!(status.message, "Deployment.apps \"x\" is invalid: [a: Required value, b: Required value: why]");
         assert_eq!(status.details.as_ref().map(|d| d.causes.len()), Some(3));

@@ -6,12 +6,11 @@ use super::definitions::Definitions;
 use super::{Language, Row, group_path};
 use crate::schema::{Message, Ref};
 
-const PATCH_TYPES: [&str; 5] = [
+const PATCH_TYPES: [&str; 4] = [
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
-    "application/apply-patch+cbor",
 ];
 const BODIES: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 

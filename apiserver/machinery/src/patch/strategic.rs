@@ -103,12 +103,7 @@ fn merge_object(target: &mut Object, mut patch: Object, shape: Shape<'_>) -> Res
                 }
             }
             (Some(Value::Object(old)), Value::Object(new)) => {
-                let mut inner = Shape::of(shape.ty(&key));
-                if let (Shape::Unknown, Some(field)) = (inner, shape.field(&key)) {
-                    // Free-form values (RawExtension) merge as plain objects.
-                    inner = Shape::of(Some(&field.ty));
-                }
-                merge_object(old, new, inner)?;
+                merge_object(old, new, Shape::of(shape.ty(&key)))?;
             }
             (Some(Value::Array(old)), Value::Array(new)) => {
                 let how = shape.patch(&key);

@@ -157,8 +157,7 @@ fn fields(object: &Object, message: &Message, out: &mut Vec<u8>) -> Result<(), E
             Part::Field(field, value) => {
                 let fault =
                     |found| EncodeError { message: message.go_name.to_string(), field: field.json.clone(), found };
-                one(number, &field.ty, field.proto_wire, value, out)
-                    .map_err(|e| e.unwrap_or_else(|found| fault(found)))?;
+                one(number, &field.ty, field.proto_wire, value, out).map_err(|e| e.unwrap_or_else(fault))?;
             }
         }
     }

@@ -108,14 +108,7 @@ pub(super) fn decode(value: Option<Value>, from_client: bool) -> Option<Vec<Entr
 
 /// Whether a client asks for managedFields to be forgotten: a list of one empty entry.
 pub(super) fn is_reset(value: Option<&Value>) -> bool {
-    match value {
-        Some(Value::Array(items)) => match items.as_slice() {
-            [Value::Object(only)] => only.is_empty(),
-            [] => false,
-            _ => false,
-        },
-        _ => false,
-    }
+    matches!(value.and_then(Value::as_array), Some([Value::Object(only)]) if only.is_empty())
 }
 
 /// Sets `metadata.managedFields` from the entries: appliers first, then by time.
