@@ -81,6 +81,7 @@ fn config(flags: &Apiserver, data_dir: &Path) -> anyhow::Result<Config> {
     let mut config = Config::new(data_dir.join("pki"));
     config.bind_address = flags.bind_address;
     config.secure_port = flags.secure_port;
+    config.tls_sans.clone_from(&flags.tls_san);
     config.anonymous_auth = flags.anonymous_auth;
     config.authorization_mode = flags
         .authorization_mode

@@ -22,6 +22,8 @@ pub struct Config {
     pub cert_dir: PathBuf,
     /// `--tls-cert-file`, `--tls-private-key-file`: a serving certificate of the operator's own.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// `--tls-san`: further names and addresses for the certificate we make.
+    pub tls_sans: Vec<String>,
     /// `--client-ca-file`: what client certificates are signed by; by default our own authority.
     pub client_ca_file: Option<PathBuf>,
     /// `--requestheader-client-ca-file`: what front proxies are signed by; by default our own.
@@ -134,6 +136,7 @@ impl Config {
             advertise_address: None,
             cert_dir: cert_dir.into(),
             tls: None,
+            tls_sans: Vec::new(),
             client_ca_file: None,
             requestheader_client_ca_file: None,
             requestheader_allowed_names: vec!["front-proxy-client".to_owned()],
@@ -207,6 +210,13 @@ impl Config {
         }
         if self.request_timeout < Duration::from_secs(1) {
             wrong.push("--request-timeout: at least one second is needed".to_owned());
+        }
+        let plain = |name: &String| {
+            let name = name.strip_prefix("*.").unwrap_or(name);
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b':'))
+        };
+        for name in self.tls_sans.iter().filter(|name| !plain(name)) {
+            wrong.push(format!("--tls-san: {name:?} is neither a DNS name nor an address"));
         }
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }

@@ -110,6 +110,17 @@ impl ServingNames {
         }
         Self { names, addresses }
     }
+
+    /// Adds what is not there yet; texts that are addresses count as such.
+    pub fn extend(&mut self, further: &[String]) {
+        for text in further {
+            match text.parse::<IpAddr>() {
+                Ok(address) if !self.addresses.contains(&address) => self.addresses.push(address),
+                Err(_) if !self.names.contains(text) => self.names.push(text.clone()),
+                _ => {}
+            }
+        }
+    }
 }
 
 fn hostname() -> Option<String> {

@@ -87,7 +87,8 @@ impl ApiServer {
         config.validate().map_err(StartError::Config)?;
         let service_ip = config.service_cluster_ip_range.nth(1);
         let advertised = config.advertised();
-        let names = ServingNames::usual([service_ip, advertised, config.bind_address]);
+        let mut names = ServingNames::usual([service_ip, advertised, config.bind_address]);
+        names.extend(&config.tls_sans);
         let pki = Arc::new(Pki::open(&config.cert_dir, &names, unix_now())?);
         let identity = match &config.tls {
             Some((certificate, key)) => {

@@ -1,6 +1,8 @@
 //! The API server over its socket: TLS, authentication, negotiation, errors, lists, watches and shutdown, as a client
 //! without any library sees them.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "support/client.rs"]
 mod client;
 

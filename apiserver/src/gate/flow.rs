@@ -109,16 +109,31 @@ impl FlowControl {
         }
     }
 
-    /// For each lane: its name, how many run, wait, and were sent away.
+    /// The lanes as they are now.
     #[must_use]
-    pub fn counts(&self) -> [(&'static str, usize, usize, usize); 3] {
+    pub fn counts(&self) -> [LaneCount; 3] {
         [(Lane::System, &self.system), (Lane::Mutating, &self.mutating), (Lane::ReadOnly, &self.read_only)].map(
-            |(lane, limit)| {
-                let running = limit.size - limit.running.available_permits();
-                (lane.name(), running, limit.waiting.load(Ordering::Relaxed), limit.refused.load(Ordering::Relaxed))
+            |(lane, limit)| LaneCount {
+                name: lane.name(),
+                running: limit.size - limit.running.available_permits(),
+                waiting: limit.waiting.load(Ordering::Relaxed),
+                refused: limit.refused.load(Ordering::Relaxed),
             },
         )
     }
+}
+
+/// One lane as it is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneCount {
+    /// Its name.
+    pub name: &'static str,
+    /// Requests that run.
+    pub running: usize,
+    /// Requests that wait.
+    pub waiting: usize,
+    /// Requests sent away since the start.
+    pub refused: usize,
 }
 
 impl Limit {
@@ -187,7 +202,7 @@ mod tests {
         let second = waiting.remove(0).await.unwrap();
         assert_eq!(waiting.remove(0).await.unwrap_err().code, 429, "waiting is bounded in time");
         drop((second, waiting));
-        assert_eq!(flow.counts()[1], ("mutating", 0, 0, 2));
+        assert_eq!(flow.counts()[1], LaneCount { name: "mutating", running: 0, waiting: 0, refused: 2 });
     }
 
     #[test]

@@ -205,10 +205,10 @@ impl Form {
             let table = self.table(&mut out, &meta, true);
             return (
                 Rope::from(Bytes::from(out)),
-                ListWriter { form: self.clone(), table: Some(table), strip: vec![], written: 0 },
+                ListWriter { form: self.clone(), table: Some(table), strip: Default::default(), written: 0 },
             );
         }
-        let writer = ListWriter { form: self.clone(), table: None, strip: self.type_prefix(), written: 0 };
+        let writer = ListWriter { form: self.clone(), table: None, strip: self.type_prefixes(), written: 0 };
         (self.list_head(list), writer)
     }
 
@@ -291,9 +291,13 @@ impl Form {
         Rope::from(Bytes::from(head))
     }
 
-    /// What stored bodies of this kind begin with.
-    fn type_prefix(&self) -> Vec<u8> {
-        format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", self.kind, self.api_version).into_bytes()
+    /// What stored bodies of this kind may begin with: their type, in either order.
+    fn type_prefixes(&self) -> [Vec<u8>; 2] {
+        let Self { kind, api_version, .. } = self;
+        [
+            format!("{{\"apiVersion\":\"{api_version}\",\"kind\":\"{kind}\",").into_bytes(),
+            format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",").into_bytes(),
+        ]
     }
 
     /// Appends a watch frame.
@@ -386,8 +390,8 @@ impl Form {
 pub struct ListWriter {
     form: Form,
     table: Option<TableWriter<'static>>,
-    /// What stored bodies begin with and items of a list go without.
-    strip: Vec<u8>,
+    /// What stored bodies begin with, in either order, and items of a list go without.
+    strip: [Vec<u8>; 2],
     written: usize,
 }
 
@@ -412,9 +416,9 @@ impl ListWriter {
                 let mut out = if first { Vec::new() } else { vec![b','] };
                 write_partial_metadata(&mut out, "v1", &object.body);
                 rope.push(Bytes::from(out));
-            } else if object.body.starts_with(&self.strip) {
+            } else if let Some(prefix) = self.strip.iter().find(|prefix| object.body.starts_with(prefix)) {
                 rope.push(Bytes::from_static(if first { b"{" } else { b",{" }));
-                rope.push(object.body.slice(self.strip.len()..));
+                rope.push(object.body.slice(prefix.len()..));
             } else {
                 rope.push(Bytes::from_static(if first { b"" } else { b"," }));
                 rope.push(object.body.clone());

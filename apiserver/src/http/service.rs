@@ -24,6 +24,7 @@ use crate::gate::authn::Authenticator;
 use crate::gate::authz::{Attributes, Authorizer};
 use crate::gate::flow::{FlowControl, Lane};
 use crate::gate::impersonate::impersonated;
+use crate::gate::reviews::Review;
 use crate::gate::token::unix_now;
 use crate::metrics::{Metrics, Running};
 use crate::registry::Registry;
@@ -135,12 +136,13 @@ fn audit_id(headers: &HeaderMap) -> Option<CompactString> {
 impl Service {
     /// Whether the request's resource is one that is served: only then its names become labels of metrics.
     fn serves(&self, info: &RequestInfo) -> bool {
-        info.resource_request
-            && self
-                .registry
-                .table()
-                .find(&info.group, &info.version, &info.resource)
-                .is_some_and(|row| info.subresource.is_empty() || row.resource.subresource(&info.subresource).is_some())
+        if !info.resource_request || Review::of(info).is_some() {
+            return info.resource_request;
+        }
+        self.registry
+            .table()
+            .find(&info.group, &info.version, &info.resource)
+            .is_some_and(|row| info.subresource.is_empty() || row.resource.subresource(&info.subresource).is_some())
     }
 
     /// The gate, then the answer with what went beside it: warnings and the lane.

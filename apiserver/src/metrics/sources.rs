@@ -3,14 +3,23 @@
 
 use std::fmt::Write;
 
+use gantry_store_cache::stats::CollectionLevels;
 use gantry_store_cache::store::Store;
 use hdrhistogram::Histogram;
 
 use super::STAGE_BUCKETS_US;
-use crate::gate::flow::FlowControl;
+use crate::gate::flow::{FlowControl, LaneCount};
 
 /// Buckets for the number of requests in one group commit.
 const BATCH_BUCKETS: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
+
+/// A series with one value per `T`.
+struct Series<T> {
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    value: fn(&T) -> u64,
+}
 
 /// The store: objects, watchers, windows, and the stages of a commit.
 pub fn store(store: &Store, out: &mut String) {
@@ -20,18 +29,31 @@ pub fn store(store: &Store, out: &mut String) {
     for c in &levels.collections {
         line(out, "apiserver_storage_objects", &c.name, c.objects as u64);
     }
-    let per_collection: [(&str, &str, &str, fn(&gantry_store_cache::stats::CollectionLevels) -> u64); 4] = [
-        ("gantry_watchers", "gauge", "Open watches, by resource.", |c| c.watchers as u64),
-        ("gantry_watch_window_events", "gauge", "Events that watches can still resume from.", |c| {
-            c.window_events as u64
-        }),
-        ("gantry_watch_window_bytes", "gauge", "Bytes of old versions kept for that.", |c| c.window_bytes as u64),
-        ("gantry_watches_expired_total", "counter", "Watches that fell out of their window.", |c| c.expired_watches),
+    let per_collection: [Series<CollectionLevels>; 4] = [
+        Series { name: "gantry_watchers", kind: "gauge", help: "Open watches.", value: |c| c.watchers as u64 },
+        Series {
+            name: "gantry_watch_window_events",
+            kind: "gauge",
+            help: "Events that watches can still resume from.",
+            value: |c| c.window_events as u64,
+        },
+        Series {
+            name: "gantry_watch_window_bytes",
+            kind: "gauge",
+            help: "Bytes of old versions kept for that.",
+            value: |c| c.window_bytes as u64,
+        },
+        Series {
+            name: "gantry_watches_expired_total",
+            kind: "counter",
+            help: "Watches that fell out of their window.",
+            value: |c| c.expired_watches,
+        },
     ];
-    for (name, kind, help, value) in per_collection {
-        head(out, name, kind, help);
+    for series in per_collection {
+        head(out, series.name, series.kind, series.help);
         for c in &levels.collections {
-            line(out, name, &c.name, value(c));
+            line(out, series.name, &c.name, (series.value)(c));
         }
     }
     head(out, "gantry_store_queued_transactions", "gauge", "Transactions that wait for the committer.");
@@ -64,30 +86,30 @@ pub fn store(store: &Store, out: &mut String) {
 
 /// The lanes of flow control.
 pub fn flow(flow: &FlowControl, out: &mut String) {
-    let series: [(&str, &str, &str, fn((usize, usize, usize)) -> usize); 3] = [
-        (
-            "apiserver_flowcontrol_current_executing_requests",
-            "gauge",
-            "[BETA] Requests that run now, by priority level.",
-            |(running, ..)| running,
-        ),
-        (
-            "apiserver_flowcontrol_current_inqueue_requests",
-            "gauge",
-            "[BETA] Requests that wait for a place, by priority level.",
-            |(_, waiting, _)| waiting,
-        ),
-        (
-            "apiserver_flowcontrol_rejected_requests_total",
-            "counter",
-            "[BETA] Requests sent away with 429, by priority level.",
-            |(.., refused)| refused,
-        ),
+    let per_lane: [Series<LaneCount>; 3] = [
+        Series {
+            name: "apiserver_flowcontrol_current_executing_requests",
+            kind: "gauge",
+            help: "[BETA] Requests that run now, by priority level.",
+            value: |lane| lane.running as u64,
+        },
+        Series {
+            name: "apiserver_flowcontrol_current_inqueue_requests",
+            kind: "gauge",
+            help: "[BETA] Requests that wait for a place, by priority level.",
+            value: |lane| lane.waiting as u64,
+        },
+        Series {
+            name: "apiserver_flowcontrol_rejected_requests_total",
+            kind: "counter",
+            help: "[BETA] Requests sent away with 429, by priority level.",
+            value: |lane| lane.refused as u64,
+        },
     ];
-    for (name, kind, help, value) in series {
-        head(out, name, kind, help);
-        for (lane, running, waiting, refused) in flow.counts() {
-            text(out, format_args!("{name}{{priority_level=\"{lane}\"}} {}", value((running, waiting, refused))));
+    for series in per_lane {
+        head(out, series.name, series.kind, series.help);
+        for lane in flow.counts() {
+            text(out, format_args!("{}{{priority_level=\"{}\"}} {}", series.name, lane.name, (series.value)(&lane)));
         }
     }
 }

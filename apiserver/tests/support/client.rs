@@ -1,5 +1,7 @@
 //! A client with nothing between a test and the wire: one TLS connection, one request at a time.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fmt::Debug;
 use std::io::Read;
 use std::net::SocketAddr;
