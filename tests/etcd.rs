@@ -31,8 +31,8 @@ struct Etcd {
 
 impl Etcd {
     fn start() -> Self {
-        let data = TempDir::new().unwrap();
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let data = TempDir::new().expect("a temporary directory");
+        let free = || TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
         let (client, peer) = (free(), free());
         let process = Self::spawn(&data, client, peer);
         Self { process, data, client, peer }
@@ -57,8 +57,8 @@ impl Etcd {
     }
 
     fn stop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+        self.process.kill().expect("etcd can be killed");
+        self.process.wait().expect("etcd can be waited for");
     }
 
     fn again(&mut self) {

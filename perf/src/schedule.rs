@@ -178,7 +178,10 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     bar.finish_and_clear();
     watching.abort();
 
-    let progress = progress.lock().expect("no holder panics");
+    let (bound, bound_curve) = {
+        let progress = progress.lock().expect("no holder panics");
+        (progress.bound.percentiles(), progress.bound.curve())
+    };
     let per_pod = |cpu: Duration| cpu.as_micros() as f64 / options.pods as f64;
     let measured = !options.common.pids.is_empty();
     let outcome = Outcome {
@@ -192,13 +195,12 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         created_and_bound_per_second: options.pods as f64 / seconds,
         refused_429: refused,
         create: creates.percentiles(),
-        bound: progress.bound.percentiles(),
+        bound,
         control_plane_cpu_us_per_pod: measured.then(|| per_pod(after.cpu.saturating_sub(before.cpu))),
         control_plane_resident_mb: measured.then_some(after.resident_bytes as f64 / 1e6),
         generator_cpu_us_per_pod: per_pod(generator_after.cpu.saturating_sub(generator_before.cpu)),
     };
-    let curves = [("create answered", creates.curve()), ("bound", progress.bound.curve())];
-    drop(progress);
+    let curves = [("create answered", creates.curve()), ("bound", bound_curve)];
     report::publish(&options.common, &outcome, &curves)?;
     if !options.keep {
         let path = format!("{pods_path}?gracePeriodSeconds=0");

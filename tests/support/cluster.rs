@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long anything may take before a test gives up: generous, since CI machines stall; nothing waits for it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running `gantry up` (or another role that prints where its kubeconfig is).
-pub struct Cluster {
+pub(crate) struct Cluster {
     server: Child,
     output: BufReader<ChildStdout>,
     kubeconfig: PathBuf,
@@ -25,15 +25,15 @@ pub struct Cluster {
 
 /// What a command said.
 #[derive(Debug)]
-pub struct Said {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Cluster {
     /// `gantry up` with further flags, ready to be used.
-    pub fn up(args: &[&str]) -> Self {
+    pub(crate) fn up(args: &[&str]) -> Self {
         let data = TempDir::new().expect("a temporary directory");
         let args: Vec<String> = args.iter().map(ToString::to_string).collect();
         let (server, output, kubeconfig) = start(data.path(), &args);
@@ -41,13 +41,13 @@ impl Cluster {
     }
 
     /// Kills the process as a power cut would, without a word.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.server.kill().expect("the server can be killed");
         self.server.wait().expect("the server can be waited for");
     }
 
     /// Asks the process to end (SIGTERM) and gives its exit code.
-    pub fn terminate(&mut self) -> Option<i32> {
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
         let pid = libc::pid_t::try_from(self.server.id()).expect("a pid fits");
         // SAFETY: plain system call on our own child, which has not been waited for.
         #[allow(unsafe_code, reason = "std has no way to send SIGTERM")]
@@ -58,62 +58,62 @@ impl Cluster {
     }
 
     /// Starts the process again on the same data, after [`kill`](Self::kill) or [`terminate`](Self::terminate).
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         (self.server, self.output, self.kubeconfig) = start(self.data.path(), &self.args);
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.server.id()
     }
 
-    pub fn kubeconfig(&self) -> &Path {
+    pub(crate) fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 
-    pub fn data_dir(&self) -> &Path {
+    pub(crate) fn data_dir(&self) -> &Path {
         self.data.path()
     }
 
     /// Runs kubectl against the cluster.
-    pub fn try_kubectl<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Said {
+    pub(crate) fn try_kubectl<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Said {
         self.kubectl_with("", args)
     }
 
     /// Runs kubectl with something on its standard input.
-    pub fn kubectl_with<S: AsRef<OsStr>>(&self, stdin: &str, args: impl IntoIterator<Item = S>) -> Said {
+    pub(crate) fn kubectl_with<S: AsRef<OsStr>>(&self, stdin: &str, args: impl IntoIterator<Item = S>) -> Said {
         let mut command = Command::new("kubectl");
         command.args(args).env("KUBECONFIG", &self.kubeconfig).env("HOME", self.data.path());
         run(command, stdin)
     }
 
     /// Runs kubectl, which must succeed, and gives what it printed. Words are split at spaces.
-    pub fn kubectl(&self, words: &str) -> String {
+    pub(crate) fn kubectl(&self, words: &str) -> String {
         let said = self.try_kubectl(words.split_whitespace());
         assert_eq!(said.code, 0, "kubectl {words}\n{said:#?}");
         said.stdout
     }
 
     /// Runs kubectl, which must fail, and gives what it complained of.
-    pub fn kubectl_fails(&self, words: &str) -> String {
+    pub(crate) fn kubectl_fails(&self, words: &str) -> String {
         let said = self.try_kubectl(words.split_whitespace());
         assert_ne!(said.code, 0, "kubectl {words} should have failed\n{said:#?}");
         said.stderr
     }
 
     /// `kubectl apply -f -` of a manifest, which must succeed.
-    pub fn apply(&self, manifest: &str) -> String {
+    pub(crate) fn apply(&self, manifest: &str) -> String {
         let said = self.kubectl_with(manifest, ["apply", "-f", "-"]);
         assert_eq!(said.code, 0, "{said:#?}");
         said.stdout
     }
 
     /// One value of one object by JSONPath.
-    pub fn value(&self, object: &str, path: &str) -> String {
+    pub(crate) fn value(&self, object: &str, path: &str) -> String {
         self.kubectl(&format!("get {object} -o jsonpath={path}"))
     }
 
     /// Asks kubectl again and again until it prints what is wanted: for state that a loop brings about.
-    pub fn eventually(&self, words: &str, wanted: impl Fn(&str) -> bool) -> String {
+    pub(crate) fn eventually(&self, words: &str, wanted: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let said = self.try_kubectl(words.split_whitespace());
@@ -133,12 +133,12 @@ impl Drop for Cluster {
 }
 
 /// The binary under test.
-pub fn gantry() -> Command {
+pub(crate) fn gantry() -> Command {
     Command::new(env!("CARGO_BIN_EXE_gantry"))
 }
 
 /// Runs a command to its end with `stdin` as its input.
-pub fn run(mut command: Command, stdin: &str) -> Said {
+pub(crate) fn run(mut command: Command, stdin: &str) -> Said {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -154,6 +154,10 @@ pub fn run(mut command: Command, stdin: &str) -> Said {
     }
 }
 
+#[allow(
+    clippy::zombie_processes,
+    reason = "a server that ends before it is ready panics the test; else the cluster waits for it"
+)]
 fn start(data: &Path, args: &[String]) -> (Child, BufReader<ChildStdout>, PathBuf) {
     let mut server = gantry()
         .arg("up")

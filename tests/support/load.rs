@@ -17,24 +17,24 @@ use gantry_machinery::value;
 
 /// What the server said of each object that was written.
 #[derive(Default)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     /// Acknowledged: name → the last value acknowledged, `None` once its deletion was.
-    pub acknowledged: Mutex<BTreeMap<String, Option<u64>>>,
+    pub(crate) acknowledged: Mutex<BTreeMap<String, Option<u64>>>,
     /// Sent, answered or not: name → every value sent, and whether a deletion was.
-    pub sent: Mutex<BTreeMap<String, (Vec<u64>, bool)>>,
+    pub(crate) sent: Mutex<BTreeMap<String, (Vec<u64>, bool)>>,
     /// Acknowledgements so far.
-    pub count: AtomicU64,
+    pub(crate) count: AtomicU64,
 }
 
 /// A client of the cluster that a kubeconfig names.
-pub fn client(kubeconfig: &Path) -> Arc<Client> {
+pub(crate) fn client(kubeconfig: &Path) -> Arc<Client> {
     let access = Kubeconfig::load(kubeconfig).and_then(|config| config.access(None)).expect("the kubeconfig is good");
     Client::new(access, "gantry-test")
 }
 
 /// Creates, rewrites and deletes ConfigMaps from `writers` tasks until `stop`, noting every acknowledgement. Writers go
 /// on over errors: servers come back. `round` keeps the names of one run apart from the next.
-pub async fn write(client: Arc<Client>, ledger: Arc<Ledger>, writers: u64, round: u64, stop: Arc<AtomicBool>) {
+pub(crate) async fn write(client: Arc<Client>, ledger: Arc<Ledger>, writers: u64, round: u64, stop: Arc<AtomicBool>) {
     let mut tasks = tokio::task::JoinSet::new();
     for writer in 0..writers {
         let (client, ledger, stop) = (client.clone(), ledger.clone(), stop.clone());
@@ -85,7 +85,7 @@ async fn one(client: &Client, ledger: &Ledger, name: &str, turn: u64) {
         return;
     }
     acknowledged(Some(2 * turn + 1));
-    if turn % 3 == 0 {
+    if turn.is_multiple_of(3) {
         sent(None);
         if client.delete(&target, &DeleteOptions::default()).await.is_ok() {
             acknowledged(None);
@@ -95,7 +95,7 @@ async fn one(client: &Client, ledger: &Ledger, name: &str, turn: u64) {
 
 /// Every acknowledged write is there, and nothing is that was never sent. The write that was under way when the server
 /// died may have happened or not.
-pub async fn check(client: &Client, ledger: &Ledger) {
+pub(crate) async fn check(client: &Client, ledger: &Ledger) {
     let options = ListOptions { labels: LabelSelector::parse("load").expect("a selector"), ..ListOptions::default() };
     let of = Collection { resource: &gvr::CONFIG_MAPS, namespace: "default" };
     let list = client.list(&of, &options).await.expect("the server answers again");
