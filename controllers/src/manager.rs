@@ -14,6 +14,7 @@ use crate::cleanup::namespace::Namespaces;
 use crate::cleanup::pod_gc::PodGc;
 use crate::nodes::lifecycle::NodeLifecycle;
 use crate::nodes::taint_eviction::TaintEviction;
+use crate::policy::disruption::Disruption;
 use crate::policy::root_ca::RootCa;
 use crate::policy::service_account::ServiceAccounts;
 use crate::runtime::informers::Informers;
@@ -77,6 +78,7 @@ pub const NAMES: &[&str] = &[
     "taint-eviction-controller",
     "endpointslice-controller",
     "endpoints-controller",
+    "disruption-controller",
 ];
 
 /// Starts loops.
@@ -154,6 +156,7 @@ fn make(name: &str, informers: &Arc<Informers>, config: &ManagerConfig) -> Optio
         "taint-eviction-controller" => (TaintEviction::new(informers), 8),
         "endpointslice-controller" => (EndpointSlices::new(informers), 5),
         "endpoints-controller" => (EndpointsLoop::new(informers), 5),
+        "disruption-controller" => (Disruption::new(informers), 1),
         _ => return None,
     })
 }

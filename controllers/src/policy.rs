@@ -1,4 +1,6 @@
-//! Loops that give every namespace what it needs: [`service_account`], [`root_ca`].
+//! Loops about policy: [`service_account`] and [`root_ca`] give every namespace what it needs, [`disruption`] counts how
+//! many pods may be evicted.
 
+pub mod disruption;
 pub mod root_ca;
 pub mod service_account;

@@ -457,7 +457,7 @@ impl Pods {
     /// Begins the writes that may begin.
     fn write(&mut self) {
         let now = self.clock.now();
-        while let Some(id) = self.batch.next() {
+        while let Some(id) = self.batch.take() {
             let Some(pod) = self.pods.get_mut(&id) else { continue };
             if self.silenced.lock().contains(&pod.node) {
                 pod.writing = Writing::Idle;

@@ -1,5 +1,7 @@
 //! A fleet against the registry in process: nodes register and beat, pods run and go, restarts change nothing.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -4,6 +4,9 @@
 //! call. It never blocks and does no I/O. What it decided is in force at once (assumed), whatever becomes of the bind;
 //! the loop reports failures back as [`Event::BindFailed`].
 
+mod refuse;
+mod wake;
+
 use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -15,7 +18,7 @@ use crate::columns::{Columns, Slot};
 use crate::filter::{Rule, Verdict};
 use crate::intern::fixed_hasher;
 use crate::neighbours::Neighbours;
-use crate::plan::{self, Decision, Millis, Placement, Plan, PodId, Reasons, Refusal};
+use crate::plan::{Decision, Millis, Placement, Plan, PodId, Reasons};
 use crate::pods::{Pod, PodIndex, Pods, State};
 use crate::queue::{GroupId, Queue, Seen, Turn};
 use crate::rows::{Demand, NamespaceRow, NodeRow, PodRow};
@@ -76,17 +79,6 @@ enum Say {
     Others,
 }
 
-/// Whether a pod could displace others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Displacing {
-    /// Its policy forbids it.
-    Never,
-    /// There is no pod of lower priority on any node.
-    Nobody,
-    /// There is.
-    Possible,
-}
-
 /// How many pods are in each queue (`scheduler_pending_pods`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pending {
@@ -114,7 +106,7 @@ pub struct Scheduler {
     /// How many pods of each priority are on nodes.
     placed: BTreeMap<i32, usize>,
     /// Why groups fit nowhere, as of what was seen then.
-    reasons: HashMap<(GroupId, Displacing), Reasons, ahash::RandomState>,
+    reasons: HashMap<(GroupId, refuse::Displacing), Reasons, ahash::RandomState>,
     reasons_at: Seen,
 }
 
@@ -469,64 +461,6 @@ impl Scheduler {
         }
     }
 
-    /// Tries what has changed since they last looked against the groups of waiting pods; says whether anybody woke.
-    fn wake(&mut self) -> bool {
-        let seen = self.seen();
-        let groups: Vec<GroupId> = self.queue.groups().collect();
-        let mut woke = false;
-        for group in groups {
-            let most = self.help(group, seen);
-            for turn in if most == 0 { Vec::new() } else { self.queue.take_waiting(group, most) } {
-                // Taken out above already; `move_to` finds nothing left to take out.
-                self.activate(turn.pod());
-                woke = true;
-            }
-        }
-        woke
-    }
-
-    /// All that can change a decision.
-    fn seen(&self) -> Seen {
-        (self.columns.journal.head(), self.neighbours.version())
-    }
-
-    /// How many pods of a group the changes it has not seen may help.
-    fn help(&mut self, id: GroupId, now: Seen) -> usize {
-        let Some(group) = self.queue.group(id) else { return 0 };
-        let (seen, in_doubt) = (group.seen, group.in_doubt);
-        if seen == now && !in_doubt {
-            return 0;
-        }
-        group.seen = now;
-        group.in_doubt = false;
-        let best = group.best();
-        let (id, kin) = id;
-        let class = self.classes.get_mut(id);
-        if class.demand.unsupported.is_some() {
-            return 0;
-        }
-        if class.is_wide() || kin != 0 {
-            // They are alike in all that matters: what the first finds, the next may find.
-            let found = best.and_then(|index| self.find(index).0);
-            return if found.is_some() { self.scratch.feasible().max(1) } else { 0 };
-        }
-        class.learn(&self.columns);
-        let changes = if in_doubt { None } else { self.columns.journal.since(seen.0) };
-        let Some(changes) = changes else {
-            let winner = self.classes.board(id, &self.columns).winner();
-            return winner.map_or(0, |(slot, _)| self.classes.get(id).room(&self.columns, slot) as usize);
-        };
-        let mut helped: Vec<Slot> = Vec::new();
-        let mut room = 0usize;
-        for (slot, _) in changes {
-            if class.verdict(&self.columns, slot).fits() && !helped.contains(&slot) {
-                helped.push(slot);
-                room += class.room(&self.columns, slot) as usize;
-            }
-        }
-        room
-    }
-
     /// The best node for a pod and its score; and whether others' terms select the pod. Leaves the verdicts in
     /// `scratch` where terms about other pods had a say.
     fn find(&mut self, index: PodIndex) -> (Option<(Slot, u32)>, Say) {
@@ -567,69 +501,6 @@ impl Scheduler {
         Decision::Bind(Placement { pod: pod.id.clone(), node, score, attempts: pod.attempts, since: pod.since })
     }
 
-    fn refuse(&mut self, now: Millis, index: PodIndex, say: Say) -> Decision {
-        self.move_to(index, State::Waiting);
-        let ticket = self.queue.ticket();
-        let seen = self.seen();
-        let pod = self.pods.at(index);
-        pod.ticket = ticket;
-        pod.kin = if say == Say::Others { hash(&(&pod.id.namespace, &pod.labels)) } else { 0 };
-        let group = (pod.class, pod.kin);
-        let displacing = if pod.never_preempts {
-            Displacing::Never
-        } else if self.placed.range(..pod.priority).next().is_some() {
-            Displacing::Possible
-        } else {
-            Displacing::Nobody
-        };
-        let reasons = self.reasons(group, displacing, say);
-        let told = hash(&*reasons.message);
-        let pod = self.pods.at(index);
-        let news = pod.told != told;
-        pod.told = told;
-        let overdue = std::mem::take(&mut pod.overdue);
-        self.queue.wait(now, group, seen, Turn::new(pod.priority, ticket, index));
-        Decision::Refuse(Refusal {
-            pod: pod.id.clone(),
-            message: reasons.message,
-            plugins: reasons.plugins,
-            news,
-            overdue,
-            attempts: pod.attempts,
-        })
-    }
-
-    /// Why a group fits nowhere, worked out once for all its pods while nothing changes.
-    fn reasons(&mut self, group: GroupId, displacing: Displacing, say: Say) -> Reasons {
-        let seen = self.seen();
-        if self.reasons_at != seen {
-            self.reasons.clear();
-            self.reasons_at = seen;
-        }
-        if let Some(known) = self.reasons.get(&(group, displacing)) {
-            return known.clone();
-        }
-        let nodes = self.columns.count();
-        let id = group.0;
-        let demand = Arc::clone(&self.classes.get(id).demand);
-        let reasons = if let Some(need) = demand.unsupported {
-            Reasons { message: plan::unsupported_message(nodes, need).into(), plugins: Arc::new([]) }
-        } else {
-            let conflicts = self.classes.get(id).conflicts();
-            let verdicts = match say {
-                Say::Class => self.classes.board(id, &self.columns).verdicts(),
-                Say::Terms | Say::Others => &self.scratch.verdicts,
-            };
-            let preemption = preemption_message(nodes, verdicts, displacing);
-            Reasons {
-                message: plan::message(nodes, verdicts, &demand, conflicts, &preemption).into(),
-                plugins: plan::plugins(verdicts),
-            }
-        };
-        self.reasons.insert((group, displacing), reasons.clone());
-        reasons
-    }
-
     /// How many pods are in each queue.
     #[must_use]
     pub fn pending(&self) -> Pending {
@@ -658,31 +529,6 @@ impl Scheduler {
         let present = slots.filter(|(_, verdict)| verdict.rule() != Rule::Absent);
         Some(present.map(|(slot, v)| (self.columns.name(slot).into(), *v, board.score(slot))).collect())
     }
-}
-
-/// What upstream's PostFilter plugins say of a pod that fits nowhere.
-fn preemption_message(nodes: u32, verdicts: &[Verdict], displacing: Displacing) -> String {
-    // Dynamic resource allocation answers first, also for pods without claims.
-    const CLAIMS: &str = "no new claims to deallocate";
-    if nodes == 0 {
-        return String::new();
-    }
-    if displacing == Displacing::Never {
-        return format!("{CLAIMS}, preemption: not eligible due to preemptionPolicy=Never.");
-    }
-    let unresolvable: u32 =
-        plan::count(verdicts).iter().filter(|(v, _)| v.is_unresolvable()).map(|(_, nodes)| nodes).sum();
-    if displacing == Displacing::Possible && unresolvable < nodes {
-        // Say what is the case rather than that there are no victims.
-        return format!("{CLAIMS}, preemption: this scheduler does not displace pods.");
-    }
-    let mut text = format!("{CLAIMS}, preemption: 0/{nodes} nodes are available:");
-    let reasons = [
-        ("Preemption is not helpful for scheduling", unresolvable),
-        ("No preemption victims found for incoming pod", nodes - unresolvable),
-    ];
-    plan::list(&mut text, reasons.into_iter().filter(|(_, n)| *n > 0).map(|(r, n)| (r.to_owned(), n)).collect());
-    text
 }
 
 /// Never 0, which stands for none.

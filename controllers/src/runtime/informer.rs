@@ -69,6 +69,7 @@ impl<R> Entry<R> {
 pub type IndexFn<R> = fn(&Entry<R>, &mut dyn FnMut(&str));
 
 type Handler<R> = Box<dyn Fn(Option<&Arc<Entry<R>>>, Option<&Arc<Entry<R>>>) + Send + Sync>;
+type Tell<'a, R> = dyn Fn(Option<&Arc<Entry<R>>>, Option<&Arc<Entry<R>>>) + 'a;
 type Slice<R> = BTreeMap<ObjectKey, Arc<Entry<R>>>;
 
 /// A shared, indexed copy of one collection.
@@ -262,7 +263,7 @@ impl<R: Row> Informer<R> {
         }
     }
 
-    fn put(&self, object: Arc<StoredObject>, tell: &dyn Fn(Option<&Arc<Entry<R>>>, Option<&Arc<Entry<R>>>)) {
+    fn put(&self, object: Arc<StoredObject>, tell: &Tell<'_, R>) {
         let row = match R::of(&object) {
             Ok(row) => row,
             Err(error) => {

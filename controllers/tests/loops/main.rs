@@ -1,5 +1,7 @@
 //! The loops together, against the registry in process with simulated nodes: what users see of them.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 mod support;
 
 use std::time::Duration;
@@ -248,5 +250,27 @@ async fn taints_expel_pods_that_do_not_tolerate_them() {
     let taint = json!({"spec": {"taints": [{"key": "broken", "effect": "NoExecute"}]}});
     cluster.patch(&gvr::NODES, "", "node-2", taint).await;
     cluster.wait(&gvr::PODS, "default", &name, |pod| pod.is_none()).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn budgets_say_how_many_pods_may_go() {
+    let cluster = Cluster::new().await;
+    cluster.create(&gvr::DEPLOYMENTS, "default", deployment("web", 4, "nginx")).await;
+    let budget = json!({
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
+        "spec": {"maxUnavailable": "25%", "selector": {"matchLabels": {"app": "web"}}},
+    });
+    cluster.create(&gvr::POD_DISRUPTION_BUDGETS, "default", budget).await;
+    let allows = |allowed: i64| {
+        move |budget: Option<&Value>| {
+            budget.is_some_and(|budget| {
+                budget["status"]["disruptionsAllowed"] == allowed && budget["status"]["expectedPods"] == 4
+            })
+        }
+    };
+    let status = cluster.wait(&gvr::POD_DISRUPTION_BUDGETS, "default", "web", allows(1)).await.unwrap();
+    assert_eq!(status["status"]["desiredHealthy"], 3);
+    assert_eq!(condition(&status, "DisruptionAllowed")["reason"], "SufficientPods");
     cluster.stop().await;
 }

@@ -49,11 +49,11 @@ impl StatusBatch {
     }
 
     /// The next pod to write, if another write may begin. Pods that are gone by now must be skipped by the caller.
-    pub fn next(&mut self) -> Option<PodId> {
+    pub fn take(&mut self) -> Option<PodId> {
         if self.writing < self.writing_max { self.waiting.pop_front() } else { None }
     }
 
-    /// The write of a pod just taken by [`next`](Self::next) begins.
+    /// The write of a pod just taken by [`take`](Self::take) begins.
     pub fn begun(&mut self, state: &mut Writing) {
         debug_assert_eq!(*state, Writing::Waiting, "only waiting pods are taken");
         *state = Writing::Writing;
@@ -85,18 +85,18 @@ mod tests {
             batch.changed(pod, &mut state);
         }
         batch.changed(other, &mut others);
-        assert_eq!(batch.next(), Some(pod));
+        assert_eq!(batch.take(), Some(pod));
         batch.begun(&mut state);
-        assert_eq!(batch.next(), None, "one write at a time");
+        assert_eq!(batch.take(), None, "one write at a time");
         batch.changed(pod, &mut state);
         batch.changed(pod, &mut state);
         batch.ended(pod, Some(&mut state));
-        assert_eq!(batch.next(), Some(other));
+        assert_eq!(batch.take(), Some(other));
         batch.begun(&mut others);
         batch.ended(other, None);
-        assert_eq!(batch.next(), Some(pod), "it changed while it was written");
+        assert_eq!(batch.take(), Some(pod), "it changed while it was written");
         batch.begun(&mut state);
         batch.ended(pod, Some(&mut state));
-        assert_eq!((batch.next(), state), (None, Writing::Idle));
+        assert_eq!((batch.take(), state), (None, Writing::Idle));
     }
 }
