@@ -92,8 +92,17 @@ impl Key {
         let Self { verb, group, version, resource, subresource, scope } = self;
         format!(
             "group=\"{group}\",resource=\"{resource}\",scope=\"{scope}\",subresource=\"{subresource}\",verb=\"{}\",version=\"{version}\"",
-            verb.to_ascii_uppercase()
+            shown(verb)
         )
+    }
+}
+
+/// The verb as upstream's series name it: writes by their method.
+fn shown(verb: &str) -> String {
+    match verb {
+        "create" => "POST".to_owned(),
+        "update" => "PUT".to_owned(),
+        other => other.to_ascii_uppercase(),
     }
 }
 
@@ -264,12 +273,15 @@ mod tests {
         for code in [200, 200, 404] {
             metrics.begin(&info, true).answered(code);
         }
+        let created = crate::http::route::route(&http::Method::POST, "/api/v1/namespaces/a/pods", "");
+        metrics.begin(&created, true).answered(201);
         let open = metrics.begin(&info, true);
         let text = metrics.text();
         let labels = r#"component="apiserver",dry_run="",group="",resource="pods",scope="namespace",subresource="",verb="LIST",version="v1""#;
         assert!(text.contains(&format!("apiserver_request_total{{code=\"200\",{labels}}} 2\n")), "{text}");
         assert!(text.contains(&format!("apiserver_request_duration_seconds_count{{{labels}}} 3\n")));
         assert!(text.contains("apiserver_current_inflight_requests{request_kind=\"readOnly\"} 1\n"));
+        assert!(text.contains("verb=\"POST\""), "{text}");
         drop(open);
         assert!(metrics.text().contains("request_kind=\"readOnly\"} 0\n"));
     }
