@@ -67,6 +67,11 @@ fn the_nginx_deployment_runs_and_is_shown_as_upstream_shows_it() {
     ips.sort_unstable();
     ips.dedup();
     assert_eq!(ips.len(), 3, "each pod has an address of its own");
+    let nodes = c.kubectl("get pods -l app=nginx -o jsonpath={.items[*].spec.nodeName}");
+    let mut nodes: Vec<&str> = nodes.split_whitespace().collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    assert_eq!(nodes.len(), 3, "three replicas on three equal nodes spread");
 
     let replica_sets = c.kubectl("get replicasets -l app=nginx");
     assert_eq!(lines(&replica_sets)[1][1..4], ["3", "3", "3"], "{replica_sets}");

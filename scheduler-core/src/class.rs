@@ -300,7 +300,11 @@ impl Class {
 
     #[inline]
     fn key(&self, board: &Board, columns: &Columns, at: usize) -> u64 {
-        if board.verdicts[at].fits() { tournament::key(self.score(board, columns, at), columns.tie[at]) } else { OUT }
+        if board.verdicts[at].fits() {
+            tournament::key(self.score(board, columns, at), columns.standing(at))
+        } else {
+            OUT
+        }
     }
 
     /// The score of a feasible node: the rules that do not look at other pods.

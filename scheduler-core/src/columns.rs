@@ -160,6 +160,13 @@ pub struct Columns {
 }
 
 impl Columns {
+    /// The standing of a node among equally good ones; see [`standing`].
+    #[inline]
+    #[must_use]
+    pub fn standing(&self, at: usize) -> u64 {
+        standing(self.pods.used[at], self.tie[at])
+    }
+
     /// No nodes. `seed` decides between equally good ones.
     #[must_use]
     pub fn new(seed: u64) -> Self {
@@ -510,7 +517,17 @@ fn distinct_images(images: &[crate::rows::NodeImage]) -> impl Iterator<Item = (&
     })
 }
 
-/// A node's place among equally good nodes: see [`tournament::key`](crate::tournament::key).
+/// A node's standing among equally good nodes, greater is better: the fewest pods first, then the tie-break `tie` of its
+/// name. See [`tournament::key`](crate::tournament::key).
+#[inline]
+#[must_use]
+pub fn standing(pods: i64, tie: u64) -> u64 {
+    const CROWDED: u64 = 0xFFFF;
+    let room = CROWDED - u64::try_from(pods).unwrap_or(0).min(CROWDED);
+    (room << 48) | (tie >> 16)
+}
+
+/// The tie-break of a node's name: random, but the same whenever it is asked for.
 #[must_use]
 pub fn tie(seed: u64, name: &str) -> u64 {
     // FNV-1a, then mixed (the finaliser of SplitMix64): names that differ in one digit must not come in order.

@@ -11,9 +11,11 @@ const TIE_BITS: u32 = 52;
 
 /// A key that orders by score, then by tie-break. Never [`OUT`].
 ///
-/// Upstream picks at random among the best nodes. We pick the one with the greatest tie-break, a hash of the
-/// scheduler's seed and the node's name: deterministic for tests and replays, different between schedulers that share
-/// a cluster. Two names with equal 52-bit hashes (one in 10⁶ clusters of 100k nodes) fall to the lower slot.
+/// Upstream picks at random among the best nodes. We pick the one with the greatest tie-break
+/// ([`Columns::standing`](crate::columns::Columns::standing)): the fewest pods, then a hash of the scheduler's seed and the
+/// node's name. Deterministic for tests and replays, different between schedulers that share a cluster, and replicas
+/// too small to move a score still spread, as they do by chance upstream. Two names with equal 36-bit hashes fall to the
+/// lower slot.
 #[inline]
 #[must_use]
 pub fn key(score: u32, tie: u64) -> u64 {

@@ -270,7 +270,7 @@ impl Decision<'_> {
                 + weight::NODE_AFFINITY * score::node_affinity::score(board.preferred(*slot), most);
             let of_pods = weight::SPREAD * scratch.spread[at] + weight::POD_AFFINITY * scratch.affinity[at];
             let score = of_node + u32::try_from(of_pods).unwrap_or(0);
-            (tournament::key(score, self.columns.tie[*slot as usize]), *slot)
+            (tournament::key(score, self.columns.standing(*slot as usize)), *slot)
         });
         let (key, slot) = keys.max_by_key(|(key, slot)| (*key, std::cmp::Reverse(*slot)))?;
         Some((slot, tournament::score_of(key)))

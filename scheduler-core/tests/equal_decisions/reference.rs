@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use gantry_scheduler_core::columns::tie;
+use gantry_scheduler_core::columns::{standing, tie};
 use gantry_scheduler_core::rows::{
     Demand, Effect, HostPort, NodeRow, NodeTerm, Operator, PodAffinity, PodRow, PodTerm, Requirement, Selector,
     SpreadConstraint, Taint, Toleration,
@@ -104,7 +104,8 @@ impl Reference {
                 + self.least_allocated(demand, node)
                 + self.balanced(demand, node)
                 + self.image_locality(demand, node);
-            (sum, tie(self.seed, &node.name) >> 12, node.name.to_string())
+            let pods = i64::try_from(self.on(&node.name).count()).expect("few");
+            (sum, standing(pods, tie(self.seed, &node.name)) >> 12, node.name.to_string())
         });
         let (score, _, name) = scored.max().expect("there is a feasible node");
         Verdict::Node(name, u32::try_from(score).expect("scores are not negative"))
