@@ -498,7 +498,7 @@ const SCAN_UP_TO: usize = 16;
 
 impl Fields {
     /// An object that begins now.
-    pub(super) const fn begin(open: &Vec<(CompactString, Value)>) -> Self {
+    pub(super) const fn begin(open: &[(CompactString, Value)]) -> Self {
         Self { base: open.len(), places: None }
     }
 
