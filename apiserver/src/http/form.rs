@@ -366,7 +366,7 @@ impl Form {
             if initial_events_end { r#","annotations":{"k8s.io/initial-events-end":"true"}"# } else { "" };
         rope.push(Bytes::from(format!(
             "{{\"type\":\"BOOKMARK\",\"object\":{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\
-             \"metadata\":{{\"resourceVersion\":\"{revision}\",\"creationTimestamp\":null{annotations}}}}}}}\n"
+             \"metadata\":{{\"resourceVersion\":\"{revision}\"{annotations}}}}}}}\n"
         )));
         Ok(())
     }

@@ -73,6 +73,13 @@ impl Row {
         ObjectKey::new(&self.collection, if self.resource.namespaced { namespace } else { "" }, name)
     }
 
+    /// Tells the caller that this kind is deprecated, if it is.
+    pub(crate) fn warn_deprecated(&self, request: &RequestContext) {
+        if let Some(advice) = self.strategy.deprecated() {
+            request.warnings.add(advice);
+        }
+    }
+
     /// 422 for an object of this kind.
     pub(crate) fn invalid(&self, name: &str, errors: &[gantry_machinery::status::FieldError]) -> Status {
         Status::invalid(self.group(), &self.resource.kind, name, errors)

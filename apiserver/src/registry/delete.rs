@@ -49,6 +49,7 @@ impl Registry {
         if !call.subresource.is_empty() || !call.row.serves("delete") {
             return Err(self.no_such_verb(&call, "delete"));
         }
+        call.row.warn_deprecated(request);
         if let Some(seconds) = options.grace_period_seconds.filter(|s| *s < 0) {
             // Upstream: the strategy takes a negative period for the shortest one.
             tracing::debug!(seconds, "a negative grace period counts as one second");

@@ -19,7 +19,7 @@ impl Registry {
     /// One object in a state that is new enough.
     pub(super) async fn get_at(
         &self,
-        _request: &RequestContext,
+        request: &RequestContext,
         target: &Target<'_>,
         version: VersionRule,
     ) -> Result<Arc<StoredObject>, Status> {
@@ -28,6 +28,7 @@ impl Registry {
         if !known {
             return Err(Status::no_such_resource());
         }
+        row.warn_deprecated(request);
         let key = row.key(target.namespace, target.name);
         let object = match version {
             VersionRule::MostRecent => self.store.consistent_view(READ_WAIT).await.map_err(answer::behind)?.get(&key),

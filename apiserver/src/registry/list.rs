@@ -27,7 +27,7 @@ impl Registry {
     /// The objects of a collection that match.
     pub(super) async fn list(
         &self,
-        _request: &RequestContext,
+        request: &RequestContext,
         of: &Collection<'_>,
         options: &ListOptions,
     ) -> Result<ObjectList, Status> {
@@ -35,6 +35,7 @@ impl Registry {
         if !row.serves("list") {
             return Err(Status::method_not_supported(row.gvr(), "list"));
         }
+        row.warn_deprecated(request);
         let selection = Selection::new(row, of, &options.labels, &options.fields)?;
         let token = match options.continue_token.as_str() {
             "" => None,

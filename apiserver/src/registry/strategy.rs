@@ -77,6 +77,11 @@ pub trait Strategy: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Advice for whoever reads the kind or deletes it: upstream warns on every verb of a deprecated type.
+    fn deprecated(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Whether the desired state differs, so that `metadata.generation` grows; kinds without generation say `false`
     /// and never have one.
     fn generation_changed(&self, new: &Value, old: &Value) -> bool {

@@ -142,7 +142,7 @@ impl Registry {
     /// A watcher's stream.
     pub(super) async fn subscribe(
         &self,
-        _request: &RequestContext,
+        request: &RequestContext,
         of: &Collection<'_>,
         options: &WatchOptions,
     ) -> Result<WatchFeed, Status> {
@@ -150,6 +150,7 @@ impl Registry {
         if !row.serves("watch") {
             return Err(Status::method_not_supported(row.gvr(), "watch"));
         }
+        row.warn_deprecated(request);
         let selection = Selection::new(row, of, &options.labels, &options.fields)?;
         let from_now = options.after.is_none_or(|r| r == Revision(0));
         let with_objects = options.initial_events || from_now;

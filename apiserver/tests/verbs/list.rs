@@ -167,3 +167,20 @@ async fn facets_survive_the_way_through_bytes() {
         }
     }
 }
+
+#[tokio::test]
+async fn readers_of_a_deprecated_kind_are_told() {
+    let advice = ["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"];
+    let cluster = filled(1).await;
+    let all = Collection { resource: &gvr::ENDPOINTS, namespace: "default" };
+    cluster.api.list(&all, &ListOptions::default()).await.unwrap();
+    assert_eq!(cluster.api.request().warnings.take(), advice);
+    assert_eq!(told(cluster.get(&gvr::ENDPOINTS, "none").await).0, 404);
+    assert_eq!(cluster.api.request().warnings.take(), advice);
+    let none = Target::object(&gvr::ENDPOINTS, "default", "none");
+    assert_eq!(told(cluster.api.delete(&none, &DeleteOptions::default()).await).0, 404);
+    assert_eq!(cluster.api.request().warnings.take(), advice);
+
+    cluster.api.list(&MAPS, &ListOptions::default()).await.unwrap();
+    assert!(cluster.api.request().warnings.take().is_empty());
+}

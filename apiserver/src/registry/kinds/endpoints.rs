@@ -11,6 +11,9 @@ use crate::registry::validate::container::PROTOCOLS;
 use crate::registry::validate::view::Held;
 use crate::registry::validate::{Errors, Path, name};
 
+/// What every caller of this kind is told.
+const DEPRECATED: &str = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+
 /// Endpoints of the core group.
 #[derive(Debug)]
 pub struct EndpointsKind;
@@ -73,7 +76,11 @@ impl Strategy for EndpointsKind {
     }
 
     fn warnings(&self, _new: &Value, _old: Option<&Value>) -> Vec<String> {
-        vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()]
+        vec![DEPRECATED.to_owned()]
+    }
+
+    fn deprecated(&self) -> Option<&'static str> {
+        Some(DEPRECATED)
     }
 }
 
