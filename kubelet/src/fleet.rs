@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::{CompactString, ToCompactString};
+use futures_util::FutureExt as _;
 use gantry_machinery::clock::Clock;
 use gantry_machinery::recorder::{Recorder, Subject};
 use gantry_machinery::reflector::{Delta, Reflector};
@@ -42,6 +43,8 @@ use crate::runtime::{ContainerRuntime, Operation, Outcome, PodId};
 
 /// A write that failed is tried again after this long.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often the runtime is asked for more before statuses are written: a sandbox, its pull and its start are three.
+const RUNTIME_ROUNDS_MAX: usize = 8;
 /// Deltas of the pod watch that may wait for the fleet.
 const DELTAS_MAX: usize = 16;
 
@@ -252,6 +255,11 @@ impl Pods {
                 outcomes = runtime.finished() => self.happened(outcomes),
                 Some(ended) = self.writes.join_next() => self.wrote(ended),
                 () = until(timer) => self.ticked(),
+            }
+            // What the runtime has done meanwhile is part of the same news: one status write says it all.
+            for _ in 0..RUNTIME_ROUNDS_MAX {
+                let Some(outcomes) = runtime.finished().now_or_never() else { break };
+                self.happened(outcomes);
             }
             self.write();
         }

@@ -9,6 +9,10 @@ use gantry_machinery::schema;
 use gantry_machinery::value;
 use gantry_machinery::value::Value;
 
+// What the product allocates with: most of a decode is allocation.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A pod as a Deployment makes it, with its managed fields: about 2.5 KB.
 fn pod() -> Value {
     let probe = value!({

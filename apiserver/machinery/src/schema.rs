@@ -7,6 +7,7 @@ mod generated;
 mod row;
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -70,7 +71,15 @@ impl Message {
     /// The place in [`Message::fields`] of the field with this JSON name.
     #[must_use]
     pub fn field_index(&self, json: &str) -> Option<usize> {
-        self.fields.binary_search_by(|f| f.json.as_str().cmp(json)).ok()
+        // First bytes settle most steps without a call to compare the rest.
+        let wanted = json.as_bytes();
+        let first = *wanted.first()?;
+        self.fields
+            .binary_search_by(|field| {
+                let name = field.json.as_bytes();
+                name.first().map_or(Ordering::Less, |byte| byte.cmp(&first)).then_with(|| name.cmp(wanted))
+            })
+            .ok()
     }
 }
 

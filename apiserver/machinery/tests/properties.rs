@@ -1,5 +1,5 @@
 //! Laws that hold for every input: codecs bring back what they were given, quantities are numbers, selectors print what
-//! they parse. Seeds of failures are printed by proptest and replayed by it.
+//! parse. The seed is fixed, so that a run repeats; change it to look further.
 
 use gantry_machinery::codec::{json, protobuf, yaml};
 use gantry_machinery::quantity::Quantity;
@@ -10,6 +10,7 @@ use gantry_machinery::time;
 use gantry_machinery::value::{Object, Value};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 /// Any JSON value.
 fn any_value() -> impl Strategy<Value = Value> {
@@ -78,7 +79,7 @@ fn any_pod() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, rng_seed: RngSeed::Fixed(36), ..ProptestConfig::default() })]
 
     #[test]
     fn json_brings_back_any_value(value in any_value()) {
@@ -152,7 +153,7 @@ proptest! {
     #[test]
     fn label_selectors_print_what_they_parse(
         terms in vec(
-            ("[a-z]{1,5}(/[a-z]{1,5})?", 0..7_usize, vec("[a-z0-9]{0,4}", 1..4)),
+            ("[a-z]{1,5}(/[a-z]{1,5})?", 0..8_usize, vec("[a-z0-9]{1,4}", 1..4)),
             0..5,
         ),
         labels in btree_map("[a-z]{1,5}", "[a-z0-9]{0,4}", 0..5),
@@ -166,6 +167,7 @@ proptest! {
                 3 => format!("{key} == {}", values[0]),
                 4 => format!("{key}!={}", values[0]),
                 5 => format!("{key} in ({})", values.join(",")),
+                6 => format!("{key}="),
                 _ => format!("{key} notin ({})", values.join(" , ")),
             })
             .collect();

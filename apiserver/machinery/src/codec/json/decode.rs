@@ -17,7 +17,7 @@ use crate::resource_api::FieldValidation;
 use crate::schema::{Message, Presence, Type};
 use crate::status::{Status, quote};
 use crate::time;
-use crate::value::{Object, Value};
+use crate::value::Value;
 
 /// An object that agrees with its schema.
 #[derive(Clone, Debug)]
@@ -271,8 +271,10 @@ impl Decoder<'_> {
 
     /// The fields of an object of a known type; its `{` comes next.
     fn object(&mut self, message: &Message, depth: usize, path: &Path<'_>) -> Result<Value, DecodeError> {
-        let mut object = Object::new();
-        let mut unknown: Option<Fields> = None;
+        let fields = Fields::begin(&self.scanner.open);
+        // What a custom resource keeps beside its known fields: collected apart, since removals above move places.
+        let mut extra = Vec::new();
+        let mut unknown = Fields::begin(&extra);
         // One bit per known field; types with more fields than bits (custom ones may) look them up instead.
         let mut seen = 0_u128;
         let mut more = self.scanner.open(b'}', depth)?;
@@ -286,27 +288,24 @@ impl Decoder<'_> {
                     seen |= bit;
                     again
                 } else {
-                    object.contains_key(&field.json)
+                    fields.position(&self.scanner.open, &field.json).is_some()
                 };
                 if again {
                     self.fault("duplicate", path, &key);
                 }
                 let here = path.then(Step::Field(&message.go_name, &field.json));
                 if let Some(value) = self.value(&field.ty, depth + 1, &here)? {
-                    if field.presence == Presence::OmitZero && is_zero(&value) {
-                        if again {
-                            object.remove(&field.json);
-                        }
-                    } else if again {
-                        object.insert(field.json.clone(), value);
-                    } else {
-                        object.push_unchecked(field.json.clone(), value);
+                    let open = &mut self.scanner.open;
+                    if again && let Some(at) = fields.position(open, &field.json) {
+                        open.remove(at);
+                    }
+                    if field.presence != Presence::OmitZero || !is_zero(&value) {
+                        open.push((field.json.clone(), value));
                     }
                 }
             } else if message.preserve_unknown {
                 let value = self.scanner.value(depth + 1)?;
-                let fields = unknown.get_or_insert_default();
-                if fields.set(Cow::Borrowed(&key), value) {
+                if unknown.set(&mut extra, Cow::Borrowed(&key), value) {
                     self.fault("duplicate", path, &key);
                 }
             } else {
@@ -315,12 +314,8 @@ impl Decoder<'_> {
             }
             more = self.scanner.more(b'}')?;
         }
-        if let Some(unknown) = unknown {
-            for (key, value) in unknown.object {
-                object.push_unchecked(key, value);
-            }
-        }
-        Ok(Value::Object(object))
+        self.scanner.open.append(&mut extra);
+        Ok(Value::Object(fields.end(&mut self.scanner.open)))
     }
 
     /// A value of a known type; `None` for `null`, which Go's structs do not tell from absent.
@@ -345,17 +340,18 @@ impl Decoder<'_> {
                 Value::Array(items)
             }
             (Type::Map(item), Kind::Object) => {
-                let mut fields = Fields::default();
+                let mut fields = Fields::begin(&self.scanner.open);
                 let mut more = self.scanner.open(b'}', depth)?;
                 while more {
                     let key = self.scanner.key()?;
                     let value = self.value(item, depth + 1, &path.then(Step::Key(&key)))?;
-                    if fields.set(Cow::Borrowed(&key), value.unwrap_or_else(|| zero(item))) {
+                    let value = value.unwrap_or_else(|| zero(item));
+                    if fields.set(&mut self.scanner.open, Cow::Borrowed(&key), value) {
                         self.fault("duplicate", path, &key);
                     }
                     more = self.scanner.more(b'}')?;
                 }
-                Value::Object(fields.object)
+                Value::Object(fields.end(&mut self.scanner.open))
             }
             (Type::Bool, Kind::Bool) => Value::Bool(self.scanner.bool()?),
             (Type::Int32 | Type::Int64 | Type::IntOrString, Kind::Number) => {

@@ -99,9 +99,10 @@ pub fn encode_with_revision_slot(value: &Value) -> NewBody {
 pub fn push_string(text: &str, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let bytes = text.as_bytes();
+    out.reserve(bytes.len() + 2);
     out.push(b'"');
     let mut from = 0;
-    for (at, byte) in bytes.iter().enumerate() {
+    for (at, byte) in bytes.iter().enumerate().skip(plain_words(bytes)) {
         if PLAIN[usize::from(*byte)] {
             continue;
         }
@@ -133,6 +134,25 @@ pub fn push_string(text: &str, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&bytes[from..]);
     out.push(b'"');
+}
+
+/// How many bytes at the beginning stand for themselves, looked at eight at a time.
+fn plain_words(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let mut at = 0;
+    while let Some(chunk) = bytes.get(at..at + 8) {
+        let word = u64::from_le_bytes(chunk.try_into().expect("eight bytes were taken"));
+        // A high bit comes up where a byte is below 0x20 or one of the signs (and at times beside one); what is no ASCII
+        // is left to the slow look too.
+        let is = |sign: u8| (word ^ (ONES * u64::from(sign))).wrapping_sub(ONES);
+        let marks = word.wrapping_sub(ONES * 0x20) | is(b'"') | is(b'\\') | is(b'<') | is(b'>') | is(b'&') | word;
+        if marks & HIGHS != 0 {
+            return at;
+        }
+        at += 8;
+    }
+    at
 }
 
 /// Bytes that stand for themselves within quotes (but for the line ends that begin with 0xe2).

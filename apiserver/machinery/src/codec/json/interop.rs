@@ -124,11 +124,12 @@ impl<'de> de::Visitor<'de> for ValueVisitor {
     }
 
     fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut fields = scan::Fields::default();
+        let mut open = Vec::new();
+        let mut fields = scan::Fields::begin(&open);
         while let Some((key, value)) = map.next_entry::<String, Value>()? {
-            fields.set(key.into(), value);
+            fields.set(&mut open, key.into(), value);
         }
-        Ok(Value::Object(fields.object))
+        Ok(Value::Object(fields.end(&mut open)))
     }
 }
 

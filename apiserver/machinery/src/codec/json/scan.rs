@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use compact_str::CompactString;
-use hashbrown::HashSet;
+use hashbrown::HashMap;
 
 use crate::value::{Object, Value};
 
@@ -69,11 +69,14 @@ pub(super) struct Scanner<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
+    /// The fields of the objects being read, innermost last: each object takes its own off the end, in one allocation of
+    /// the right size.
+    pub(super) open: Vec<(CompactString, Value)>,
 }
 
 impl<'a> Scanner<'a> {
     pub(super) const fn new(text: &'a str) -> Self {
-        Self { text, bytes: text.as_bytes(), at: 0 }
+        Self { text, bytes: text.as_bytes(), at: 0, open: Vec::new() }
     }
 
     pub(super) const fn at(&self) -> usize {
@@ -418,15 +421,15 @@ impl<'a> Scanner<'a> {
                 Value::Array(items)
             }
             Kind::Object => {
-                let mut fields = Fields::default();
+                let mut fields = Fields::begin(&self.open);
                 let mut more = self.open(b'}', depth)?;
                 while more {
                     let key = self.key()?;
                     let value = self.value(depth + 1)?;
-                    fields.set(key, value);
+                    fields.set(&mut self.open, key, value);
                     more = self.more(b'}')?;
                 }
-                Value::Object(fields.object)
+                Value::Object(fields.end(&mut self.open))
             }
         })
     }
@@ -484,38 +487,53 @@ pub(super) fn compact(text: Cow<'_, str>) -> CompactString {
     }
 }
 
-/// Collects the fields of an object with free keys. Duplicates are found by scanning while there are few fields, and by
+/// The fields of one object among those being read. Duplicates are found by scanning while there are few fields, and by
 /// hash from then on, so a body of a million keys costs no square.
-#[derive(Default)]
 pub(super) struct Fields {
-    pub(super) object: Object,
-    seen: Option<HashSet<CompactString, ahash::RandomState>>,
+    base: usize,
+    places: Option<HashMap<CompactString, usize, ahash::RandomState>>,
 }
 
 const SCAN_UP_TO: usize = 16;
 
 impl Fields {
+    /// An object that begins now.
+    pub(super) const fn begin(open: &[(CompactString, Value)]) -> Self {
+        Self { base: open.len(), places: None }
+    }
+
     /// Sets a field; gives whether it was there already.
-    pub(super) fn set(&mut self, key: Cow<'_, str>, value: Value) -> bool {
-        if self.object.len() < SCAN_UP_TO {
-            if let Some(old) = self.object.get_mut(&key) {
+    pub(super) fn set(&mut self, open: &mut Vec<(CompactString, Value)>, key: Cow<'_, str>, value: Value) -> bool {
+        let mine = &mut open[self.base..];
+        if mine.len() < SCAN_UP_TO {
+            if let Some((_, old)) = mine.iter_mut().find(|(name, _)| *name == *key) {
                 *old = value;
                 return true;
             }
-            self.object.push_unchecked(compact(key), value);
+            open.push((compact(key), value));
             return false;
         }
-        let object = &self.object;
-        let seen = self.seen.get_or_insert_with(|| object.keys().cloned().collect());
+        let places = self
+            .places
+            .get_or_insert_with(|| mine.iter().enumerate().map(|(place, (name, _))| (name.clone(), place)).collect());
+        if let Some(place) = places.get(&*key) {
+            mine[*place].1 = value;
+            return true;
+        }
         let key = compact(key);
-        if seen.insert(key.clone()) {
-            self.object.push_unchecked(key, value);
-            return false;
-        }
-        if let Some(old) = self.object.get_mut(&key) {
-            *old = value;
-        }
-        true
+        places.insert(key.clone(), mine.len());
+        open.push((key, value));
+        false
+    }
+
+    /// Whether the field is there.
+    pub(super) fn position(&self, open: &[(CompactString, Value)], key: &str) -> Option<usize> {
+        open[self.base..].iter().position(|(name, _)| name == key).map(|place| self.base + place)
+    }
+
+    /// The object, taken off the end.
+    pub(super) fn end(self, open: &mut Vec<(CompactString, Value)>) -> Object {
+        Object::from_unchecked(open.drain(self.base..).collect())
     }
 }
 
