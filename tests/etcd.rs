@@ -6,7 +6,7 @@ mod cluster;
 #[path = "support/load.rs"]
 mod load;
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +35,7 @@ impl Etcd {
         let free = || TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
         let (client, peer) = (free(), free());
         let process = Self::spawn(&data, client, peer);
+        wait_for("etcd does not listen", || TcpStream::connect(("127.0.0.1", client)).is_ok());
         Self { process, data, client, peer }
     }
 
