@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cluster::{Cluster, PATIENCE};
+use gantry_machinery::resource::gvr;
+use gantry_machinery::resource_api::{Collection, ResourceApi, WatchOptions};
 use load::Ledger;
 
 const ROUNDS: u64 = 4;
@@ -55,6 +57,38 @@ fn kill_9_under_load_loses_nothing_acknowledged() {
     c.eventually("get pods -l app=nginx -o jsonpath={.items[*].spec.containers[0].image}", |s| {
         s.split_whitespace().count() == 3 && s.split_whitespace().all(|i| i == image)
     });
+}
+
+#[test]
+fn sigterm_under_load_ends_in_order_and_loses_nothing_acknowledged() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut c = Cluster::up(&["--simulated-nodes", "1"]);
+    let ledger = Arc::new(Ledger::default());
+    let client = load::client(c.kubeconfig());
+    let of = Collection { resource: &gvr::CONFIG_MAPS, namespace: "kube-system" };
+    let mut watch = runtime.block_on(client.watch(&of, &WatchOptions::default())).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writing = runtime.spawn(load::write(client, ledger.clone(), WRITERS, 0, stop.clone()));
+    let deadline = Instant::now() + PATIENCE;
+    while ledger.count.load(Ordering::Relaxed) < 300 {
+        assert!(Instant::now() < deadline, "writes are not acknowledged");
+        std::thread::yield_now();
+    }
+    let began = Instant::now();
+    assert_eq!(c.terminate(), Some(0), "SIGTERM is an order to end, not an error");
+    assert!(began.elapsed() < Duration::from_secs(30));
+    stop.store(true, Ordering::Relaxed);
+    runtime.block_on(async {
+        tokio::time::timeout(PATIENCE, writing).await.unwrap().unwrap();
+        let ended = async {
+            while let Some(events) = watch.next(100).await {
+                assert!(events.is_ok(), "ended in order, not broken off: {events:?}");
+            }
+        };
+        tokio::time::timeout(PATIENCE, ended).await.expect("the watch ended with its server");
+    });
+    c.restart();
+    runtime.block_on(load::check(&load::client(c.kubeconfig()), &ledger));
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod cluster;
 #[path = "support/load.rs"]
 mod load;
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +35,7 @@ impl Etcd {
         let free = || TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
         let (client, peer) = (free(), free());
         let process = Self::spawn(&data, client, peer);
+        wait_for("etcd does not listen", || TcpStream::connect(("127.0.0.1", client)).is_ok());
         Self { process, data, client, peer }
     }
 
@@ -115,6 +116,7 @@ fn etcd_away_means_a_clear_refusal_and_etcd_back_means_all_is_well() {
     let writing = runtime.spawn(load::write(client.clone(), ledger.clone(), 8, 0, stop.clone()));
     wait_for("writes are not acknowledged", || ledger.count.load(Ordering::Relaxed) >= 100);
 
+    assert_eq!(c.kubectl("get --raw /readyz"), "ok");
     etcd.stop();
     let map = |name: &str| value!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
     let target = Target::object(&gvr::CONFIG_MAPS, "default", "");
@@ -126,7 +128,13 @@ fn etcd_away_means_a_clear_refusal_and_etcd_back_means_all_is_well() {
     let status = refused.expect_err("nothing can be written while etcd is away");
     assert!((500..600).contains(&status.code), "{status:?}");
 
+    let refused = c.kubectl_fails("get --raw /readyz");
+    assert!(refused.contains("[-]etcd failed"), "{refused}");
+    assert!(c.kubectl_fails("get --raw /readyz/etcd").contains("failed"));
+    assert_eq!(c.kubectl("get --raw /readyz/ping"), "ok");
+
     etcd.again();
+    c.eventually("get --raw /readyz", |said| said == "ok");
     let before = ledger.count.load(Ordering::Relaxed);
     wait_for("writes do not go on after etcd is back", || ledger.count.load(Ordering::Relaxed) >= before + 50);
     stop.store(true, Ordering::Relaxed);

@@ -159,7 +159,10 @@ impl ApiServer {
             flow,
             metrics: metrics.clone(),
             health: Health::new(vec![
-                Check::alive("etcd", || Ok(())),
+                Check::alive("etcd", {
+                    let store = registry.store().clone();
+                    move || store.health()
+                }),
                 Check::ready("informer-sync", || Ok(())),
                 Check::alive("poststarthook/rbac/bootstrap-roles", || Ok(())),
                 Check::alive("poststarthook/scheduling/bootstrap-system-priority-classes", || Ok(())),

@@ -10,4 +10,6 @@ pub mod policy;
 pub mod runtime;
 pub mod scheduling;
 pub mod services;
+#[cfg(test)]
+mod testing;
 pub mod workloads;

@@ -229,6 +229,18 @@ impl Store {
         backup::write(&self.view(), to)
     }
 
+    /// Whether the store takes writes: cheap, asks nobody, says what is known. An embedded store is well until its log
+    /// fails; etcd, while the connection to it stands.
+    ///
+    /// # Errors
+    /// Why it does not, for an operator to read.
+    pub fn health(&self) -> Result<(), String> {
+        match &self.inner.backend {
+            Backend::Local(committer) => committer.health(),
+            Backend::Etcd(etcd) => etcd.health(),
+        }
+    }
+
     /// Counters and latencies since the store was opened.
     #[must_use]
     pub fn recorded(&self) -> Recorded {

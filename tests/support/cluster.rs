@@ -35,9 +35,40 @@ impl Cluster {
     /// `gantry up` with further flags, ready to be used.
     pub(crate) fn up(args: &[&str]) -> Self {
         let data = TempDir::new().expect("a temporary directory");
-        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        Self::server("up", args, data)
+    }
+
+    /// `gantry apiserver` with further flags: a control plane whose other parts are yet to come, see [`role`](Self::role).
+    pub(crate) fn apiserver(args: &[&str]) -> Self {
+        Self::server("apiserver", args, TempDir::new().expect("a temporary directory"))
+    }
+
+    fn server(role: &str, args: &[&str], data: TempDir) -> Self {
+        let args: Vec<String> = [role].iter().chain(args).map(ToString::to_string).collect();
         let (server, output, kubeconfig) = start(data.path(), &args);
         Self { server, output, kubeconfig, data, args }
+    }
+
+    /// A role of its own process (`"scheduler"`, `"controller-manager"`, `"kubelet"`), once it has begun.
+    #[allow(
+        clippy::zombie_processes,
+        reason = "a role that ends before it has begun panics the test; else `Role` waits for it"
+    )]
+    pub(crate) fn role(&self, role: &str, args: &[&str]) -> Role {
+        let mut process = gantry()
+            .arg(role)
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig)
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the gantry binary starts");
+        let mut output = BufReader::new(process.stdout.take().expect("stdout is piped"));
+        let mut line = String::new();
+        output.read_line(&mut line).expect("the role's output can be read");
+        assert!(line.starts_with(&format!("gantry {role} works")), "{line:?}");
+        Role { process, _output: output }
     }
 
     /// Kills the process as a power cut would, without a word.
@@ -48,13 +79,7 @@ impl Cluster {
 
     /// Asks the process to end (SIGTERM) and gives its exit code.
     pub(crate) fn terminate(&mut self) -> Option<i32> {
-        let pid = libc::pid_t::try_from(self.server.id()).expect("a pid fits");
-        // SAFETY: plain system call on our own child, which has not been waited for.
-        #[allow(unsafe_code, reason = "std has no way to send SIGTERM")]
-        unsafe {
-            libc::kill(pid, libc::SIGTERM);
-        }
-        self.server.wait().expect("the server can be waited for").code()
+        terminate(&mut self.server)
     }
 
     /// Starts the process again on the same data, after [`kill`](Self::kill) or [`terminate`](Self::terminate).
@@ -125,11 +150,56 @@ impl Cluster {
     }
 }
 
+/// One role beside a cluster: a process that works for whom a kubeconfig names. Dropped, it is killed.
+pub(crate) struct Role {
+    process: Child,
+    _output: BufReader<ChildStdout>,
+}
+
+impl Role {
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.process.try_wait().expect("the role can be asked").is_none()
+    }
+
+    /// Kills it as a power cut would.
+    pub(crate) fn kill(mut self) {
+        self.process.kill().expect("the role can be killed");
+        self.process.wait().expect("the role can be waited for");
+    }
+
+    /// Asks it to end (SIGTERM) and gives its exit code.
+    pub(crate) fn terminate(mut self) -> Option<i32> {
+        terminate(&mut self.process)
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
+}
+
+fn terminate(process: &mut Child) -> Option<i32> {
+    let pid = libc::pid_t::try_from(process.id()).expect("a pid fits");
+    // SAFETY: plain system call on our own child, which has not been waited for.
+    #[allow(unsafe_code, reason = "std has no way to send SIGTERM")]
+    unsafe {
+        libc::kill(pid, libc::SIGTERM);
+    }
+    process.wait().expect("the process can be waited for").code()
 }
 
 /// The binary under test.
@@ -159,8 +229,9 @@ pub(crate) fn run(mut command: Command, stdin: &str) -> Said {
     reason = "a server that ends before it is ready panics the test; else the cluster waits for it"
 )]
 fn start(data: &Path, args: &[String]) -> (Child, BufReader<ChildStdout>, PathBuf) {
+    let (role, args) = args.split_first().expect("a role comes first");
     let mut server = gantry()
-        .arg("up")
+        .arg(role)
         .arg("--data-dir")
         .arg(data.join("state"))
         .args(["--secure-port", "0"])
@@ -174,7 +245,7 @@ fn start(data: &Path, args: &[String]) -> (Child, BufReader<ChildStdout>, PathBu
     loop {
         let mut line = String::new();
         let read = output.read_line(&mut line).expect("the server's output can be read");
-        assert_ne!(read, 0, "gantry up ended before it was ready: {said}");
+        assert_ne!(read, 0, "gantry {role} ended before it was ready: {said}");
         if let Some((_, path)) = line.trim().split_once("KUBECONFIG=") {
             return (server, output, PathBuf::from(path));
         }

@@ -1,6 +1,9 @@
 //! Removes pods that nobody else would: pods whose node is gone, unbound pods that are to go, and ended pods beyond a
 //! number (Kubernetes, "Pod garbage collection").
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,8 +54,7 @@ impl PodGc {
     }
 
     /// Nodes that have been gone for long enough and, asked for directly, still are.
-    async fn gone(&self, pods: &[Pod]) -> Result<HashSet<CompactString>, LoopError> {
-        let now = Instant::now();
+    async fn gone(&self, pods: &[Pod], now: Instant) -> Result<HashSet<CompactString>, LoopError> {
         let ripe: Vec<CompactString> = {
             let mut missing = self.missing.lock();
             let named: HashSet<&CompactString> = pods
@@ -129,8 +131,16 @@ impl Reconcile for PodGc {
     }
 
     async fn reconcile(&self, _key: &ObjectKey) -> Result<Action, LoopError> {
+        self.look(Instant::now()).await?;
+        Ok(Action::After(PERIOD))
+    }
+}
+
+impl PodGc {
+    /// One look at all pods.
+    async fn look(&self, now: Instant) -> Result<(), LoopError> {
         let pods = self.pods.all();
-        let gone = self.gone(&pods).await?;
+        let gone = self.gone(&pods, now).await?;
         let mut ended: Vec<&Pod> = Vec::new();
         for pod in &pods {
             if gone.contains(&pod.row.node) {
@@ -148,6 +158,6 @@ impl Reconcile for PodGc {
                 self.remove(pod, None).await?;
             }
         }
-        Ok(Action::After(PERIOD))
+        Ok(())
     }
 }

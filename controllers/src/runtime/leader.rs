@@ -5,6 +5,9 @@
 //! agree. `follower → leader → lost`: a process that loses the Lease must stop its loops; there is no way back but
 //! [`lead`] again.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 

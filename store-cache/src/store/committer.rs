@@ -7,8 +7,8 @@
 //! load batches grow by themselves. Publishing comes before answering, so that a client whose write succeeded finds it
 //! in its next list. After a failed log write nothing is taken any more: what is on disk is in doubt until reopened.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -32,10 +32,14 @@ pub(crate) struct Committer {
     /// Taken away when the store closes; the thread then finishes what is queued and ends.
     queue: RwLock<Option<Sender<Request>>>,
     load: Arc<Load>,
+    failed: Failed,
     thread: Mutex<Option<JoinHandle<()>>>,
     queue_txns_max: usize,
     queue_bytes_max: usize,
 }
+
+/// Why the log is in doubt, once it is.
+type Failed = Arc<OnceLock<Arc<str>>>;
 
 /// What waits in the queue.
 #[derive(Default)]
@@ -73,6 +77,7 @@ impl Committer {
     ) -> std::io::Result<Self> {
         let (sender, queue) = crossbeam::channel::unbounded();
         let load = Arc::new(Load::default());
+        let failed = Failed::default();
         let mut expiry = Expiry::default();
         let view = cache.view();
         for collection in view.collections() {
@@ -89,7 +94,7 @@ impl Committer {
             revision,
             expiry,
             next_sweep: Instant::now() + config.sweep_every,
-            failed: None,
+            failed: failed.clone(),
             config: config.clone(),
             stats,
         };
@@ -97,6 +102,7 @@ impl Committer {
         Ok(Self {
             queue: RwLock::new(Some(sender)),
             load,
+            failed,
             thread: Mutex::new(Some(thread)),
             queue_txns_max: config.queue_txns_max,
             queue_bytes_max: config.queue_bytes_max,
@@ -141,6 +147,15 @@ impl Committer {
         self.load.txns.load(Ordering::Relaxed)
     }
 
+    /// Whether writes can be taken; why not, if not.
+    pub(crate) fn health(&self) -> Result<(), String> {
+        match self.failed.get() {
+            Some(reason) => Err(format!("the log failed: {reason}")),
+            None if self.queue.read().is_none() => Err("the store is closed".into()),
+            None => Ok(()),
+        }
+    }
+
     /// Takes no more, finishes what is queued, and closes the log.
     pub(crate) fn close(&self) {
         drop(self.queue.write().take());
@@ -183,8 +198,7 @@ struct Thread {
     revision: Revision,
     expiry: Expiry,
     next_sweep: Instant,
-    /// Why the log is in doubt.
-    failed: Option<Arc<str>>,
+    failed: Failed,
     config: StoreConfig,
     stats: Arc<Stats>,
 }
@@ -224,7 +238,7 @@ impl Thread {
     }
 
     fn commit(&mut self, requests: &mut Vec<Request>) {
-        if let Some(reason) = &self.failed {
+        if let Some(reason) = self.failed.get() {
             let refusal = TxnError::Unavailable(reason.clone());
             for request in requests.drain(..) {
                 request.refuse(&refusal);
@@ -258,7 +272,7 @@ impl Thread {
         let started = Instant::now();
         if let Err(error) = self.engine.write(log, revision, sync) {
             tracing::error!(%error, "the log failed: the store takes no more writes until it is reopened");
-            self.failed = Some(error.0.clone());
+            let _ = self.failed.set(error.0.clone());
             for owed in owed {
                 owed.in_doubt(&error.0);
             }
@@ -357,12 +371,14 @@ mod tests {
         let (committer, tell, cache) = start(100);
         tell.send(true).expect("it listens");
         assert!(committer.commit(put("a")).await.is_ok());
+        assert_eq!(committer.health(), Ok(()));
         tell.send(false).expect("it listens");
         assert!(matches!(committer.commit(put("b")).await, Err(TxnError::Unknown(_))));
         tell.send(true).expect("it listens");
         for name in ["b", "c"] {
             assert!(matches!(committer.commit(put(name)).await, Err(TxnError::Unavailable(_))));
         }
+        assert!(committer.health().is_err_and(|why| why.contains("the disk is gone")));
         assert_eq!(cache.published(), Revision(1));
         assert_eq!(cache.view().count("pods", None), 1);
     }

@@ -170,6 +170,14 @@ impl Etcd {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Whether writes can be taken; why not, if not.
+    pub(crate) fn health(&self) -> Result<(), String> {
+        if self.stop.lock().is_none() {
+            return Err("the store is closed".into());
+        }
+        if self.link.away.load(Ordering::SeqCst) { Err("etcd is away".into()) } else { Ok(()) }
+    }
+
     /// Waits until the cache holds what etcd holds now.
     pub(crate) async fn catch_up(&self, within: Duration) -> Result<(), Behind> {
         let link = self.link.clone();
