@@ -127,7 +127,11 @@ async fn rewrite(client: &Arc<Client>, times: u64) -> Vec<u64> {
         });
         let options = WriteOptions::default();
         let made = match client.update(&target, object.clone(), &options).await {
-            Err(status) if status.code == 404 => client.create(&target, object, &options).await,
+            Err(status) if status.code == 404 => match client.create(&target, object.clone(), &options).await {
+                // The turn before, for the same object, was not done yet.
+                Err(status) if status.is_already_exists() => client.update(&target, object, &options).await,
+                other => other,
+            },
             other => other,
         };
         made.expect("writes are not held up by those who do not read").revision.0

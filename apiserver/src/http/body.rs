@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 /// The largest body, as upstream has it.
 pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 
-/// How much of a refused body is taken in and thrown away, at most.
+/// How much of a body that is too large is taken in and thrown away, at most.
 const DISCARDED_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The whole body.
@@ -25,7 +25,7 @@ where
     let too_large = Status::request_entity_too_large(format!("limit is {BODY_BYTES_MAX}"));
     let said: Option<usize> = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
     if said.is_some_and(|length| length > BODY_BYTES_MAX) {
-        discard(&mut body).await;
+        discard(&mut body, DISCARDED_BYTES_MAX).await;
         return Err(too_large);
     }
     let mut whole = Bytes::new();
@@ -34,7 +34,7 @@ where
         let frame = frame.map_err(|e| Status::bad_request(format!("the request's body could not be read: {e}")))?;
         let Ok(data) = frame.into_data() else { continue };
         if whole.len() + gathered.len() + data.len() > BODY_BYTES_MAX {
-            discard(&mut body).await;
+            discard(&mut body, DISCARDED_BYTES_MAX).await;
             return Err(too_large);
         }
         // Most bodies come in one piece, which is then kept as it is.
@@ -51,10 +51,9 @@ where
     Ok(if gathered.is_empty() { whole } else { gathered.freeze() })
 }
 
-/// Takes in what is left of a body that is refused, without keeping it, up to a bound: an HTTP/2 stream whose request
-/// is dropped unread is reset, and the client would see the reset instead of the 413.
-async fn discard<B: Body<Data = Bytes> + Unpin>(body: &mut B) {
-    let mut left = DISCARDED_BYTES_MAX;
+/// Takes in what is left of the body of a refused request, without keeping it, up to `left` bytes: an HTTP/2 stream
+/// whose request is dropped unread is reset, and the client would see the reset instead of the refusal.
+pub(super) async fn discard<B: Body<Data = Bytes> + Unpin>(body: &mut B, mut left: usize) {
     while let Some(Ok(frame)) = body.frame().await {
         match frame.data_ref().map_or(Some(left), |data| left.checked_sub(data.len())) {
             Some(less) => left = less,

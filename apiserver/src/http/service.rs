@@ -19,7 +19,7 @@ use super::health::Health;
 use super::payload::Payload;
 use super::route::{RequestInfo, route};
 use super::serve::{Handle, Peer};
-use super::{answer, paths, resources};
+use super::{answer, body, paths, resources};
 use crate::gate::authn::Authenticator;
 use crate::gate::authz::{Attributes, Authorizer};
 use crate::gate::flow::{FlowControl, Lane};
@@ -149,13 +149,16 @@ impl Service {
     async fn admit(
         self: &Arc<Self>,
         peer: &Peer,
-        arrived: Arrived,
+        mut arrived: Arrived,
         audit_id: CompactString,
         counted: Running,
     ) -> Response<Payload> {
         let (user, lane) = match self.identify(peer, &arrived.headers, &arrived.info) {
             Ok(identified) => identified,
-            Err(status) => return answer::status(&status),
+            Err(status) => {
+                body::discard(&mut arrived.body, body::BODY_BYTES_MAX).await;
+                return answer::status(&status);
+            }
         };
         let agent = arrived.headers.get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         let context = Arc::new(RequestContext { user, user_agent: agent, audit_id, ..RequestContext::default() });
@@ -186,13 +189,21 @@ impl Service {
     async fn admitted(
         self: &Arc<Self>,
         lane: Lane,
-        arrived: Arrived,
+        mut arrived: Arrived,
         context: Arc<RequestContext>,
         counted: Running,
     ) -> Result<Response<Payload>, Status> {
-        let _place = self.flow.enter(lane).await?;
+        let entered = self.flow.enter(lane).await;
+        let allowed = entered
+            .and_then(|place| self.authorizer.check(&Attributes::of(&context.user, &arrived.info)).map(|()| place));
+        let _place = match allowed {
+            Ok(place) => place,
+            Err(status) => {
+                body::discard(&mut arrived.body, body::BODY_BYTES_MAX).await;
+                return Err(status);
+            }
+        };
         let Arrived { info, headers, query, body } = arrived;
-        self.authorizer.check(&Attributes::of(&context.user, &info))?;
         let asked = Asked { info, context, headers, query, body, counted };
         if asked.info.resource_request {
             resources::answer(self, asked).await
