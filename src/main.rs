@@ -22,7 +22,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and the like are answers, not errors.
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => return refuse(&error),
+    };
     let outcome = match cli.role.unwrap_or(Role::Up(cli.up)) {
         Role::Up(up) => up::run(up),
         Role::Apiserver(apiserver) => serve::run(apiserver),
@@ -41,6 +46,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says in one line what is wrong with the command line, and what to do.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let text = error.to_string();
+    let what = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    let _ = writeln!(std::io::stderr(), "gantry: {what} (see gantry --help)");
+    ExitCode::from(2)
 }
 
 /// Prints a line on standard output; a reader that went away is no reason to stop.
