@@ -5,6 +5,7 @@
 //! the loop reports failures back as [`Event::BindFailed`].
 
 mod refuse;
+mod volumes;
 mod wake;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,10 @@ use crate::neighbours::Neighbours;
 use crate::plan::{Decision, Millis, Placement, Plan, PodId, Reasons};
 use crate::pods::{Pod, PodIndex, Pods, State};
 use crate::queue::{GroupId, Queue, Seen, Turn};
+use crate::rows::storage::Change;
 use crate::rows::{Demand, NamespaceRow, NodeRow, PodRow};
+use crate::storage::ask::{Ask, Rejection};
+use crate::storage::{Storage, Tenant};
 use crate::wide::{self, Scratch, Towards, WideRules};
 
 /// Something the scheduler must know.
@@ -46,6 +50,8 @@ pub enum Event {
     NamespaceGone(Box<str>),
     /// These are all namespaces there are: after a new list.
     Namespaces(Vec<NamespaceRow>),
+    /// Something changed about volumes or what says where they can be had.
+    Storage(Change),
     /// The binding of the pod of this uid did not happen, for certain: it may be tried again after a pause. Who is not
     /// certain reads the pod again and reports what he saw.
     BindFailed(Box<str>),
@@ -77,6 +83,10 @@ enum Say {
     Terms,
     /// Other pods' terms about this pod.
     Others,
+    /// The pod's volumes, and whatever terms there are.
+    Volumes,
+    /// The pod's volumes, before any node was asked.
+    Rejected,
 }
 
 /// How many pods are in each queue (`scheduler_pending_pods`).
@@ -101,6 +111,10 @@ pub struct Scheduler {
     pods: Pods,
     neighbours: Neighbours,
     queue: Queue,
+    storage: Storage,
+    /// The volumes of the pod that was last looked for a node for.
+    ask: Option<Ask>,
+    rejection: Option<Rejection>,
     pending: Pending,
     scratch: Scratch,
     /// How many pods of each priority are on nodes.
@@ -125,7 +139,10 @@ impl Scheduler {
             queue: Queue::default(),
             pending: Pending::default(),
             reasons: HashMap::with_hasher(fixed_hasher()),
-            reasons_at: (0, 0),
+            reasons_at: (0, 0, 0),
+            storage: Storage::default(),
+            ask: None,
+            rejection: None,
         }
     }
 
@@ -185,6 +202,7 @@ impl Scheduler {
                 let gone = gone.into_iter().map(Event::NamespaceGone);
                 gone.chain(rows.into_iter().map(Event::Namespace)).for_each(|event| self.apply(now, event));
             }
+            Event::Storage(change) => self.storage.apply(change),
             Event::BindFailed(uid) => self.take_back(now, &uid),
         }
     }
@@ -253,8 +271,10 @@ impl Scheduler {
             None => {
                 let told = row.refused_because.map_or(0, |message| hash(&*message));
                 let class = self.join(row.demand);
+                let id = PodId { namespace, name, uid };
+                let tenant = row.needs.map(|needs| Arc::new(Tenant { id: id.clone(), needs: *needs }));
                 self.pods.add(Pod {
-                    id: PodId { namespace, name, uid },
+                    id,
                     class,
                     state: State::Aside,
                     priority,
@@ -269,11 +289,16 @@ impl Scheduler {
                     overdue: false,
                     leaving: row.deleting,
                     kin: 0,
+                    tenant,
+                    volumes: None,
                 })
             }
         };
         if !node.is_empty() {
             let slot = self.columns.slot(&node);
+            if self.pods.at(index).state.slot() != Some(slot) {
+                self.take_back_volumes(index);
+            }
             self.settle(index, State::Bound(slot));
             return;
         }
@@ -361,9 +386,13 @@ impl Scheduler {
         let Some(pod) = self.pods.get(index) else { return };
         let holds = self.classes.get(pod.class).wide.as_ref().map_or(&[][..], |rules| &rules.holds);
         self.neighbours.moved(slot, pod.passport(), holds, enters);
+        if let Some(tenant) = &pod.tenant {
+            self.storage.moved(slot, tenant, enters);
+        }
     }
 
     fn forget(&mut self, index: PodIndex) {
+        self.take_back_volumes(index);
         self.settle(index, State::Aside);
         if let Some(pod) = self.pods.remove(index) {
             self.leave(pod.class);
@@ -376,6 +405,7 @@ impl Scheduler {
         if !matches!(self.pods.at(index).state, State::Assumed(_)) {
             return;
         }
+        self.take_back_volumes(index);
         self.settle(index, State::Aside);
         if self.pods.at(index).leaving {
             return;
@@ -421,6 +451,9 @@ impl Scheduler {
         if before == State::Waiting && state != State::Waiting {
             let turn = Turn::new(pod.priority, pod.ticket, index);
             self.queue.stop_waiting((pod.class, pod.kin), turn);
+            if pod.tenant.is_some() {
+                self.storage.hush((pod.class, pod.kin));
+            }
         }
         for (state, by) in [(before, -1), (state, 1)] {
             let count = match state {
@@ -465,6 +498,9 @@ impl Scheduler {
     /// `scratch` where terms about other pods had a say.
     fn find(&mut self, index: PodIndex) -> (Option<(Slot, u32)>, Say) {
         let Some(pod) = self.pods.get(index) else { return (None, Say::Class) };
+        if let Some(tenant) = pod.tenant.clone() {
+            return self.find_with_volumes(index, &tenant);
+        }
         let winner = self.classes.board(pod.class, &self.columns).winner();
         let class = self.classes.get(pod.class);
         if winner.is_none() {
@@ -480,7 +516,7 @@ impl Scheduler {
             Say::Others
         };
         let (columns, neighbours, rules) = (&self.columns, &self.neighbours, class.wide.as_deref());
-        let decision = wide::Decision { columns, neighbours, class, rules, towards: &towards };
+        let decision = wide::Decision { columns, neighbours, class, rules, towards: &towards, volumes: None };
         (decision.make(&mut self.scratch), say)
     }
 
@@ -494,11 +530,13 @@ impl Scheduler {
         }
         let (winner, say) = self.find(index);
         let Some((slot, score)) = winner else { return self.refuse(now, index, say) };
+        let volumes = self.assume_volumes(index, slot);
         self.settle(index, State::Assumed(slot));
         let node = self.columns.name(slot).into();
         let pod = self.pods.at(index);
         pod.overdue = false;
-        Decision::Bind(Placement { pod: pod.id.clone(), node, score, attempts: pod.attempts, since: pod.since })
+        let (attempts, since) = (pod.attempts, pod.since);
+        Decision::Bind(Placement { pod: pod.id.clone(), node, score, attempts, since, volumes })
     }
 
     /// How many pods are in each queue.

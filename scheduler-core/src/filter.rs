@@ -8,8 +8,12 @@
 pub mod node_affinity;
 pub mod node_ports;
 pub mod node_unschedulable;
+pub mod node_volume_limits;
 pub mod resources_fit;
 pub mod taint_toleration;
+pub mod volume_binding;
+pub mod volume_restrictions;
+pub mod volume_zone;
 
 use crate::columns::{Columns, Load, Slot};
 use crate::rows::Demand;
@@ -37,6 +41,16 @@ pub enum Rule {
     Ports,
     /// A resource does not suffice; the verdict says which.
     Resources,
+    /// A disk is mounted there that cannot be shared.
+    DiskConflict,
+    /// A claim for one pod only is in use, wherever.
+    ClaimInUse,
+    /// No more volumes of a driver can be attached.
+    VolumeLimits,
+    /// The volumes are not there or cannot be had there; the verdict says why.
+    Volumes,
+    /// A volume is in another zone.
+    VolumeZone,
     /// A topology spread constraint would be broken.
     Spread,
     /// The node lacks the label of a topology spread constraint.
@@ -60,21 +74,32 @@ impl Rule {
             Self::NotNamed | Self::NodeAffinity => "NodeAffinity",
             Self::Ports => "NodePorts",
             Self::Resources => "NodeResourcesFit",
+            Self::DiskConflict | Self::ClaimInUse => "VolumeRestrictions",
+            Self::VolumeLimits => "NodeVolumeLimits",
+            Self::Volumes => "VolumeBinding",
+            Self::VolumeZone => "VolumeZone",
             Self::Spread | Self::SpreadLabel => "PodTopologySpread",
             Self::PodAffinity | Self::PodAntiAffinity | Self::ExistingAntiAffinity => "InterPodAffinity",
         }
     }
 
-    /// Upstream's text. Resources have one text per resource, made by [`resources_fit::texts`].
+    /// Upstream's text. Resources have one text per resource, made by [`resources_fit::texts`]; volumes one per reason,
+    /// made by [`volume_binding::texts`].
     #[must_use]
     pub fn text(self) -> &'static str {
         match self {
-            Self::Fits | Self::Absent | Self::Resources => "",
+            Self::Fits | Self::Absent | Self::Resources | Self::Volumes => "",
             Self::NotNamed => "node(s) didn't satisfy plugin(s) [NodeAffinity]",
             Self::Unschedulable => "node(s) were unschedulable",
             Self::Taints => "node(s) had untolerated taint(s)",
             Self::NodeAffinity => "node(s) didn't match Pod's node affinity/selector",
             Self::Ports => "node(s) didn't have free ports for the requested pod ports",
+            Self::DiskConflict => "node(s) had no available disk",
+            Self::ClaimInUse => {
+                "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
+            }
+            Self::VolumeLimits => "node(s) exceed max volume count",
+            Self::VolumeZone => "node(s) had no available volume zone",
             Self::Spread => "node(s) didn't match pod topology spread constraints",
             Self::SpreadLabel => "node(s) didn't match pod topology spread constraints (missing required label)",
             Self::PodAffinity => "node(s) didn't match pod affinity rules",
@@ -84,7 +109,7 @@ impl Rule {
     }
 
     fn of(code: u8) -> Self {
-        const ALL: [Rule; 13] = [
+        const ALL: [Rule; 18] = [
             Rule::Fits,
             Rule::Absent,
             Rule::NotNamed,
@@ -93,6 +118,11 @@ impl Rule {
             Rule::NodeAffinity,
             Rule::Ports,
             Rule::Resources,
+            Rule::DiskConflict,
+            Rule::ClaimInUse,
+            Rule::VolumeLimits,
+            Rule::Volumes,
+            Rule::VolumeZone,
             Rule::Spread,
             Rule::SpreadLabel,
             Rule::PodAffinity,
@@ -111,6 +141,9 @@ impl Rule {
             Self::Fits
                 | Self::Ports
                 | Self::Resources
+                | Self::DiskConflict
+                | Self::ClaimInUse
+                | Self::VolumeLimits
                 | Self::Spread
                 | Self::PodAntiAffinity
                 | Self::ExistingAntiAffinity
@@ -141,6 +174,12 @@ impl Verdict {
     pub const fn resources(mask: u32, unresolvable: bool) -> Self {
         let flag = if unresolvable { Self::UNRESOLVABLE } else { 0 };
         Self(Rule::Resources as u32 | flag | (mask << Self::MASK_AT))
+    }
+
+    /// Failed by a rule, for the reasons in `mask`.
+    #[must_use]
+    pub const fn masked(rule: Rule, mask: u32) -> Self {
+        Self(rule as u32 | (mask << Self::MASK_AT))
     }
 
     /// Whether the pod may run there.

@@ -8,6 +8,7 @@
 //!              columns (nodes as columns, a journal of what changed)
 //!              class (equal pods scanned once, a tournament tree repaired from the journal)
 //!              neighbours (pods counted per node and question) ─ wide (spread and affinity on top of a class)
+//!              storage (volumes, claims, what is assumed about them)
 //!                └─ filter/*, score/*: one file per rule
 //! ```
 //!
@@ -30,5 +31,6 @@ pub mod queue;
 pub mod rows;
 pub mod score;
 pub mod selector;
+pub mod storage;
 pub mod tournament;
 pub mod wide;

@@ -5,8 +5,10 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use crate::filter::{Rule, Verdict, resources_fit};
+use crate::filter::{Rule, Verdict, resources_fit, volume_binding};
 use crate::rows::{Demand, Unsupported};
+use crate::storage::VolumeWork;
+use crate::storage::ask::Rejection;
 
 /// Milliseconds on the caller's steady clock.
 pub type Millis = u64;
@@ -55,6 +57,8 @@ pub struct Placement {
     pub attempts: u32,
     /// When it first came into the queue.
     pub since: Millis,
+    /// What must be written about its volumes before it is bound; `None` for most.
+    pub volumes: Option<Arc<VolumeWork>>,
 }
 
 /// A pod that fits nowhere, and why.
@@ -85,11 +89,18 @@ pub(crate) struct Reasons {
 /// Upstream's message for a pod that needs what this scheduler cannot decide.
 pub(crate) fn unsupported_message(nodes: u32, need: Unsupported) -> String {
     let need = match need {
-        Unsupported::VolumeClaim => "persistent volume claims",
-        Unsupported::ExclusiveVolume => "volumes that attach to one node at a time",
         Unsupported::ResourceClaim => "resource claims",
     };
     format!("0/{nodes} nodes are available: this scheduler does not place pods with {need}.")
+}
+
+/// Upstream's message for a pod that is refused before any node is asked. Its last words are what PostFilter says: the
+/// plugin for dynamic resources did not come to its turn and does not find its notes.
+pub(crate) fn rejected_message(nodes: u32, rejection: &Rejection) -> String {
+    if nodes == 0 {
+        return "no nodes available to schedule pods".to_owned();
+    }
+    format!("0/{nodes} nodes are available: {}. not found", rejection.message)
 }
 
 /// Upstream's message for verdicts on all nodes (`FitError`), with what preemption found: per node, whether removing
@@ -111,6 +122,7 @@ pub(crate) fn message(nodes: u32, verdicts: &[Verdict], demand: &Demand, conflic
             };
             match verdict.rule() {
                 Rule::Resources => resources_fit::texts(verdict.mask(), demand).for_each(&mut add),
+                Rule::Volumes => volume_binding::texts(verdict.mask()).for_each(&mut add),
                 rule => add(rule.text().to_owned()),
             }
         }

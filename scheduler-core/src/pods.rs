@@ -9,6 +9,8 @@
 //! A pod is `Assumed` from the decision until there is evidence: it is seen bound, or its binding failed, or it is gone.
 //! Time alone never takes an assumption back, because a bind that went through would then be over-committed.
 
+use std::sync::Arc;
+
 use ahash::RandomState;
 use hashbrown::HashMap;
 
@@ -17,6 +19,7 @@ use crate::columns::Slot;
 use crate::intern::fixed_hasher;
 use crate::neighbours::Passport;
 use crate::plan::{Millis, PodId};
+use crate::storage::{Tenant, VolumeWork};
 
 /// The index of a pod.
 pub type PodIndex = u32;
@@ -90,6 +93,10 @@ pub struct Pod {
     pub kin: u64,
     /// Whether it is tried because it waited for so long.
     pub overdue: bool,
+    /// Its volumes, if it has any that matter.
+    pub tenant: Option<Arc<Tenant>>,
+    /// What is assumed about its volumes since it was placed.
+    pub volumes: Option<Arc<VolumeWork>>,
 }
 
 impl Pod {

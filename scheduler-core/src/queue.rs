@@ -55,8 +55,8 @@ impl Turn {
 /// them. What helps one helps the next.
 pub type GroupId = (ClassId, u64);
 
-/// A place in the columns' journal, and the version of the neighbours' counts.
-pub type Seen = (u64, u64);
+/// A place in the columns' journal, and the versions of the neighbours' counts and of the storage.
+pub type Seen = (u64, u64, u64);
 
 /// Pods that fit nowhere.
 #[derive(Debug, Default)]
@@ -221,7 +221,7 @@ mod tests {
     fn the_best_waiting_pods_are_taken_first() {
         let mut queue = Queue::default();
         for (priority, ticket) in [(0, 1), (9, 2), (0, 3)] {
-            queue.wait(7, (4, 0), (100, 0), Turn::new(priority, ticket, ticket as PodIndex));
+            queue.wait(7, (4, 0), (100, 0, 0), Turn::new(priority, ticket, ticket as PodIndex));
         }
         let taken: Vec<PodIndex> = queue.take_waiting((4, 0), 2).iter().map(Turn::pod).collect();
         assert_eq!(taken, [2, 1]);

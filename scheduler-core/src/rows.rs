@@ -8,10 +8,12 @@
 pub mod amounts;
 pub mod json;
 pub mod projection;
+pub mod storage;
 
 use rkyv::{Archive, Deserialize, Serialize};
 
 pub use amounts::Amounts;
+pub use storage::Needs;
 
 /// What scheduling reads of a Node.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
@@ -104,8 +106,10 @@ pub struct PodRow {
     pub generation: i64,
     /// What the `PodScheduled` condition says now when it is `False` with reason `Unschedulable`.
     pub refused_because: Option<Box<str>>,
-    /// All that decides where it may run.
+    /// All that decides where it may run, but for its volumes.
     pub demand: Demand,
+    /// Its volumes, where they have a say in it.
+    pub needs: Option<Box<Needs>>,
 }
 
 /// The scheduling fingerprint: all of a pod that decides where it may run and how well, but its identity, priority and
@@ -152,10 +156,6 @@ pub struct Own {
 /// A need that no rule here decides yet.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unsupported {
-    /// A PersistentVolumeClaim, or an ephemeral volume that becomes one.
-    VolumeClaim,
-    /// A volume whose attachment is exclusive (gcePersistentDisk, awsElasticBlockStore, iscsi, rbd, azureDisk, ...).
-    ExclusiveVolume,
     /// A ResourceClaim (dynamic resource allocation).
     ResourceClaim,
 }

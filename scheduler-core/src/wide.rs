@@ -13,6 +13,8 @@ use crate::intern::{NO_TEXT, TextId};
 use crate::neighbours::{BondId, Counts, CrowdId, Meaning, Neighbours, Passport, Question};
 use crate::rows::{Demand, PodTerm, SpreadConstraint};
 use crate::score::{self, MAX, weight};
+use crate::storage::Storage;
+use crate::storage::ask::Ask;
 use crate::tournament;
 
 const HOSTNAME: &str = "kubernetes.io/hostname";
@@ -241,6 +243,8 @@ pub struct Decision<'a> {
     pub rules: Option<&'a WideRules>,
     /// Others' terms towards it.
     pub towards: &'a Towards,
+    /// Its volumes, if it has any that matter.
+    pub volumes: Option<(&'a Storage, &'a Ask)>,
 }
 
 impl Decision<'_> {
@@ -252,6 +256,11 @@ impl Decision<'_> {
         scratch.verdicts.extend_from_slice(board.verdicts());
         let none = WideRules::default();
         let rules = self.rules.unwrap_or(&none);
+        if let Some((storage, ask)) = self.volumes {
+            for (slot, verdict) in (0..).zip(&mut scratch.verdicts).filter(|(_, verdict)| verdict.fits()) {
+                *verdict = ask.verdict(storage, self.columns, slot);
+            }
+        }
         self.filter_spread(rules, &board, scratch);
         self.filter_affinity(rules, scratch);
         scratch.feasible.clear();

@@ -27,8 +27,15 @@ impl Scheduler {
         let seen = self.seen();
         let pod = self.pods.at(index);
         pod.ticket = ticket;
-        pod.kin = if say == Say::Others { hash(&(&pod.id.namespace, &pod.labels)) } else { 0 };
+        pod.kin = match (&pod.tenant, say) {
+            (Some(tenant), _) => hash(tenant),
+            (None, Say::Others) => hash(&(&pod.id.namespace, &pod.labels)),
+            _ => 0,
+        };
         let group = (pod.class, pod.kin);
+        if let Some(tenant) = &pod.tenant {
+            self.storage.listen(group, tenant);
+        }
         let displacing = if pod.never_preempts {
             Displacing::Never
         } else if self.placed.range(..pod.priority).next().is_some() {
@@ -68,11 +75,14 @@ impl Scheduler {
         let demand = Arc::clone(&self.classes.get(id).demand);
         let reasons = if let Some(need) = demand.unsupported {
             Reasons { message: plan::unsupported_message(nodes, need).into(), plugins: Arc::new([]) }
+        } else if let Some(rejection) = self.rejection.as_ref().filter(|_| say == Say::Rejected) {
+            let plugins = Arc::new([rejection.plugin]);
+            Reasons { message: plan::rejected_message(nodes, rejection).into(), plugins }
         } else {
             let conflicts = self.classes.get(id).conflicts();
             let verdicts = match say {
-                Say::Class => self.classes.board(id, &self.columns).verdicts(),
-                Say::Terms | Say::Others => &self.scratch.verdicts,
+                Say::Class | Say::Rejected => self.classes.board(id, &self.columns).verdicts(),
+                Say::Terms | Say::Others | Say::Volumes => &self.scratch.verdicts,
             };
             let preemption = preemption_message(nodes, verdicts, displacing);
             Reasons {

@@ -24,7 +24,7 @@ impl Scheduler {
 
     /// All that can change a decision.
     pub(super) fn seen(&self) -> Seen {
-        (self.columns.journal.head(), self.neighbours.version())
+        (self.columns.journal.head(), self.neighbours.version(), self.storage.version())
     }
 
     /// How many pods of a group the changes it has not seen may help.
@@ -37,6 +37,9 @@ impl Scheduler {
         group.seen = now;
         group.in_doubt = false;
         let best = group.best();
+        if let Some((index, tenant)) = best.and_then(|index| Some((index, self.pods.get(index)?.tenant.clone()?))) {
+            return self.help_with_volumes(id, index, &tenant, seen, in_doubt);
+        }
         let (id, kin) = id;
         let class = self.classes.get_mut(id);
         if class.demand.unsupported.is_some() {

@@ -1,6 +1,7 @@
 //! From the stored JSON to rows, in one pass over the bytes: fields that scheduling does not read are skipped without
 //! being built.
 
+pub mod storage;
 mod wire;
 
 use super::{
@@ -88,9 +89,11 @@ impl PodRow {
                 && c.reason.as_deref() == Some("Unschedulable"))
             .then(|| c.message.as_deref().unwrap_or_default().into())
         });
+        let name = text(meta.name);
         Ok(Self {
             demand: demand(&spec, &status, &namespace, &labels),
-            name: text(meta.name),
+            needs: storage::needs(&spec, &name),
+            name,
             uid: text(meta.uid),
             node: text(spec.node_name),
             scheduler: text(spec.scheduler_name),
@@ -276,21 +279,8 @@ fn normalised(name: &str) -> Box<str> {
 }
 
 fn unsupported(spec: &PodSpec<'_>) -> Option<Unsupported> {
-    if spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()) {
-        return Some(Unsupported::ResourceClaim);
-    }
-    spec.volumes.iter().flatten().find_map(|v| {
-        if v.persistent_volume_claim.is_some() || v.ephemeral.is_some() {
-            return Some(Unsupported::VolumeClaim);
-        }
-        let exclusive = v.gce_persistent_disk.is_some()
-            || v.aws_elastic_block_store.is_some()
-            || v.azure_disk.is_some()
-            || v.cinder.is_some()
-            || v.iscsi.is_some()
-            || v.rbd.is_some();
-        exclusive.then_some(Unsupported::ExclusiveVolume)
-    })
+    let claims = spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty());
+    claims.then_some(Unsupported::ResourceClaim)
 }
 
 fn toleration(t: &TolerationJson<'_>) -> Option<Toleration> {
@@ -490,8 +480,6 @@ mod tests {
 
     #[test]
     fn what_cannot_be_decided_is_named() {
-        let row = pod(r#"{"volumes":[{"name":"v","persistentVolumeClaim":{"claimName":"c"}}]}"#);
-        assert_eq!(row.demand.unsupported, Some(Unsupported::VolumeClaim));
         let row = pod(r#"{"volumes":[{"name":"v","configMap":{"name":"c"}}],"resourceClaims":[{"name":"r"}]}"#);
         assert_eq!(row.demand.unsupported, Some(Unsupported::ResourceClaim));
     }

@@ -255,15 +255,59 @@ pub(super) struct SpreadJson<'a> {
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
 pub(super) struct Volume<'a> {
-    pub(super) persistent_volume_claim: Option<serde::de::IgnoredAny>,
+    pub(super) name: Option<Text<'a>>,
+    pub(super) persistent_volume_claim: Option<ClaimSource<'a>>,
     pub(super) ephemeral: Option<serde::de::IgnoredAny>,
-    pub(super) gce_persistent_disk: Option<serde::de::IgnoredAny>,
-    pub(super) aws_elastic_block_store: Option<serde::de::IgnoredAny>,
-    pub(super) azure_disk: Option<serde::de::IgnoredAny>,
-    pub(super) cinder: Option<serde::de::IgnoredAny>,
-    pub(super) iscsi: Option<serde::de::IgnoredAny>,
-    pub(super) rbd: Option<serde::de::IgnoredAny>,
+    pub(super) gce_persistent_disk: Option<Gce<'a>>,
+    pub(super) aws_elastic_block_store: Option<Ebs<'a>>,
+    pub(super) azure_disk: Option<Azure<'a>>,
+    pub(super) cinder: Option<Ebs<'a>>,
+    pub(super) iscsi: Option<Iscsi<'a>>,
+    pub(super) rbd: Option<Rbd<'a>>,
     pub(super) image: Option<ImageVolume<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+pub(super) struct ClaimSource<'a> {
+    pub(super) claim_name: Option<Text<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+pub(super) struct Gce<'a> {
+    pub(super) pd_name: Option<Text<'a>>,
+    pub(super) read_only: Option<bool>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+pub(super) struct Ebs<'a> {
+    #[serde(rename = "volumeID")]
+    pub(super) id: Option<Text<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+pub(super) struct Azure<'a> {
+    #[serde(rename = "diskURI")]
+    pub(super) uri: Option<Text<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+pub(super) struct Iscsi<'a> {
+    pub(super) iqn: Option<Text<'a>>,
+    pub(super) read_only: Option<bool>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+pub(super) struct Rbd<'a> {
+    pub(super) monitors: Option<Vec<Text<'a>>>,
+    pub(super) pool: Option<Text<'a>>,
+    pub(super) image: Option<Text<'a>>,
+    pub(super) read_only: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]

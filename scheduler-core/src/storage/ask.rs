@@ -1,0 +1,264 @@
+//! One pod's volumes, looked up and compiled: either the pod is refused at once, whatever the nodes (upstream's
+//! PreFilter), or each node can be asked.
+//!
+//! Order and texts as upstream: VolumeRestrictions, NodeVolumeLimits, VolumeBinding, VolumeZone.
+
+use super::{Storage, Tenant, VolumeWork};
+use crate::columns::{Columns, Slot};
+use crate::filter::node_volume_limits::{Attachable, Attached};
+use crate::filter::volume_binding::{Candidates, Claims, OpenClaim, Provision, Reach};
+use crate::filter::volume_zone::Zones;
+use crate::filter::{Rule, Verdict, volume_restrictions};
+use crate::rows::json::storage::driver_of;
+use crate::rows::storage::{ClaimRef, ClaimRow, ClaimUse, Disk, Key, VolumeRow};
+
+const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
+
+/// Why a pod cannot run anywhere for now: upstream's text, and the plugin that says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The text.
+    pub message: String,
+    /// The plugin.
+    pub plugin: &'static str,
+}
+
+/// A pod's volumes, ready to be asked about nodes.
+#[derive(Debug)]
+pub struct Ask {
+    /// A claim that only one pod may use is in use.
+    in_use: bool,
+    disks: Vec<Disk>,
+    /// Volumes that drivers would have to attach.
+    attach: Vec<Attachable>,
+    claims: Claims,
+    zones: Zones,
+}
+
+impl Storage {
+    /// Looks up what a pod needs.
+    ///
+    /// # Errors
+    /// When something is missing without which it cannot run on any node.
+    pub fn ask(&mut self, columns: &mut Columns, tenant: &Tenant) -> Result<Ask, Rejection> {
+        let needs = &tenant.needs;
+        let named = || needs.claims.iter().filter(|claim| !claim.ephemeral);
+        let key = |used: &ClaimUse| Key::new(&tenant.id.namespace, &used.name);
+        let mut in_use = false;
+        for used in named() {
+            let key = key(used);
+            let Some(claim) = self.claims.get(&key) else {
+                return Err(reject("VolumeRestrictions", format!("persistentvolumeclaim \"{}\" not found", used.name)));
+            };
+            in_use |= claim.is_for_one_pod() && self.tenants.is_used(&key);
+        }
+        let binding = |message| Err(reject("VolumeBinding", message));
+        for used in &needs.claims {
+            if let Some(message) = self.objection(tenant, used) {
+                return binding(message);
+            }
+        }
+        let mut claims = Claims::default();
+        let mut open: Vec<&ClaimRow> = Vec::new();
+        for used in &needs.claims {
+            let claim = &self.claims[&key(used)];
+            if claim.is_bound() {
+                claims.bound.push(match self.volumes.get(&claim.volume) {
+                    Some(volume) => Reach::new(columns, volume.terms.as_deref()),
+                    None => Reach::NoVolume,
+                });
+            } else if claim.volume.is_empty() && self.classes.get(&claim.class).is_some_and(|class| class.waits) {
+                open.push(claim);
+            } else {
+                return binding("pod has unbound immediate PersistentVolumeClaims".to_owned());
+            }
+        }
+        // The smallest first, so that each gets the smallest that fits.
+        open.sort_by_key(|claim| claim.request.unwrap_or(0));
+        claims.open = open.iter().map(|claim| self.open_claim(columns, claim)).collect();
+        let mut zones = Zones::default();
+        for used in named() {
+            let claim = &self.claims[&key(used)];
+            if claim.volume.is_empty() {
+                continue;
+            }
+            let Some(volume) = self.volumes.get(&claim.volume) else {
+                return Err(reject("VolumeZone", format!("persistentvolume \"{}\" not found", claim.volume)));
+            };
+            zones.add(columns, &volume.labels);
+        }
+        let attach = if self.limited == 0 { Vec::new() } else { self.attachable(tenant) };
+        let ask = Ask { in_use, disks: needs.disks.clone(), attach, claims, zones };
+        self.work_out_attached(columns, &ask);
+        Ok(ask)
+    }
+
+    /// What is wrong with a claim.
+    fn objection(&self, tenant: &Tenant, used: &ClaimUse) -> Option<String> {
+        let (namespace, name) = (&tenant.id.namespace, &used.name);
+        let Some(claim) = self.claims.get(&Key::new(namespace, name)) else {
+            let wait = "waiting for ephemeral volume controller to create the persistentvolumeclaim";
+            return Some(format!("{wait} \"{name}\""));
+        };
+        if claim.lost {
+            return Some(format!(
+                "persistentvolumeclaim \"{name}\" bound to non-existent persistentvolume \"{}\"",
+                claim.volume
+            ));
+        }
+        if claim.deleting {
+            return Some(format!("persistentvolumeclaim \"{name}\" is being deleted"));
+        }
+        (used.ephemeral && claim.controller != tenant.id.uid).then(|| {
+            let pod = &tenant.id.name;
+            format!("PVC {namespace}/{name} was not created for pod {namespace}/{pod} (pod is not owner)")
+        })
+    }
+
+    fn open_claim(&self, columns: &mut Columns, claim: &ClaimRow) -> OpenClaim {
+        let named = claim.selected_node.as_ref().or_else(|| self.assumed_nodes.get(&claim.key));
+        let node = named.map(|node| columns.texts.id(node));
+        let names = self.by_class.get(&claim.class).into_iter().flatten();
+        let mut own = None;
+        let mut rest: Vec<&VolumeRow> = Vec::new();
+        if node.is_none() {
+            for volume in names.filter_map(|name| self.volumes.get(name)).filter(|volume| is_enough(volume, claim)) {
+                match self.claim_of(volume) {
+                    Some(of) if is_same(of, claim) => own = own.or(Some(volume)),
+                    Some(_) => {}
+                    None if is_offered(volume, claim) => rest.push(volume),
+                    None => {}
+                }
+            }
+        }
+        // Of equal size, by name: upstream takes whichever comes first.
+        rest.sort_by_key(|volume| volume.capacity);
+        let candidates = Candidates::new(columns, own, rest.into_iter());
+        let claim_ref = ClaimRef { key: claim.key.clone(), uid: claim.uid.clone() };
+        OpenClaim { node, candidates, provision: self.provision(columns, claim), claim: claim_ref }
+    }
+
+    fn provision(&self, columns: &mut Columns, claim: &ClaimRow) -> Provision {
+        let Some(class) = self.classes.get(&claim.class) else { return Provision::default() };
+        if matches!(&*class.provisioner, "" | NO_PROVISIONER) {
+            return Provision::default();
+        }
+        let counts = self.csi_drivers.get(&class.provisioner).is_some_and(|driver| driver.storage_capacity);
+        let room = claim.request.filter(|_| counts).map(|size| {
+            let enough = move |limit: Option<i64>| limit.is_some_and(|limit| limit >= size);
+            let of_class = self.capacities.values().filter(move |c| c.class == class.name && enough(c.limit));
+            of_class.filter_map(|capacity| capacity.topology.as_ref())
+        });
+        Provision::new(columns, &class.topologies, room)
+    }
+
+    /// The volumes that drivers attach for a pod, each once. What cannot be looked up does not count.
+    fn attachable(&self, tenant: &Tenant) -> Vec<Attachable> {
+        let mut all: Vec<Attachable> = tenant.needs.inline.clone();
+        for used in &tenant.needs.claims {
+            let Some(claim) = self.claims.get(&Key::new(&tenant.id.namespace, &used.name)) else { continue };
+            if used.ephemeral && claim.controller != tenant.id.uid {
+                continue;
+            }
+            let volume = self.volumes.get(&claim.volume).filter(|_| !claim.volume.is_empty());
+            all.extend(match volume {
+                Some(volume) => volume.attachment.clone(),
+                // Not made yet: its handle will be one that no other has.
+                None => self.classes.get(&claim.class).map(|class| {
+                    let handle = format!("\0{}/{}", claim.key.namespace, claim.key.name);
+                    (driver_of(&class.provisioner).into(), handle.into())
+                }),
+            });
+        }
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Works out what is attached to the nodes whose limits may matter to `ask`.
+    fn work_out_attached(&mut self, columns: &Columns, ask: &Ask) {
+        if ask.attach.is_empty() {
+            return;
+        }
+        let limited = self.csi_nodes.values().filter(|node| !node.limits.is_empty());
+        let slots = limited.filter_map(|node| columns.find(&node.name));
+        let missing: Vec<Slot> = slots.filter(|slot| self.tenants.attached(*slot).is_none()).collect();
+        for slot in missing {
+            let mut attached = Attached::default();
+            for tenant in self.tenants.on(slot) {
+                self.attachable(tenant).into_iter().for_each(|volume| attached.add(volume));
+            }
+            let names = self.attached_to.get(columns.name(slot)).into_iter().flatten();
+            for attachment in names.filter_map(|name| self.attachments.get(name)) {
+                let volume = self.volumes.get(&attachment.volume);
+                if let Some(volume) = volume.and_then(|volume| volume.attachment.clone()) {
+                    attached.add(volume);
+                }
+            }
+            self.tenants.keep(slot, attached);
+        }
+    }
+}
+
+impl Ask {
+    /// The verdict on one node that passes the rules before these.
+    #[must_use]
+    pub fn verdict(&self, storage: &Storage, columns: &Columns, slot: Slot) -> Verdict {
+        if !self.disks.is_empty() && volume_restrictions::is_taken(storage.tenants.disks(slot), &self.disks) {
+            return Verdict::new(Rule::DiskConflict);
+        }
+        if self.in_use {
+            return Verdict::new(Rule::ClaimInUse);
+        }
+        if !self.attach.is_empty()
+            && let Some(node) = storage.csi_nodes.get(columns.name(slot)).filter(|node| !node.limits.is_empty())
+            && let Some(attached) = storage.tenants.attached(slot)
+            && !attached.has_room(&node.limits, &self.attach)
+        {
+            return Verdict::new(Rule::VolumeLimits);
+        }
+        let mask = self.claims.verdict(columns, slot);
+        if mask != 0 {
+            return Verdict::masked(Rule::Volumes, mask);
+        }
+        if !self.zones.holds(columns, slot) {
+            return Verdict::new(Rule::VolumeZone);
+        }
+        Verdict::FITS
+    }
+
+    /// What is to be done about the volumes on a node that fits.
+    #[must_use]
+    pub fn work(&self, columns: &Columns, slot: Slot) -> VolumeWork {
+        let Ok(choice) = self.claims.choose(columns, slot) else { return VolumeWork::default() };
+        let claim = |at: usize| self.claims.open[at].claim.clone();
+        VolumeWork {
+            bind: choice.bind.iter().map(|(at, volume)| (claim(*at), Box::from(*volume))).collect(),
+            provision: choice.provision.iter().map(|at| claim(*at)).collect(),
+        }
+    }
+}
+
+fn reject(plugin: &'static str, message: String) -> Rejection {
+    Rejection { message, plugin }
+}
+
+/// Whether a reference means this claim; one without a uid was written by a user, in advance.
+fn is_same(of: &ClaimRef, claim: &ClaimRow) -> bool {
+    of.key == claim.key && (of.uid.is_empty() || of.uid == claim.uid)
+}
+
+/// Whether a volume is large enough and of the right kind.
+fn is_enough(volume: &VolumeRow, claim: &ClaimRow) -> bool {
+    volume.capacity >= claim.request.unwrap_or(0)
+        && volume.block == claim.block
+        && volume.attributes_class == claim.attributes_class
+        && !volume.deleting
+}
+
+/// Whether a volume that is nobody's may become this claim's.
+fn is_offered(volume: &VolumeRow, claim: &ClaimRow) -> bool {
+    volume.available
+        && claim.selector.as_ref().is_none_or(|selector| selector.matches(&volume.labels))
+        && claim.modes.iter().all(|mode| volume.modes.contains(mode))
+}
