@@ -18,6 +18,7 @@ pub mod metrics;
 mod report;
 #[cfg(test)]
 mod tests;
+mod volumes;
 mod worker;
 
 use std::sync::Arc;

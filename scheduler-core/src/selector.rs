@@ -21,6 +21,18 @@ impl Selector {
     }
 }
 
+impl NodeTerm {
+    /// Whether a node's labels (sorted by key) satisfy it; a term about fields, or about nothing, never does.
+    #[must_use]
+    pub fn matches_labels(&self, labels: &[(Box<str>, Box<str>)]) -> bool {
+        let holds = |r: &Requirement| {
+            let at = labels.binary_search_by(|(k, _)| k.cmp(&r.key)).ok();
+            r.holds(at.map(|at| &*labels[at].1))
+        };
+        self.fields.is_empty() && !self.labels.is_empty() && self.labels.iter().all(holds)
+    }
+}
+
 impl Requirement {
     /// Whether a label of this value (`None`: no such label) satisfies it.
     #[must_use]

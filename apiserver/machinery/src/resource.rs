@@ -160,6 +160,20 @@ pub mod gvr {
     pub static CLUSTER_ROLE_BINDINGS: G = G::of("rbac.authorization.k8s.io", "v1", "clusterrolebindings");
     /// PodDisruptionBudgets.
     pub static POD_DISRUPTION_BUDGETS: G = G::of("policy", "v1", "poddisruptionbudgets");
+    /// PersistentVolumes.
+    pub static PERSISTENT_VOLUMES: G = G::of("", "v1", "persistentvolumes");
+    /// PersistentVolumeClaims.
+    pub static PERSISTENT_VOLUME_CLAIMS: G = G::of("", "v1", "persistentvolumeclaims");
+    /// StorageClasses.
+    pub static STORAGE_CLASSES: G = G::of("storage.k8s.io", "v1", "storageclasses");
+    /// CSINodes.
+    pub static CSI_NODES: G = G::of("storage.k8s.io", "v1", "csinodes");
+    /// CSIDrivers.
+    pub static CSI_DRIVERS: G = G::of("storage.k8s.io", "v1", "csidrivers");
+    /// CSIStorageCapacities.
+    pub static CSI_STORAGE_CAPACITIES: G = G::of("storage.k8s.io", "v1", "csistoragecapacities");
+    /// VolumeAttachments.
+    pub static VOLUME_ATTACHMENTS: G = G::of("storage.k8s.io", "v1", "volumeattachments");
     /// PriorityClasses.
     pub static PRIORITY_CLASSES: G = G::of("scheduling.k8s.io", "v1", "priorityclasses");
 }

@@ -1,29 +1,36 @@
-//! Follows nodes, pods and namespaces and tells the core about them, as rows.
+//! Follows nodes, pods, namespaces and what pods need of volumes, and tells the core about them, as rows.
 //!
 //! One task per collection: list, then watch, through the [`Reflector`], which survives disconnects and answers 410 with
 //! a new list. The core hears nothing until all lists are in, lest it refuse pods for want of nodes it has not seen.
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use gantry_machinery::reflector::{Delta, Reflector};
 use gantry_machinery::resource::{GroupVersionResource, gvr};
 use gantry_machinery::resource_api::{ResourceApi, WatchEvent};
 use gantry_machinery::selector::{FieldSelector, LabelSelector};
 use gantry_scheduler_core::cycle::Event;
 use gantry_scheduler_core::rows::json::NotAnObject;
+use gantry_scheduler_core::rows::storage::{Change, Key, Kind, Thing};
 use gantry_scheduler_core::rows::{NamespaceRow, NodeRow, PodRow};
 use gantry_store_cache::object::StoredObject;
 
 use super::inbox::Inbox;
+use super::volumes::Notices;
 
 /// Feeds the inbox for ever.
-pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>) {
+pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>, notices: Arc<Notices>) {
     let follow = |resource: &GroupVersionResource| {
         Reflector::new(api.clone(), resource.clone(), LabelSelector::default(), FieldSelector::default())
     };
     let (mut namespaces, mut nodes, mut pods) = (follow(&gvr::NAMESPACES), follow(&gvr::NODES), follow(&gvr::PODS));
-    let first = tokio::join!(namespaces.next(), nodes.next(), pods.next());
-    inbox.feed([namespace_events(first.0), node_events(first.1), pod_events(first.2)].concat()).await;
+    let mut things: Vec<(Kind, Reflector)> = Kind::ALL.map(|kind| (kind, follow(resource(kind)))).into();
+    let first_things = join_all(things.iter_mut().map(|(kind, reflector)| async { (*kind, reflector.next().await) }));
+    let first = tokio::join!(namespaces.next(), nodes.next(), pods.next(), first_things);
+    let mut events = [namespace_events(first.0), node_events(first.1), pod_events(first.2)].concat();
+    events.extend(first.3.into_iter().flat_map(|(kind, delta)| thing_events(kind, delta)));
+    inbox.feed(events).await;
     let namespaces = async {
         loop {
             inbox.feed(namespace_events(namespaces.next().await)).await;
@@ -39,7 +46,49 @@ pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>) {
             inbox.feed(pod_events(pods.next().await)).await;
         }
     };
-    tokio::join!(namespaces, nodes, pods);
+    let things = join_all(things.into_iter().map(|(kind, mut reflector)| {
+        let (inbox, notices) = (&inbox, &notices);
+        async move {
+            loop {
+                let events = thing_events(kind, reflector.next().await);
+                // Whoever waits for a claim reads it from the API: the news is all it needs.
+                events.iter().for_each(|event| notices.tell(event));
+                inbox.feed(events).await;
+            }
+        }
+    }));
+    tokio::join!(namespaces, nodes, pods, things);
+}
+
+fn resource(kind: Kind) -> &'static GroupVersionResource {
+    match kind {
+        Kind::Volume => &gvr::PERSISTENT_VOLUMES,
+        Kind::Claim => &gvr::PERSISTENT_VOLUME_CLAIMS,
+        Kind::Class => &gvr::STORAGE_CLASSES,
+        Kind::CsiNode => &gvr::CSI_NODES,
+        Kind::CsiDriver => &gvr::CSI_DRIVERS,
+        Kind::Capacity => &gvr::CSI_STORAGE_CAPACITIES,
+        Kind::Attachment => &gvr::VOLUME_ATTACHMENTS,
+    }
+}
+
+fn thing_events(kind: Kind, delta: Delta) -> Vec<Event> {
+    let read = |object: &StoredObject| row(object, |body| Thing::from_json(kind, body));
+    match delta {
+        Delta::Replace(all) => {
+            vec![Event::Storage(Change::All(kind, all.iter().filter_map(|o| read(o)).collect()))]
+        }
+        Delta::Changes(changes) => {
+            let event = |change: &WatchEvent| match change {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => Some(Change::Is(Box::new(read(object)?))),
+                WatchEvent::Deleted(object) => {
+                    Some(Change::Gone(kind, Key::new(object.key.namespace(), object.key.name())))
+                }
+                WatchEvent::Bookmark { .. } => None,
+            };
+            changes.iter().filter_map(event).map(Event::Storage).collect()
+        }
+    }
 }
 
 fn namespace_events(delta: Delta) -> Vec<Event> {

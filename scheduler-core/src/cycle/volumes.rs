@@ -16,11 +16,12 @@ impl Scheduler {
     pub(super) fn find_with_volumes(&mut self, index: PodIndex, tenant: &Tenant) -> (Option<(Slot, u32)>, Say) {
         self.ask = None;
         let Some(pod) = self.pods.get(index) else { return (None, Say::Class) };
-        if self.classes.get(pod.class).conflicts() {
+        let class = self.classes.get(pod.class);
+        if class.conflicts() {
             // Node affinity is asked before the volumes.
             return (None, Say::Class);
         }
-        let ask = match self.storage.ask(&mut self.columns, tenant) {
+        let ask = match self.storage.ask(&mut self.columns, tenant, class.profile.filters) {
             Ok(ask) => ask,
             Err(rejection) => {
                 self.rejection = Some(rejection);
@@ -92,7 +93,8 @@ impl Scheduler {
         let Some(slots) = slots else {
             return if self.find(index).0.is_some() { self.scratch.feasible().max(1) } else { 0 };
         };
-        let Ok(ask) = self.storage.ask(&mut self.columns, tenant) else { return 0 };
+        let asked = self.classes.get(group.0).profile.filters;
+        let Ok(ask) = self.storage.ask(&mut self.columns, tenant, asked) else { return 0 };
         let class = self.classes.get_mut(group.0);
         class.learn(&self.columns);
         let fits = |slot: &Slot| {

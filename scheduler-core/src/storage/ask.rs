@@ -9,6 +9,7 @@ use crate::filter::node_volume_limits::{Attachable, Attached};
 use crate::filter::volume_binding::{Candidates, Claims, OpenClaim, Provision, Reach};
 use crate::filter::volume_zone::Zones;
 use crate::filter::{Rule, Verdict, volume_restrictions};
+use crate::profile::{Plugin, PluginSet};
 use crate::rows::json::storage::driver_of;
 use crate::rows::storage::{ClaimRef, ClaimRow, ClaimUse, Disk, Key, VolumeRow};
 
@@ -40,63 +41,82 @@ impl Storage {
     ///
     /// # Errors
     /// When something is missing without which it cannot run on any node.
-    pub fn ask(&mut self, columns: &mut Columns, tenant: &Tenant) -> Result<Ask, Rejection> {
+    pub fn ask(&mut self, columns: &mut Columns, tenant: &Tenant, asked: PluginSet) -> Result<Ask, Rejection> {
         let needs = &tenant.needs;
         let named = || needs.claims.iter().filter(|claim| !claim.ephemeral);
         let key = |used: &ClaimUse| Key::new(&tenant.id.namespace, &used.name);
         let mut in_use = false;
-        for used in named() {
+        let restricts = asked.has(Plugin::VolumeRestrictions);
+        for used in named().filter(|_| restricts) {
             let key = key(used);
             let Some(claim) = self.claims.get(&key) else {
-                return Err(reject("VolumeRestrictions", format!("persistentvolumeclaim \"{}\" not found", used.name)));
+                return Err(reject(Plugin::VolumeRestrictions, not_found(&used.name)));
             };
             in_use |= claim.is_for_one_pod() && self.tenants.is_used(&key);
         }
-        let binding = |message| Err(reject("VolumeBinding", message));
-        for used in &needs.claims {
-            if let Some(message) = self.objection(tenant, used) {
-                return binding(message);
+        let mut claims = Claims::default();
+        if asked.has(Plugin::VolumeBinding) {
+            claims = self.claims(columns, tenant).map_err(|message| reject(Plugin::VolumeBinding, message))?;
+        }
+        let mut zones = Zones::default();
+        let zoned = asked.has(Plugin::VolumeZone);
+        for used in named().filter(|_| zoned) {
+            let Some(claim) = self.claims.get(&key(used)) else {
+                return Err(reject(Plugin::VolumeZone, not_found(&used.name)));
+            };
+            if claim.volume.is_empty() {
+                continue;
             }
+            let Some(volume) = self.volumes.get(&claim.volume) else {
+                let message = format!("persistentvolume \"{}\" not found", claim.volume);
+                return Err(reject(Plugin::VolumeZone, message));
+            };
+            zones.add(columns, &volume.labels);
+        }
+        let limits = asked.has(Plugin::NodeVolumeLimits) && self.limited > 0;
+        let attach = if limits { self.attachable(tenant) } else { Vec::new() };
+        let disks = if restricts { needs.disks.clone() } else { Vec::new() };
+        let ask = Ask { in_use, disks, attach, claims, zones };
+        self.work_out_attached(columns, &ask);
+        Ok(ask)
+    }
+
+    /// The claims of a pod for VolumeBinding.
+    fn claims(&self, columns: &mut Columns, tenant: &Tenant) -> Result<Claims, String> {
+        if let Some(message) = tenant.needs.claims.iter().find_map(|used| self.objection(tenant, used)) {
+            return Err(message);
         }
         let mut claims = Claims::default();
         let mut open: Vec<&ClaimRow> = Vec::new();
-        for used in &needs.claims {
-            let claim = &self.claims[&key(used)];
+        for used in &tenant.needs.claims {
+            let claim = &self.claims[&Key::new(&tenant.id.namespace, &used.name)];
             if claim.is_bound() {
                 claims.bound.push(match self.volumes.get(&claim.volume) {
                     Some(volume) => Reach::new(columns, volume.terms.as_deref()),
                     None => Reach::NoVolume,
                 });
             } else if claim.volume.is_empty() && self.classes.get(&claim.class).is_some_and(|class| class.waits) {
-                open.push(claim);
+                // Two volumes of a pod may be the same claim.
+                if !open.iter().any(|other| other.key == claim.key) {
+                    open.push(claim);
+                }
             } else {
-                return binding("pod has unbound immediate PersistentVolumeClaims".to_owned());
+                return Err("pod has unbound immediate PersistentVolumeClaims".to_owned());
             }
         }
         // The smallest first, so that each gets the smallest that fits.
         open.sort_by_key(|claim| claim.request.unwrap_or(0));
         claims.open = open.iter().map(|claim| self.open_claim(columns, claim)).collect();
-        let mut zones = Zones::default();
-        for used in named() {
-            let claim = &self.claims[&key(used)];
-            if claim.volume.is_empty() {
-                continue;
-            }
-            let Some(volume) = self.volumes.get(&claim.volume) else {
-                return Err(reject("VolumeZone", format!("persistentvolume \"{}\" not found", claim.volume)));
-            };
-            zones.add(columns, &volume.labels);
-        }
-        let attach = if self.limited == 0 { Vec::new() } else { self.attachable(tenant) };
-        let ask = Ask { in_use, disks: needs.disks.clone(), attach, claims, zones };
-        self.work_out_attached(columns, &ask);
-        Ok(ask)
+        Ok(claims)
     }
 
     /// What is wrong with a claim.
     fn objection(&self, tenant: &Tenant, used: &ClaimUse) -> Option<String> {
         let (namespace, name) = (&tenant.id.namespace, &used.name);
         let Some(claim) = self.claims.get(&Key::new(namespace, name)) else {
+            if !used.ephemeral {
+                return Some(not_found(name));
+            }
             let wait = "waiting for ephemeral volume controller to create the persistentvolumeclaim";
             return Some(format!("{wait} \"{name}\""));
         };
@@ -239,8 +259,12 @@ impl Ask {
     }
 }
 
-fn reject(plugin: &'static str, message: String) -> Rejection {
-    Rejection { message, plugin }
+fn reject(plugin: Plugin, message: String) -> Rejection {
+    Rejection { message, plugin: plugin.name() }
+}
+
+fn not_found(claim: &str) -> String {
+    format!("persistentvolumeclaim \"{claim}\" not found")
 }
 
 /// Whether a reference means this claim; one without a uid was written by a user, in advance.
