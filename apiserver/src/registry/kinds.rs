@@ -6,6 +6,7 @@
 
 mod cells;
 mod field;
+mod further_versions;
 
 pub mod config_map;
 pub mod controller_revision;
@@ -42,8 +43,8 @@ use std::sync::LazyLock;
 use gantry_machinery::resource::Resource;
 use gantry_machinery::schema::Message;
 
+pub(super) use self::further_versions::VERSIONS;
 use super::strategy::Strategy;
-use super::versions::Version;
 
 /// Names a strategy's resource: its row and its fields in the generated tables.
 macro_rules! row {
@@ -62,9 +63,6 @@ macro_rules! row {
     };
 }
 use row;
-
-/// The further versions of kinds, beside those they are stored in.
-pub(super) static VERSIONS: [Version; 2] = [horizontal_pod_autoscaler::v1::version(), event::events_k8s_io::version()];
 
 /// Everything that is served by default: the stable versions.
 #[must_use]

@@ -36,8 +36,8 @@ pub struct Version {
     /// Group and version that the objects are stored in; the resource has the same name there.
     stored_in: (&'static str, &'static str),
     default: fn(&mut Value),
-    to_stored: fn(&mut Value),
-    from_stored: fn(&mut Value),
+    to_stored: Option<fn(&mut Value)>,
+    from_stored: Option<fn(&mut Value)>,
     fields: Option<&'static [(&'static str, &'static str)]>,
     rules: Option<Rules>,
     deprecated: Option<&'static str>,
@@ -74,8 +74,8 @@ impl Version {
             resource,
             stored_in,
             default: as_it_is,
-            to_stored: as_it_is,
-            from_stored: as_it_is,
+            to_stored: None,
+            from_stored: None,
             fields: None,
             rules: None,
             deprecated: None,
@@ -85,8 +85,8 @@ impl Version {
 
     /// How its objects become stored ones and back. Types are settled by the mechanism.
     pub(super) const fn converted(mut self, to_stored: fn(&mut Value), from_stored: fn(&mut Value)) -> Self {
-        self.to_stored = to_stored;
-        self.from_stored = from_stored;
+        self.to_stored = Some(to_stored);
+        self.from_stored = Some(from_stored);
         self
     }
 
@@ -131,6 +131,24 @@ impl Version {
         })
     }
 
+    /// Group and version that the objects are stored in.
+    #[cfg(test)]
+    pub(super) fn stored_in(&self) -> (&'static str, &'static str) {
+        self.stored_in
+    }
+
+    /// How the row of this version is found: group, version, resource.
+    #[cfg(test)]
+    pub(super) fn path(&self) -> [&'static str; 3] {
+        [self.group, self.version, self.resource]
+    }
+
+    /// Whether its shape differs from the stored one.
+    #[cfg(test)]
+    pub(super) fn converts(&self) -> bool {
+        self.to_stored.is_some()
+    }
+
     /// The strategy of the version that objects are stored in.
     #[must_use]
     pub fn stored(&self) -> &'static dyn Strategy {
@@ -140,7 +158,9 @@ impl Version {
     /// Turns an object as it was sent into the stored form, defaults of this version filled in.
     pub(super) fn accept(&self, object: &mut Value) {
         (self.default)(object);
-        (self.to_stored)(object);
+        if let Some(convert) = self.to_stored {
+            convert(object);
+        }
         settle(object, self.stored().resource());
     }
 
@@ -150,7 +170,9 @@ impl Version {
         if object.str_at(&["apiVersion"]) == Some(&stored.api_version())
             && object.str_at(&["kind"]) == Some(&stored.kind)
         {
-            (self.from_stored)(object);
+            if let Some(convert) = self.from_stored {
+                convert(object);
+            }
             settle(object, self.find().resource);
         }
     }
