@@ -41,10 +41,9 @@ fn every_kind_goes_through_its_life_under_kubectl() {
         }
 
         let patched =
-            c.kubectl(&format!("patch -f {file} --type=merge -p {{\"metadata\":{{\"labels\":{{\"a\":\"b\"}}}}}}"));
+            c.kubectl(&format!("patch {name} --type=merge -p {{\"metadata\":{{\"labels\":{{\"a\":\"b\"}}}}}}"));
         assert_eq!(patched, format!("{name} patched\n"));
-        let again =
-            c.kubectl(&format!("patch -f {file} --type=merge -p {{\"metadata\":{{\"labels\":{{\"a\":\"b\"}}}}}}"));
+        let again = c.kubectl(&format!("patch {name} --type=merge -p {{\"metadata\":{{\"labels\":{{\"a\":\"b\"}}}}}}"));
         assert_eq!(again, format!("{name} patched (no change)\n"), "defaulting is stable");
         let applied = c.kubectl(&format!("apply --server-side --force-conflicts -f {file}"));
         assert_eq!(applied, format!("{name} serverside-applied\n"));
