@@ -10,6 +10,8 @@
 //! stops deciding while too many bindings are under way.
 
 mod bind;
+pub mod config;
+pub mod extender;
 #[cfg(test)]
 mod fake;
 mod feed;
@@ -74,8 +76,9 @@ pub async fn run(
     let (placements, to_bind) = tokio::sync::mpsc::unbounded_channel();
     let reports = report::Reports::new(api.clone(), clock, recorder, &options);
 
-    let feeding = feed::run(api.clone(), inbox.clone());
-    let binding = bind::run(api, inbox.clone(), to_bind, reports.clone(), metrics.clone(), &options);
+    let notices = Arc::new(volumes::Notices::default());
+    let feeding = feed::run(api.clone(), inbox.clone(), notices.clone());
+    let binding = bind::run(api, inbox.clone(), to_bind, reports.clone(), metrics.clone(), notices, &options);
     let thread = worker::spawn(inbox.clone(), placements, reports.clone(), metrics, options.clone());
 
     let work = async {

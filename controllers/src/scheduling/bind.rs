@@ -3,6 +3,9 @@
 //! A binding that failed is not believed to have failed: the answer may have been lost on its way. So the pod is read
 //! again, until there is evidence: it is bound (here or elsewhere), it is unbound, or it is gone. Only an unbound pod
 //! goes back to the queue. Meanwhile the core keeps the node's resources reserved, so nothing is over-committed.
+//!
+//! A pod whose volumes must be bound or made first takes the long way round, through [`volumes`](super::volumes); nobody
+//! waits for it, and when all stops before they are ready, it is simply not bound.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +16,14 @@ use gantry_machinery::status::Status;
 use gantry_scheduler_core::cycle::Event;
 use gantry_scheduler_core::plan::{Placement, PodId};
 use gantry_scheduler_core::rows::PodRow;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 
 use super::SchedulingOptions;
 use super::inbox::Inbox;
 use super::metrics::Metrics;
 use super::report::Reports;
+use super::volumes::{self, Notices};
 use super::worker::ToBind;
 
 /// The first pause before a pod is read again, after an answer that is no evidence.
@@ -36,23 +40,38 @@ pub(super) fn run(
     mut to_bind: UnboundedReceiver<Vec<ToBind>>,
     reports: Reports,
     metrics: Arc<Metrics>,
+    notices: Arc<Notices>,
     options: &SchedulingOptions,
 ) -> impl Future<Output = ()> + Send + 'static {
     let (batch_max, in_flight_max) = (options.batch_max.max(1), options.batches_in_flight_max.max(1));
     async move {
         let mut in_flight = JoinSet::new();
+        // Dropped, and with it what is not ready, when all stops.
+        let mut preparing = JoinSet::new();
+        let (ready, mut prepared) = tokio::sync::mpsc::unbounded_channel();
         let mut waiting: Vec<ToBind> = Vec::new();
         let mut open = true;
         while open || !waiting.is_empty() {
             if waiting.is_empty() {
-                match to_bind.recv().await {
-                    Some(more) => waiting.extend(more),
-                    None => open = false,
+                tokio::select! {
+                    more = to_bind.recv() => match more {
+                        Some(more) => waiting.extend(more),
+                        None => open = false,
+                    },
+                    Some(one) = prepared.recv() => waiting.push(one),
                 }
             }
             // The next batch is whatever was decided while the last ones were under way.
             while let Ok(more) = to_bind.try_recv() {
                 waiting.extend(more);
+            }
+            while let Ok(one) = prepared.try_recv() {
+                waiting.push(one);
+            }
+            while preparing.try_join_next().is_some() {}
+            for to_bind in waiting.extract_if(.., |b| b.placement.volumes.is_some()) {
+                let (inbox, reports, notices) = (inbox.clone(), reports.clone(), notices.clone());
+                preparing.spawn(prepare(api.clone(), inbox, reports, notices, to_bind, ready.clone()));
             }
             if waiting.is_empty() {
                 continue;
@@ -69,6 +88,30 @@ pub(super) fn run(
     }
 }
 
+/// Makes a pod's volumes ready, and hands it on; or back to the queue.
+async fn prepare(
+    api: Arc<dyn ResourceApi>,
+    inbox: Arc<Inbox>,
+    reports: Reports,
+    notices: Arc<Notices>,
+    mut to_bind: ToBind,
+    ready: UnboundedSender<ToBind>,
+) {
+    // It may take minutes: others go on.
+    inbox.settle(usize::from(std::mem::take(&mut to_bind.counts)), Vec::new());
+    let Some(work) = to_bind.placement.volumes.take() else { return };
+    match volumes::prepare(&api, &notices, &to_bind.placement, &work).await {
+        // Nobody takes it any more only when all stops.
+        Ok(()) => drop(ready.send(to_bind)),
+        Err(why) => {
+            let pod = to_bind.placement.pod;
+            tracing::debug!(pod = %pod.name, namespace = %pod.namespace, error = %why, "volumes are not ready");
+            reports.failed(&pod, format!("running PreBind plugin \"VolumeBinding\": {why}"));
+            settle(api, inbox, pod, Status::default(), 0).await;
+        }
+    }
+}
+
 async fn bind(
     api: Arc<dyn ResourceApi>,
     inbox: Arc<Inbox>,
@@ -81,10 +124,11 @@ async fn bind(
     let mut bound = 0;
     // An answer that is missing is no answer.
     let answers = answers.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
-    for (ToBind { placement, queued }, answer) in batch.into_iter().zip(answers) {
+    for (ToBind { placement, queued, counts }, answer) in batch.into_iter().zip(answers) {
+        let counts = usize::from(counts);
         match answer {
             Some(Ok(())) => {
-                bound += 1;
+                bound += counts;
                 metrics.bound(queued.elapsed(), placement.attempts);
                 reports.bound(&placement);
             }
@@ -93,7 +137,7 @@ async fn bind(
                 let why = failed.and_then(Result::err).unwrap_or_default();
                 tracing::debug!(pod = %placement.pod.name, node = %placement.node, error = %why, "binding refused");
                 // Seeking evidence may take long: nobody else should wait for it.
-                tokio::spawn(settle(api.clone(), inbox.clone(), placement.pod, why));
+                tokio::spawn(settle(api.clone(), inbox.clone(), placement.pod, why, counts));
             }
         }
     }
@@ -110,13 +154,13 @@ fn binding(placement: &Placement) -> Binding {
 }
 
 /// Finds out what became of a pod whose binding failed, and tells the core.
-async fn settle(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>, pod: PodId, why: Status) {
+async fn settle(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>, pod: PodId, why: Status, counts: usize) {
     let mut pause = PAUSE_FIRST;
     for _ in 0..READS_MAX {
         let target = Target::object(&gvr::PODS, &pod.namespace, &pod.name);
         let read = api.get(&target).await;
         if let Some(events) = evidence(&pod, read) {
-            inbox.settle(1, events);
+            inbox.settle(counts, events);
             return;
         }
         tokio::time::sleep(pause).await;
@@ -124,7 +168,7 @@ async fn settle(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>, pod: PodId, why: S
     }
     tracing::error!(pod = %pod.name, namespace = %pod.namespace, error = %why,
         "the outcome of a binding is unknown; its node stays reserved until the pod is seen again");
-    inbox.settle(1, Vec::new());
+    inbox.settle(counts, Vec::new());
 }
 
 /// What reading the pod again proves, if anything.

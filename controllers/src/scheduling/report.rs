@@ -93,6 +93,11 @@ impl Reports {
         }
     }
 
+    /// A pod had a node, but something failed on the way there.
+    pub(super) fn failed(&self, pod: &PodId, message: String) {
+        self.0.recorder.warning(subject(pod), "FailedScheduling", message);
+    }
+
     /// A pod is bound.
     pub(super) fn bound(&self, placement: &Placement) {
         self.0.unwritten.lock().remove(&placement.pod.uid);

@@ -20,6 +20,8 @@ const STEP_MAX: usize = 1024;
 pub(super) struct ToBind {
     pub(super) placement: Placement,
     pub(super) queued: Instant,
+    /// Whether it still counts as unconfirmed: not while, and not after, its volumes are waited for.
+    pub(super) counts: bool,
 }
 
 /// Starts the thread. It ends when the inbox is closed.
@@ -55,7 +57,7 @@ pub(super) fn spawn(
                     Decision::Bind(placement) => {
                         metrics.decided(Outcome::Scheduled, each);
                         let queued = start + Duration::from_millis(placement.since);
-                        batch.push(ToBind { placement, queued });
+                        batch.push(ToBind { placement, queued, counts: true });
                     }
                     Decision::Refuse(refusal) => {
                         metrics.decided(Outcome::Unschedulable, each);
