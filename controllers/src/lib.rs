@@ -10,6 +10,7 @@ pub mod policy;
 pub mod runtime;
 pub mod scheduling;
 pub mod services;
+pub mod storage;
 #[cfg(test)]
 mod testing;
 pub mod workloads;

@@ -21,6 +21,9 @@ use crate::runtime::informers::Informers;
 use crate::runtime::reconcile::{Reconcile, run};
 use crate::services::endpoint_slice::EndpointSlices;
 use crate::services::endpoints::EndpointsLoop;
+use crate::storage::binder::Binder;
+use crate::storage::ephemeral::EphemeralVolumes;
+use crate::storage::protection::{ClaimProtection, VolumeProtection};
 use crate::workloads::deployment::Deployments;
 use crate::workloads::replicaset::ReplicaSets;
 
@@ -79,6 +82,10 @@ pub const NAMES: &[&str] = &[
     "endpointslice-controller",
     "endpoints-controller",
     "disruption-controller",
+    "persistentvolume-binder-controller",
+    "persistentvolumeclaim-protection-controller",
+    "persistentvolume-protection-controller",
+    "ephemeral-volume-controller",
 ];
 
 /// Starts loops.
@@ -157,6 +164,10 @@ fn make(name: &str, informers: &Arc<Informers>, config: &ManagerConfig) -> Optio
         "endpointslice-controller" => (EndpointSlices::new(informers), 5),
         "endpoints-controller" => (EndpointsLoop::new(informers), 5),
         "disruption-controller" => (Disruption::new(informers), 1),
+        "persistentvolume-binder-controller" => (Binder::new(informers), 1),
+        "persistentvolumeclaim-protection-controller" => (ClaimProtection::new(informers), 1),
+        "persistentvolume-protection-controller" => (VolumeProtection::new(informers), 1),
+        "ephemeral-volume-controller" => (EphemeralVolumes::new(informers), 5),
         _ => return None,
     })
 }

@@ -22,8 +22,8 @@ use hashbrown::HashMap;
 use crate::intern::fixed_hasher;
 use crate::queue::GroupId;
 use crate::rows::storage::{
-    AttachmentRow, CapacityRow, Change, ClaimRef, ClaimRow, CsiDriverRow, CsiNodeRow, Key, Kind, StorageClassRow, Thing,
-    VolumeRow,
+    AttachmentRow, CapacityRow, Change, ClaimRef, ClaimRow, CsiDriverRow, CsiNodeRow, Key, Kind, StorageClassRow,
+    Thing, VolumeRow,
 };
 
 pub use tenants::Tenant;

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::informer::{Entry, IndexFn, Informer, Row};
 use super::rows::{HasMeta, LeaseRow, Meta, MetaRow, NodeRow, PodRow, SelectingRow};
+use crate::storage::rows::{Claim, Class, Volume};
 
 /// The index of every informer here: objects by the uid of their managing controller.
 pub const BY_CONTROLLER: &str = "controller";
@@ -23,6 +24,14 @@ pub const BY_CONTROLLER: &str = "controller";
 pub const BY_NODE: &str = "node";
 /// Pods without a managing controller, by namespace: what a workload may adopt.
 pub const ORPHANS: &str = "orphans";
+/// Volumes by the claim that their `claimRef` names: `namespace/name`.
+pub const BY_CLAIM: &str = "claim";
+/// Volumes by class.
+pub const VOLUMES_BY_CLASS: &str = "class";
+/// Claims without a complete binding, by class.
+pub const OPEN_BY_CLASS: &str = "open";
+/// Claims by the volume they name.
+pub const BY_VOLUME: &str = "volume";
 
 /// All informers, and what they are made with.
 pub struct Informers {
@@ -34,6 +43,9 @@ pub struct Informers {
     pods: OnceLock<Arc<Informer<PodRow>>>,
     nodes: OnceLock<Arc<Informer<NodeRow>>>,
     leases: OnceLock<Arc<Informer<LeaseRow>>>,
+    volumes: OnceLock<Arc<Informer<Volume>>>,
+    claims: OnceLock<Arc<Informer<Claim>>>,
+    storage_classes: OnceLock<Arc<Informer<Class>>>,
     selecting: Mutex<HashMap<GroupVersionResource, Arc<Informer<SelectingRow>>>>,
     others: Mutex<HashMap<GroupVersionResource, Arc<Informer<MetaRow>>>>,
 }
@@ -53,6 +65,9 @@ impl Informers {
             pods: OnceLock::new(),
             nodes: OnceLock::new(),
             leases: OnceLock::new(),
+            volumes: OnceLock::new(),
+            claims: OnceLock::new(),
+            storage_classes: OnceLock::new(),
             selecting: Mutex::default(),
             others: Mutex::default(),
         })
@@ -119,6 +134,48 @@ impl Informers {
         self.leases.get_or_init(|| self.start(&gvr::LEASES, &[(BY_CONTROLLER, by_controller)])).clone()
     }
 
+    /// All PersistentVolumes, by claim and by class.
+    #[must_use]
+    pub fn volumes(&self) -> Arc<Informer<Volume>> {
+        let indexes: &[(&str, IndexFn<Volume>)] = &[
+            (BY_CONTROLLER, by_controller),
+            (BY_CLAIM, |entry, found| {
+                if let Some(claim) = &entry.row.row.claim {
+                    found(&format!("{}/{}", claim.key.namespace, claim.key.name));
+                }
+            }),
+            (VOLUMES_BY_CLASS, |entry, found| found(&entry.row.row.class)),
+        ];
+        self.volumes.get_or_init(|| self.start(&gvr::PERSISTENT_VOLUMES, indexes)).clone()
+    }
+
+    /// All PersistentVolumeClaims, by volume, and those to be bound by class.
+    #[must_use]
+    pub fn claims(&self) -> Arc<Informer<Claim>> {
+        let indexes: &[(&str, IndexFn<Claim>)] = &[
+            (BY_CONTROLLER, by_controller),
+            (OPEN_BY_CLASS, |entry, found| {
+                if !entry.row.row.bind_completed {
+                    found(&entry.row.row.class);
+                }
+            }),
+            (BY_VOLUME, |entry, found| {
+                if !entry.row.row.volume.is_empty() {
+                    found(&entry.row.row.volume);
+                }
+            }),
+        ];
+        self.claims.get_or_init(|| self.start(&gvr::PERSISTENT_VOLUME_CLAIMS, indexes)).clone()
+    }
+
+    /// All StorageClasses.
+    #[must_use]
+    pub fn storage_classes(&self) -> Arc<Informer<Class>> {
+        self.storage_classes
+            .get_or_init(|| self.start(&gvr::STORAGE_CLASSES, &[(BY_CONTROLLER, by_controller)]))
+            .clone()
+    }
+
     /// A resource whose objects select pods: workloads, services, budgets.
     #[must_use]
     pub fn selecting(&self, resource: &GroupVersionResource) -> Arc<Informer<SelectingRow>> {
@@ -171,6 +228,9 @@ impl Informers {
             Followed::Pods => join(&self.pods(), handler),
             Followed::Nodes => join(&self.nodes(), handler),
             Followed::Leases => join(&self.leases(), handler),
+            Followed::Volumes => join(&self.volumes(), handler),
+            Followed::Claims => join(&self.claims(), handler),
+            Followed::StorageClasses => join(&self.storage_classes(), handler),
             Followed::Selecting => join(&self.selecting(resource), handler),
             Followed::Other => join(&self.of(resource), handler),
         }
@@ -182,6 +242,9 @@ impl Informers {
             Followed::Pods => self.pods().synced().await,
             Followed::Nodes => self.nodes().synced().await,
             Followed::Leases => self.leases().synced().await,
+            Followed::Volumes => self.volumes().synced().await,
+            Followed::Claims => self.claims().synced().await,
+            Followed::StorageClasses => self.storage_classes().synced().await,
             Followed::Selecting => self.selecting(resource).synced().await,
             Followed::Other => self.of(resource).synced().await,
         }
@@ -220,6 +283,9 @@ enum Followed {
     Pods,
     Nodes,
     Leases,
+    Volumes,
+    Claims,
+    StorageClasses,
     Selecting,
     Other,
 }
@@ -231,6 +297,9 @@ impl Followed {
             resource if *resource == gvr::PODS => Self::Pods,
             resource if *resource == gvr::NODES => Self::Nodes,
             resource if *resource == gvr::LEASES => Self::Leases,
+            resource if *resource == gvr::PERSISTENT_VOLUMES => Self::Volumes,
+            resource if *resource == gvr::PERSISTENT_VOLUME_CLAIMS => Self::Claims,
+            resource if *resource == gvr::STORAGE_CLASSES => Self::StorageClasses,
             resource if selecting.contains(&resource) => Self::Selecting,
             _ => Self::Other,
         }

@@ -193,9 +193,9 @@ impl Preparing<'_> {
             let reference = value!({
                 "apiVersion": "v1",
                 "kind": "PersistentVolumeClaim",
-                "namespace": &*claim.key.namespace,
-                "name": &*claim.key.name,
-                "uid": &*claim.uid,
+                "namespace": (&*claim.key.namespace),
+                "name": (&*claim.key.name),
+                "uid": (&*claim.uid),
             });
             value.set(&["spec", "claimRef"], reference);
             if !named {

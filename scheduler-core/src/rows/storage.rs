@@ -263,15 +263,8 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 7] = [
-        Self::Volume,
-        Self::Claim,
-        Self::Class,
-        Self::CsiNode,
-        Self::CsiDriver,
-        Self::Capacity,
-        Self::Attachment,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Volume, Self::Claim, Self::Class, Self::CsiNode, Self::CsiDriver, Self::Capacity, Self::Attachment];
 }
 
 /// What happened to things.

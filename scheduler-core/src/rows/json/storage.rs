@@ -3,14 +3,14 @@
 use serde::Deserialize;
 
 use super::wire::{
-    Azure, Ebs, Gce, Iscsi, Map, Meta, NodeSelectorJson, PodSpec, Quantities, Quantity, Rbd, RequirementJson, Resources,
-    SelectorJson, Text,
+    Azure, Ebs, Gce, Iscsi, Map, Meta, NodeSelectorJson, PodSpec, Quantities, Quantity, Rbd, RequirementJson,
+    Resources, SelectorJson, Text,
 };
 use super::{NotAnObject, Operator, Requirement, Selector, node_term, pairs, selector, text};
 use crate::rows::amounts;
 use crate::rows::storage::{
-    AttachmentRow, CapacityRow, ClaimRef, ClaimRow, ClaimUse, CsiDriverRow, CsiNodeRow, Disk, DiskKind, Key, Kind, Needs,
-    StorageClassRow, Thing, VolumeRow,
+    AttachmentRow, CapacityRow, ClaimRef, ClaimRow, ClaimUse, CsiDriverRow, CsiNodeRow, Disk, DiskKind, Key, Kind,
+    Needs, StorageClassRow, Thing, VolumeRow,
 };
 
 /// The annotation that named the class before the field did.
