@@ -1,6 +1,7 @@
 //! Clusters and streams of events, generated small and crowded so that rules meet each other.
 
 use gantry_scheduler_core::profile::{Plugin, Profile};
+use gantry_scheduler_core::rows::storage::Thing;
 use gantry_scheduler_core::rows::{
     Amounts, Demand, Effect, HostPort, NodeImage, NodeRow, NodeTerm, Operator, Own, PodAffinity, PodRow, PodTerm,
     PreferredNodeTerm, Requirement, Selector, SpreadConstraint, Taint, Toleration,
@@ -9,6 +10,8 @@ use gantry_scheduler_core::score::allocation::{Kind, Strategy as Fit};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+
+use crate::volumes;
 
 const MIB: i64 = 1 << 20;
 
@@ -26,6 +29,9 @@ pub(crate) enum Happening {
     Namespace(bool, u8),
     SeenBound(u8),
     BindFails(u8),
+    Things(Vec<Thing>),
+    ThingGone(Thing),
+    VolumesWritten(u8),
     Time(u32),
     Step(u8),
 }
@@ -43,6 +49,10 @@ pub(crate) fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         1 => (any::<bool>(), 0..3u8).prop_map(|(which, team)| Happening::Namespace(which, team)),
         3 => any::<u8>().prop_map(Happening::SeenBound),
         1 => any::<u8>().prop_map(Happening::BindFails),
+        3 => vec(volumes::thing(), 1..3).prop_map(Happening::Things),
+        2 => volumes::warehouse().prop_map(Happening::Things),
+        1 => volumes::thing().prop_map(Happening::ThingGone),
+        2 => any::<u8>().prop_map(Happening::VolumesWritten),
         1 => (0..400_000u32).prop_map(Happening::Time),
         6 => (1..20u8).prop_map(Happening::Step),
     ];
@@ -277,8 +287,9 @@ fn pod() -> impl Strategy<Value = PodRow> {
         prop_oneof![2 => Just(None), 1 => affinity().prop_map(Some)],
     );
     let flags = (prop::bool::weighted(0.1), prop::bool::weighted(0.1), prop::bool::weighted(0.2), scheduler());
-    (demand(), terms, pod_labels(), 0..3i32, flags).prop_map(
-        |(demand, (spread, pods), labels, priority, (never_preempts, gated, elsewhere, scheduler))| {
+    let needs = option::weighted(0.3, volumes::needs().prop_map(Box::new));
+    (demand(), terms, pod_labels(), 0..3i32, flags, needs).prop_map(
+        |(demand, (spread, pods), labels, priority, (never_preempts, gated, elsewhere, scheduler), needs)| {
             let pods = pods.filter(|p| *p != PodAffinity::default()).map(Box::new);
             let mut row = PodRow {
                 namespace: if elsewhere { "other".into() } else { "default".into() },
@@ -288,6 +299,7 @@ fn pod() -> impl Strategy<Value = PodRow> {
                 never_preempts,
                 gated,
                 demand: Demand { spread, pods, ..demand },
+                needs: needs.filter(|needs| !needs.is_empty()),
                 ..PodRow::default()
             };
             own(&mut row);

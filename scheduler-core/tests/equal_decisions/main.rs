@@ -6,10 +6,12 @@
 mod allocation;
 mod generate;
 mod reference;
+mod volumes;
 
 use gantry_scheduler_core::cycle::{Config, Event, Scheduler};
 use gantry_scheduler_core::plan::{Decision, Plan};
 use gantry_scheduler_core::profile::Profile;
+use gantry_scheduler_core::rows::storage::{Change, Thing};
 use gantry_scheduler_core::rows::{NamespaceRow, PodRow};
 use std::sync::Arc;
 
@@ -65,13 +67,13 @@ impl Bench {
             }
             Happening::PodGone(n) => {
                 if let Some(uid) = pick(self.slow.pods.keys(), *n) {
-                    self.slow.pods.remove(&uid);
+                    self.slow.remove_pod(&uid);
                     self.pending.push(Event::PodGone(uid.as_str().into()));
                 }
             }
             Happening::PodEnds(n) => {
                 if let Some(uid) = pick(self.slow.pods.keys(), *n) {
-                    let placed = self.slow.pods.remove(&uid).expect("picked");
+                    let placed = self.slow.remove_pod(&uid).expect("picked");
                     let row = PodRow { terminal: true, ..placed.row };
                     self.pending.push(Event::Pod(Box::new(row)));
                 }
@@ -115,8 +117,21 @@ impl Bench {
             Happening::BindFails(n) => {
                 let assumed = self.slow.pods.iter().filter(|(_, p)| p.node.is_some() && p.row.node.is_empty());
                 if let Some(uid) = pick(assumed.map(|(uid, _)| uid), *n) {
-                    self.slow.pods.get_mut(&uid).expect("picked").node = None;
+                    self.slow.unplace(&uid);
                     self.pending.push(Event::BindFailed(uid.as_str().into()));
+                }
+            }
+            Happening::Things(things) => things.iter().for_each(|thing| self.put(thing.clone())),
+            Happening::ThingGone(thing) => {
+                self.slow.shelf.take(thing);
+                self.pending.push(Event::Storage(volumes::gone(thing)));
+            }
+            Happening::VolumesWritten(n) => {
+                let working = self.slow.pods.iter().filter(|(_, p)| p.work.is_some());
+                if let Some(uid) = pick(working.map(|(uid, _)| uid), *n) {
+                    let placed = &self.slow.pods[&uid];
+                    let (work, node) = (placed.work.clone().expect("picked"), placed.node.clone().expect("placed"));
+                    volumes::written(&self.slow.shelf, &work, &node).into_iter().for_each(|thing| self.put(thing));
                 }
             }
             Happening::Time(ms) => self.now += u64::from(*ms),
@@ -125,8 +140,14 @@ impl Bench {
         Ok(())
     }
 
+    fn put(&mut self, thing: Thing) {
+        self.slow.shelf.put(thing.clone());
+        self.pending.push(Event::Storage(Change::Is(Box::new(thing))));
+    }
+
     fn set_pod(&mut self, row: PodRow, node: Option<String>) {
-        self.slow.pods.insert(row.uid.to_string(), Placed { row: row.clone(), node });
+        let work = self.slow.pods.get(&*row.uid).and_then(|placed| placed.work.clone());
+        self.slow.pods.insert(row.uid.to_string(), Placed { row: row.clone(), node, work });
         self.pending.push(Event::Pod(Box::new(row)));
     }
 
@@ -144,6 +165,8 @@ impl Bench {
                         "pod {}",
                         uid
                     );
+                    let work = self.slow.work(&uid, &placement.node);
+                    prop_assert_eq!(work.as_ref(), placement.volumes.as_deref(), "volumes of {}", uid);
                     let placed = self.slow.pods.get_mut(&uid).expect("decided");
                     prop_assert!(placed.node.is_none(), "{} was placed already", uid);
                     prop_assert!(!placed.row.deleting);
@@ -250,4 +273,44 @@ fn equal_input_gives_equal_plans() {
         prop_assert_eq!(decisions(&one), decisions(&two));
         Ok(())
     });
+}
+
+#[test]
+fn generated_clusters_meet_every_rule_about_volumes() {
+    let said = std::cell::RefCell::new(std::collections::BTreeSet::new());
+    for_all(400, |happenings| {
+        for decision in run(&happenings, usize::MAX)?.iter().flat_map(|plan| &plan.decisions) {
+            match decision {
+                Decision::Bind(placement) => {
+                    let work = placement.volumes.as_deref();
+                    said.borrow_mut()
+                        .extend(work.filter(|w| !w.bind.is_empty()).map(|_| "a volume is bound".to_owned()));
+                    let made = work.filter(|w| !w.provision.is_empty());
+                    said.borrow_mut().extend(made.map(|_| "a volume is made".to_owned()));
+                }
+                Decision::Refuse(refusal) => drop(said.borrow_mut().insert(refusal.message.to_string())),
+            }
+        }
+        Ok(())
+    });
+    let said = said.into_inner();
+    for text in [
+        "a volume is bound",
+        "a volume is made",
+        "not found. not found",
+        "is being deleted. not found",
+        "bound to non-existent persistentvolume",
+        "(pod is not owner). not found",
+        "waiting for ephemeral volume controller",
+        "pod has unbound immediate PersistentVolumeClaims. not found",
+        "node(s) had no available disk",
+        "node has pod using PersistentVolumeClaim",
+        "node(s) exceed max volume count",
+        "node(s) had volume node affinity conflict",
+        "node(s) didn't find available persistent volumes to bind",
+        "node(s) did not have enough free storage",
+        "node(s) had no available volume zone",
+    ] {
+        assert!(said.iter().any(|message| message.contains(text)), "nobody was told: {text}");
+    }
 }

@@ -9,7 +9,10 @@ use gantry_scheduler_core::rows::{
     Demand, Effect, HostPort, NodeRow, NodeTerm, Operator, PodAffinity, PodRow, PodTerm, Requirement, Selector,
     SpreadConstraint, Taint, Toleration,
 };
+use gantry_scheduler_core::storage::VolumeWork;
 use gantry_scheduler_core::tournament::TIE_BITS;
+
+use crate::volumes::Shelf;
 
 type Labels = Vec<(Box<str>, Box<str>)>;
 
@@ -18,6 +21,7 @@ type Labels = Vec<(Box<str>, Box<str>)>;
 pub(crate) struct Reference {
     pub(crate) nodes: BTreeMap<String, NodeRow>,
     pub(crate) pods: BTreeMap<String, Placed>,
+    pub(crate) shelf: Shelf,
     /// Namespaces' labels.
     pub(crate) namespaces: BTreeMap<String, Labels>,
     /// Image name → size as first reported, and who has it.
@@ -32,6 +36,8 @@ pub(crate) struct Reference {
 pub(crate) struct Placed {
     pub(crate) row: PodRow,
     pub(crate) node: Option<String>,
+    /// What is to be written about its volumes.
+    pub(crate) work: Option<VolumeWork>,
 }
 
 /// What the reference decides.
@@ -88,6 +94,14 @@ impl Reference {
     /// The best node for a pod, or upstream's message.
     pub(crate) fn decide(&self, pod: &PodRow) -> Verdict {
         let demand = &pod.demand;
+        let asked = self.profile(pod).expect("only pods of ours are decided on").filters;
+        let all = self.nodes.len();
+        if !conflicts(demand)
+            && all > 0
+            && let Some(why) = self.shelf.objection(pod, asked)
+        {
+            return Verdict::Nowhere(format!("0/{all} nodes are available: {why}. not found"));
+        }
         let mut reasons: BTreeMap<String, u32> = BTreeMap::new();
         let mut unresolvable = 0;
         let mut feasible = Vec::new();
@@ -190,6 +204,11 @@ impl Reference {
         }
         if asked(Plugin::NodeResourcesFit) {
             self.fits(profile, demand, node)?;
+        }
+        if pod.needs.is_some() {
+            let here: Vec<&PodRow> = self.on(&node.name).collect();
+            let anywhere: Vec<&PodRow> = self.pods.values().filter(|p| p.node.is_some()).map(|p| &p.row).collect();
+            self.shelf.filter(pod, node, profile.filters, &here, &anywhere)?;
         }
         if asked(Plugin::PodTopologySpread) {
             self.spreads(pod, node)?;
@@ -376,6 +395,37 @@ impl Reference {
             ask(name, *amount, all.extended(name), used(&|p| p.demand.requests.extended(name)));
         }
         if texts.is_empty() { Ok(()) } else { Err((texts, hopeless)) }
+    }
+
+    pub(crate) fn remove_pod(&mut self, uid: &str) -> Option<Placed> {
+        self.unplace(uid);
+        self.pods.remove(uid)
+    }
+
+    /// A pod is on no node (any more), and what was decided about its volumes is off.
+    pub(crate) fn unplace(&mut self, uid: &str) {
+        let Some(placed) = self.pods.get_mut(uid) else { return };
+        placed.node = None;
+        if let Some(work) = placed.work.take() {
+            self.shelf.take_back(&work);
+        }
+    }
+
+    /// What is to be written about a pod's volumes on its node; held from now on.
+    pub(crate) fn work(&mut self, uid: &str, node: &str) -> Option<VolumeWork> {
+        let placed = self.pods.get_mut(uid).expect("decided on");
+        placed.row.needs.as_ref()?;
+        let profile = self.profiles.iter().find(|p| p.name == placed.row.scheduler).expect("ours");
+        if !profile.filters.has(Plugin::VolumeBinding) {
+            return None;
+        }
+        let work = self.shelf.work(&placed.row, &self.nodes[node]).expect("it was found to fit");
+        if work.is_empty() {
+            return None;
+        }
+        self.shelf.assume(&work, node);
+        placed.work = Some(work.clone());
+        Some(work)
     }
 
     /// The pods on a node.
