@@ -1,14 +1,15 @@
 //! The client's end of [`crate::interchange`]: tried first, and given up for good when the server does not speak it.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::header::CONTENT_TYPE;
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tonic::client::{Grpc, GrpcService};
@@ -122,10 +123,10 @@ struct Channel(Arc<Connection>);
 
 impl GrpcService<tonic::body::Body> for Channel {
     type ResponseBody = Incoming;
-    type Error = Status;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Incoming>, Status>> + Send>>;
+    type Error = tonic::Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Incoming>, tonic::Status>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), tonic::Status>> {
         // The connection is opened, or waited for, by the call itself.
         Poll::Ready(Ok(()))
     }
@@ -134,9 +135,24 @@ impl GrpcService<tonic::body::Body> for Channel {
         let connection = self.0.clone();
         Box::pin(async move {
             let (parts, body) = request.into_parts();
-            let path = parts.uri.path().to_owned();
-            let body = body.collect().await.map_err(|e| Status::internal(format!("the call cannot be written: {e}")))?;
-            connection.send(Method::POST, &path, Some("application/grpc"), body.to_bytes()).await
+            let body = body.collect().await?.to_bytes();
+            let sent = connection.send(Method::POST, parts.uri.path(), Some("application/grpc"), body).await;
+            let answer = sent.map_err(|status| tonic::Status::unavailable(status.message))?;
+            refusal(&answer).map_or(Ok(answer), Err)
         })
     }
+}
+
+/// What an answer that is not gRPC means: an API server other than ours answers in JSON.
+fn refusal(answer: &Response<Incoming>) -> Option<tonic::Status> {
+    let code = answer.status();
+    let grpc = answer.headers().get(CONTENT_TYPE).is_some_and(|ty| ty.as_bytes().starts_with(b"application/grpc"));
+    let status = match code {
+        StatusCode::OK if grpc => return None,
+        StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS => tonic::Status::unavailable,
+        StatusCode::FORBIDDEN => tonic::Status::permission_denied,
+        _ if code.is_server_error() => tonic::Status::unavailable,
+        _ => tonic::Status::unimplemented,
+    };
+    Some(status(format!("the server answers {code}")))
 }
