@@ -112,7 +112,7 @@ pub(crate) fn controller_manager(flags: ControllerManager) -> anyhow::Result<()>
     log::start(&flags.remote.logging);
     run(&flags.remote.kubeconfig, "controller-manager", |api, _tasks, stop| async move {
         let controllers = flags.controllers;
-        let resources = resource::table().iter().filter(|row| row.is_stable()).cloned().collect();
+        let resources = resource::collections().cloned().collect();
         let work = async move |api, leading: CancellationToken| {
             start_controllers(api, &controllers, resources, root_ca, &leading)?.stopped().await;
             Ok(())
