@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::filter::{Rule, Verdict, resources_fit, volume_binding};
+use crate::profile::ProfileId;
 use crate::rows::{Demand, Unsupported};
 use crate::storage::VolumeWork;
 use crate::storage::ask::Rejection;
@@ -57,6 +58,8 @@ pub struct Placement {
     pub attempts: u32,
     /// When it first came into the queue.
     pub since: Millis,
+    /// The profile that placed it.
+    pub profile: ProfileId,
     /// What must be written about its volumes before it is bound; `None` for most.
     pub volumes: Option<Arc<VolumeWork>>,
 }
@@ -77,6 +80,8 @@ pub struct Refusal {
     pub overdue: bool,
     /// How often it was tried, this time included.
     pub attempts: u32,
+    /// The profile that tried it.
+    pub profile: ProfileId,
 }
 
 /// Why the pods of a group fit nowhere: shared by all of them.

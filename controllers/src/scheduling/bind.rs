@@ -8,7 +8,7 @@
 //! waits for it, and when all stops before they are ready, it is simply not bound.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gantry_machinery::resource::gvr;
 use gantry_machinery::resource_api::{Binding, ResourceApi, Target};
@@ -104,10 +104,10 @@ async fn prepare(
         // Nobody takes it any more only when all stops.
         Ok(()) => drop(ready.send(to_bind)),
         Err(why) => {
-            let pod = to_bind.placement.pod;
+            let pod = &to_bind.placement.pod;
             tracing::debug!(pod = %pod.name, namespace = %pod.namespace, error = %why, "volumes are not ready");
-            reports.failed(&pod, format!("running PreBind plugin \"VolumeBinding\": {why}"));
-            settle(api, inbox, pod, Status::default(), 0).await;
+            let text = format!("running PreBind plugin \"VolumeBinding\": {why}");
+            settle(api, inbox, reports, to_bind.placement, text, 0).await;
         }
     }
 }
@@ -120,7 +120,9 @@ async fn bind(
     metrics: Arc<Metrics>,
 ) {
     let bindings = batch.iter().map(|b| binding(&b.placement)).collect();
+    let asked = Instant::now();
     let answers = api.bind_batch(bindings).await;
+    let took = asked.elapsed();
     let mut bound = 0;
     // An answer that is missing is no answer.
     let answers = answers.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
@@ -129,15 +131,18 @@ async fn bind(
         match answer {
             Some(Ok(())) => {
                 bound += counts;
+                metrics.bind(placement.profile, true, took);
                 metrics.bound(queued.elapsed(), placement.attempts);
                 reports.bound(&placement);
             }
             failed => {
-                metrics.failed();
+                metrics.bind(placement.profile, false, took);
                 let why = failed.and_then(Result::err).unwrap_or_default();
                 tracing::debug!(pod = %placement.pod.name, node = %placement.node, error = %why, "binding refused");
                 // Seeking evidence may take long: nobody else should wait for it.
-                tokio::spawn(settle(api.clone(), inbox.clone(), placement.pod, why, counts));
+                // Upstream's words for a binding that the API turned down.
+                let text = format!("binding rejected: running Bind plugin \"DefaultBinder\": {}", why.message);
+                tokio::spawn(settle(api.clone(), inbox.clone(), reports.clone(), placement, text, counts));
             }
         }
     }
@@ -154,12 +159,23 @@ fn binding(placement: &Placement) -> Binding {
 }
 
 /// Finds out what became of a pod whose binding failed, and tells the core.
-async fn settle(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>, pod: PodId, why: Status, counts: usize) {
+async fn settle(
+    api: Arc<dyn ResourceApi>,
+    inbox: Arc<Inbox>,
+    reports: Reports,
+    placement: Placement,
+    why: String,
+    counts: usize,
+) {
+    let Placement { pod, profile, .. } = placement;
     let mut pause = PAUSE_FIRST;
     for _ in 0..READS_MAX {
         let target = Target::object(&gvr::PODS, &pod.namespace, &pod.name);
         let read = api.get(&target).await;
         if let Some(events) = evidence(&pod, read) {
+            if events.iter().any(|event| matches!(event, Event::BindFailed(_))) {
+                reports.failed(pod.clone(), profile, &why);
+            }
             inbox.settle(counts, events);
             return;
         }

@@ -17,6 +17,7 @@ use gantry_scheduler_core::rows::{NamespaceRow, NodeRow, PodRow};
 use gantry_store_cache::object::StoredObject;
 
 use super::inbox::Inbox;
+use super::source::Source;
 use super::volumes::Notices;
 
 /// Feeds the inbox for ever.
@@ -24,11 +25,13 @@ pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>, notices: A
     let follow = |resource: &GroupVersionResource| {
         Reflector::new(api.clone(), resource.clone(), LabelSelector::default(), FieldSelector::default())
     };
-    let (mut namespaces, mut nodes, mut pods) = (follow(&gvr::NAMESPACES), follow(&gvr::NODES), follow(&gvr::PODS));
+    let mut namespaces = follow(&gvr::NAMESPACES);
+    let mut nodes = Source::<NodeRow>::new(api.clone());
+    let mut pods = Source::<PodRow>::new(api.clone());
     let mut things: Vec<(Kind, Reflector)> = Kind::ALL.map(|kind| (kind, follow(resource(kind)))).into();
     let first_things = join_all(things.iter_mut().map(|(kind, reflector)| async { (*kind, reflector.next().await) }));
     let first = tokio::join!(namespaces.next(), nodes.next(), pods.next(), first_things);
-    let mut events = [namespace_events(first.0), node_events(first.1), pod_events(first.2)].concat();
+    let mut events = [namespace_events(first.0), first.1, first.2].concat();
     events.extend(first.3.into_iter().flat_map(|(kind, delta)| thing_events(kind, delta)));
     inbox.feed(events).await;
     let namespaces = async {
@@ -38,12 +41,12 @@ pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>, notices: A
     };
     let nodes = async {
         loop {
-            inbox.feed(node_events(nodes.next().await)).await;
+            inbox.feed(nodes.next().await).await;
         }
     };
     let pods = async {
         loop {
-            inbox.feed(pod_events(pods.next().await)).await;
+            inbox.feed(pods.next().await).await;
         }
     };
     let things = join_all(things.into_iter().map(|(kind, mut reflector)| {
@@ -103,40 +106,6 @@ fn namespace_events(delta: Delta) -> Vec<Event> {
             };
             changes.iter().filter_map(event).collect()
         }
-    }
-}
-
-fn node_events(delta: Delta) -> Vec<Event> {
-    match delta {
-        Delta::Replace(all) => vec![Event::Nodes(all.iter().filter_map(|o| row(o, NodeRow::from_json)).collect())],
-        Delta::Changes(changes) => changes.iter().filter_map(node_event).collect(),
-    }
-}
-
-fn node_event(change: &WatchEvent) -> Option<Event> {
-    match change {
-        WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-            Some(Event::Node(Box::new(row(object, NodeRow::from_json)?)))
-        }
-        WatchEvent::Deleted(object) => Some(Event::NodeGone(object.key.name().into())),
-        WatchEvent::Bookmark { .. } => None,
-    }
-}
-
-fn pod_events(delta: Delta) -> Vec<Event> {
-    match delta {
-        Delta::Replace(all) => vec![Event::Pods(all.iter().filter_map(|o| row(o, PodRow::from_json)).collect())],
-        Delta::Changes(changes) => changes.iter().filter_map(pod_event).collect(),
-    }
-}
-
-fn pod_event(change: &WatchEvent) -> Option<Event> {
-    match change {
-        WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-            Some(Event::Pod(Box::new(row(object, PodRow::from_json)?)))
-        }
-        WatchEvent::Deleted(object) => Some(Event::PodGone(row(object, PodRow::from_json)?.uid)),
-        WatchEvent::Bookmark { .. } => None,
     }
 }
 
