@@ -73,3 +73,16 @@ fn addresses_of_services_are_objects() {
     c.kubectl("delete service web");
     assert!(c.kubectl_fails("get ip 10.96.0.42").contains("NotFound"));
 }
+
+#[test]
+fn answers_name_the_flow_schema_and_the_level_of_the_request() {
+    let c = Cluster::up(&[]);
+    assert_eq!(c.kubectl("get flowschemas -o name").lines().count(), 13);
+    assert_eq!(c.kubectl("get prioritylevelconfigurations -o name").lines().count(), 8);
+    assert_eq!(c.value("flowschema global-default", "{.status.conditions[0].status}"), "False");
+    let uid = c.value("flowschema exempt", "{.metadata.uid}");
+    let level = c.value("prioritylevelconfiguration exempt", "{.metadata.uid}");
+    let said = c.try_kubectl(["get", "namespaces", "-v=8"]).stderr.to_lowercase();
+    assert!(said.contains(&format!("x-kubernetes-pf-flowschema-uid: {uid}")), "{said}");
+    assert!(said.contains(&format!("x-kubernetes-pf-prioritylevel-uid: {level}")), "{said}");
+}

@@ -23,6 +23,7 @@ use crate::gate::authz::Authorizer;
 use crate::gate::certificate::ClientRoots;
 use crate::gate::flow::FlowControl;
 use crate::gate::rbac::Rbac;
+use crate::gate::schemas::FlowSchemas;
 use crate::gate::token::{KeyError, TokenKeys, unix_now};
 use crate::http::documents::Documents;
 use crate::http::health::{Check, Health};
@@ -75,7 +76,7 @@ pub struct Running {
     ready: Arc<AtomicBool>,
     shutdown: CancellationToken,
     serving: JoinHandle<()>,
-    following: JoinHandle<()>,
+    following: [JoinHandle<()>; 2],
 }
 
 impl ApiServer {
@@ -135,6 +136,10 @@ impl ApiServer {
         let since = rbac.load(registry.store());
         let following = tokio::spawn(rbac.clone().follow(registry.store().clone(), since));
 
+        let schemas = Arc::new(FlowSchemas::default());
+        let since = schemas.load(registry.store());
+        let classifying = tokio::spawn(schemas.clone().follow(registry.store().clone(), since));
+
         let authorizer = Arc::new(Authorizer::new(config.authorization_mode.clone(), rbac));
         registry.set_authorizer(authorizer.clone());
 
@@ -162,6 +167,7 @@ impl ApiServer {
             },
             authorizer,
             flow,
+            schemas,
             metrics: metrics.clone(),
             health: Health::new(vec![
                 Check::alive("etcd", {
@@ -184,7 +190,7 @@ impl ApiServer {
         });
         tracing::info!(%address, "the API server listens");
         let serving = tokio::spawn(listener.run(service, shutdown.clone(), config.shutdown_grace));
-        Ok(Running { address, pki, metrics, ready, shutdown, serving, following })
+        Ok(Running { address, pki, metrics, ready, shutdown, serving, following: [following, classifying] })
     }
 }
 
@@ -235,7 +241,7 @@ impl Running {
         if let Err(e) = self.serving.await {
             tracing::error!(error = %e, "the server's task failed");
         }
-        self.following.abort();
+        self.following.iter().for_each(JoinHandle::abort);
     }
 }
 

@@ -16,6 +16,7 @@ pub mod device;
 pub mod endpoint_slice;
 pub mod endpoints;
 pub mod event;
+pub mod flow_control;
 pub mod horizontal_pod_autoscaler;
 pub mod job;
 pub mod lease;
@@ -101,7 +102,7 @@ pub fn all() -> Vec<&'static dyn Strategy> {
         &priority_class::PriorityClasses,
         &storage::StorageClasses,
     ];
-    let tables: [&[plain::Plain]; 4] = [&plain::ALL, &csi::ALL, &service_cidr::ALL, &device::ALL];
+    let tables: [&[plain::Plain]; 5] = [&plain::ALL, &csi::ALL, &service_cidr::ALL, &device::ALL, &flow_control::ALL];
     all.extend(tables.into_iter().flatten().map(|kind| kind as &dyn Strategy));
     all
 }
