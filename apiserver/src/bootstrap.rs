@@ -16,10 +16,12 @@ use gantry_machinery::typed::value_of;
 use gantry_machinery::value;
 use gantry_machinery::value::Value;
 
+use crate::registry::kinds::api_service;
 use crate::registry::kinds::flow_control::standard;
 
 static SERVICE_CIDRS: GroupVersionResource = GroupVersionResource::of("networking.k8s.io", "v1", "servicecidrs");
 
+static API_SERVICES: GroupVersionResource = GroupVersionResource::of("apiregistration.k8s.io", "v1", "apiservices");
 static FLOW_SCHEMAS: GroupVersionResource =
     GroupVersionResource::of("flowcontrol.apiserver.k8s.io", "v1", "flowschemas");
 static PRIORITY_LEVELS: GroupVersionResource =
@@ -39,6 +41,8 @@ pub struct Facts {
     pub advertise: IpAddr,
     /// The port this server listens on.
     pub port: u16,
+    /// The group-versions that this server answers for itself.
+    pub group_versions: Vec<(String, String)>,
     /// The certificate that client certificates are checked against.
     pub client_ca_pem: String,
     /// The certificate that the front proxy's is checked against.
@@ -62,7 +66,12 @@ pub async fn run(api: &dyn ResourceApi, facts: &Facts) -> Result<(), Status> {
     let roles = policy::entries().into_iter().map(|entry| ensure_role(api, entry));
     let others = others(facts).into_iter().map(|(gvr, namespace, object)| ensure(api, gvr, namespace, object));
     let range = ensure_service_range(api, facts);
-    futures_util::try_join!(try_join_all(roles), try_join_all(others), range, ensure_flow_control(api))?;
+    let services = facts.group_versions.iter().map(|(group, version)| {
+        let service = api_service::own(group, version);
+        ensure(api, &API_SERVICES, "", service)
+    });
+    let services = try_join_all(services);
+    futures_util::try_join!(try_join_all(roles), try_join_all(others), range, ensure_flow_control(api), services)?;
     Ok(())
 }
 

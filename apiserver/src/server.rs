@@ -126,6 +126,7 @@ impl ApiServer {
             ),
             advertise: advertised,
             port: address.port(),
+            group_versions: group_versions(&registry),
             client_ca_pem: client_ca,
             front_proxy_ca_pem: front_proxy_ca,
         };
@@ -262,6 +263,12 @@ fn discovered(registry: &Registry) -> Vec<Resource> {
         all.extend(resource::find(group, "v1", name).filter(|_| !listed).cloned());
     }
     all
+}
+
+/// The group-versions of what discovery lists, each once.
+fn group_versions(registry: &Registry) -> Vec<(String, String)> {
+    let pairs = discovered(registry).into_iter().map(|r| (r.gvr.group.into_owned(), r.gvr.version.into_owned()));
+    pairs.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
 }
 
 fn token_keys(config: &Config, pki: &Pki) -> Result<TokenKeys, StartError> {

@@ -6,6 +6,9 @@
 mod cells;
 mod field;
 
+pub mod admission;
+pub mod api_service;
+pub mod certificate;
 pub mod config_map;
 pub mod controller_revision;
 pub mod cron_job;
@@ -102,7 +105,16 @@ pub fn all() -> Vec<&'static dyn Strategy> {
         &priority_class::PriorityClasses,
         &storage::StorageClasses,
     ];
-    let tables: [&[plain::Plain]; 5] = [&plain::ALL, &csi::ALL, &service_cidr::ALL, &device::ALL, &flow_control::ALL];
+    let tables: [&[plain::Plain]; 8] = [
+        &plain::ALL,
+        &csi::ALL,
+        &service_cidr::ALL,
+        &device::ALL,
+        &flow_control::ALL,
+        &certificate::ALL,
+        &admission::ALL,
+        &api_service::ALL,
+    ];
     all.extend(tables.into_iter().flatten().map(|kind| kind as &dyn Strategy));
     all
 }
