@@ -38,6 +38,7 @@ pub mod token;
 mod unconnected;
 mod update;
 pub mod validate;
+pub mod versions;
 pub mod watch;
 
 use std::sync::{Arc, OnceLock};

@@ -25,7 +25,7 @@ use crate::nominations::Nominations;
 use crate::plan::{Decision, Millis, Placement, Plan, PodId, Reasons};
 use crate::pods::{Pod, PodIndex, Pods, State};
 use crate::profile::{Plugin, Profile, ProfileId};
-use crate::queue::{GroupId, Queue, Seen, Turn};
+use crate::queue::{BACKOFF_FIRST, BACKOFF_MAX, GroupId, Queue, Seen, Turn};
 use crate::rows::{BudgetRow, Demand, NamespaceRow, NodeRow, PodRow};
 use crate::seats::{Seat, Seats, moment};
 use crate::wide::{Scratch, WideRules};
@@ -81,11 +81,21 @@ pub struct Config {
     pub seed: u64,
     /// The memory that class boards may take, in bytes.
     pub board_bytes_max: usize,
+    /// The pause after a first failure, in milliseconds.
+    pub backoff_first: Millis,
+    /// The longest pause, in milliseconds.
+    pub backoff_max: Millis,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { profiles: vec![Arc::default()], seed: 0, board_bytes_max: 256 << 20 }
+        Self {
+            profiles: vec![Arc::default()],
+            seed: 0,
+            board_bytes_max: 256 << 20,
+            backoff_first: BACKOFF_FIRST,
+            backoff_max: BACKOFF_MAX,
+        }
     }
 }
 
@@ -127,6 +137,7 @@ impl Scheduler {
     /// A scheduler that knows nothing yet.
     #[must_use]
     pub fn new(config: Config) -> Self {
+        let queue = Queue::new(config.backoff_first, config.backoff_max);
         Self {
             columns: Columns::new(config.seed),
             classes: Classes::new(&config.profiles, config.board_bytes_max),
@@ -138,7 +149,7 @@ impl Scheduler {
             nominations: Nominations::default(),
             scratch: Scratch::default(),
             placed: BTreeMap::new(),
-            queue: Queue::default(),
+            queue,
             pending: Pending::default(),
             reasons: HashMap::with_hasher(fixed_hasher()),
             reasons_at: (0, 0),
