@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::filter::{Rule, Verdict, resources_fit};
+use crate::profile::ProfileId;
 use crate::rows::{Demand, Unsupported};
 
 /// Milliseconds on the caller's steady clock.
@@ -55,6 +56,8 @@ pub struct Placement {
     pub attempts: u32,
     /// When it first came into the queue.
     pub since: Millis,
+    /// The profile that placed it.
+    pub profile: ProfileId,
 }
 
 /// A pod that fits nowhere, and why.
@@ -77,6 +80,8 @@ pub struct Refusal {
     pub nomination: Option<Nomination>,
     /// Who makes room for it, if somebody does.
     pub preemption: Option<Preemption>,
+    /// The profile that tried it.
+    pub profile: ProfileId,
 }
 
 /// What a pod's `status.nominatedNodeName` must become.

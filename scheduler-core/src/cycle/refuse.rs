@@ -45,7 +45,7 @@ impl Scheduler {
         let nominated_before = !self.pods.at(index).nominated.is_empty();
         // Nominated pods differ in whom they must leave room to.
         let shared = self.nominations.is_empty();
-        let known = shared && !unsupported && self.known_reasons(alike, Ending::Hopeless(priority));
+        let known = shared && !never && !unsupported && self.known_reasons(alike, Ending::Hopeless(priority));
         let attempt = if unsupported {
             Attempt::Unasked
         } else if known {
@@ -79,6 +79,7 @@ impl Scheduler {
         let seen = self.seen();
         let told = hash(&*reasons.message);
         self.move_to(index, State::Waiting);
+        self.arrivals.refused += 1;
         let pod = self.pods.at(index);
         pod.ticket = ticket;
         pod.kin = if !pod.nominated.is_empty() {
@@ -89,6 +90,8 @@ impl Scheduler {
             by_labels
         };
         let group = (class, pod.kin);
+        let profile = self.classes.get(class).demand.profile;
+        let pod = self.pods.at(index);
         let news = pod.told != told;
         pod.told = told;
         let overdue = std::mem::take(&mut pod.overdue);
@@ -103,6 +106,7 @@ impl Scheduler {
             attempts,
             nomination,
             preemption,
+            profile,
         })
     }
 
