@@ -75,7 +75,7 @@ impl Toll<'_> {
         }
         for row in all {
             let protects = row.selector.as_ref().is_some_and(|s| !s.requirements.is_empty() && s.matches(labels));
-            if !protects || row.disrupted.iter().any(|name| *name == pod.name) {
+            if !protects || row.disrupted.contains(&pod.name) {
                 continue;
             }
             let at = self.taken.iter().position(|(known, _)| std::ptr::eq(*known, row)).unwrap_or_else(|| {

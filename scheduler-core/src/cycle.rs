@@ -234,7 +234,7 @@ impl Scheduler {
             Event::Budget(row) => self.budgets.set(row),
             Event::BudgetGone(namespace, name) => self.budgets.remove(&namespace, &name),
             Event::Budgets(rows) => self.budgets.replace(rows),
-            Event::EvictionFailed { victim, preemptor } => self.spare(&victim, &preemptor),
+            Event::EvictionFailed { victim, preemptor } => self.spare(now, &victim, &preemptor),
             Event::BindFailed(uid) => self.take_back(now, &uid),
         }
     }
@@ -478,6 +478,11 @@ impl Scheduler {
         if self.pods.at(index).leaving {
             return;
         }
+        self.pause(now, index);
+    }
+
+    /// A pod pauses before it is tried again.
+    fn pause(&mut self, now: Millis, index: PodIndex) {
         let ticket = self.queue.ticket();
         self.move_to(index, State::Backoff);
         self.arrivals.failed += 1;

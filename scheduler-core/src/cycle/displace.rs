@@ -7,7 +7,7 @@
 use super::Scheduler;
 use crate::columns::Slot;
 use crate::filter::Verdict;
-use crate::plan::{PodId, Preemption, Victim};
+use crate::plan::{Millis, PodId, Preemption, Victim};
 use crate::pods::{PodIndex, State};
 use crate::preempt::{Candidate, Outcome};
 use crate::profile::Plugin;
@@ -192,15 +192,15 @@ impl Scheduler {
         }
     }
 
-    /// A victim could not be asked to go; the pod it was to make room for is tried again.
-    pub(super) fn spare(&mut self, victim: &str, preemptor: &str) {
+    /// A victim could not be asked to go; the pod it was to make room for is tried again after a pause.
+    pub(super) fn spare(&mut self, now: Millis, victim: &str, preemptor: &str) {
         if let Some(index) = self.pods.find(victim) {
             self.pods.at(index).doomed = false;
         }
         if let Some(index) = self.pods.find(preemptor)
             && self.pods.at(index).state == State::Waiting
         {
-            self.activate(index);
+            self.pause(now, index);
         }
     }
 
