@@ -1,4 +1,5 @@
-//! Follows nodes, pods, namespaces and what pods need of volumes, and tells the core about them, as rows.
+//! Follows nodes, pods, namespaces, disruption budgets and what pods need of volumes, and tells the core about them, as
+//! rows.
 //!
 //! One task per collection: list, then watch, through the [`Reflector`], which survives disconnects and answers 410 with
 //! a new list. The core hears nothing until all lists are in, lest it refuse pods for want of nodes it has not seen.
@@ -13,7 +14,7 @@ use gantry_machinery::selector::{FieldSelector, LabelSelector};
 use gantry_scheduler_core::cycle::Event;
 use gantry_scheduler_core::rows::json::NotAnObject;
 use gantry_scheduler_core::rows::storage::{Change, Key, Kind, Thing};
-use gantry_scheduler_core::rows::{NamespaceRow, NodeRow, PodRow};
+use gantry_scheduler_core::rows::{BudgetRow, NamespaceRow, NodeRow, PodRow};
 use gantry_store_cache::object::StoredObject;
 
 use super::inbox::Inbox;
@@ -25,15 +26,20 @@ pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>, notices: A
     let follow = |resource: &GroupVersionResource| {
         Reflector::new(api.clone(), resource.clone(), LabelSelector::default(), FieldSelector::default())
     };
-    let mut namespaces = follow(&gvr::NAMESPACES);
+    let (mut namespaces, mut budgets) = (follow(&gvr::NAMESPACES), follow(&gvr::POD_DISRUPTION_BUDGETS));
     let mut nodes = Source::<NodeRow>::new(api.clone());
     let mut pods = Source::<PodRow>::new(api.clone());
     let mut things: Vec<(Kind, Reflector)> = Kind::ALL.map(|kind| (kind, follow(resource(kind)))).into();
     let first_things = join_all(things.iter_mut().map(|(kind, reflector)| async { (*kind, reflector.next().await) }));
-    let first = tokio::join!(namespaces.next(), nodes.next(), pods.next(), first_things);
-    let mut events = [namespace_events(first.0), first.1, first.2].concat();
-    events.extend(first.3.into_iter().flat_map(|(kind, delta)| thing_events(kind, delta)));
+    let first = tokio::join!(namespaces.next(), budgets.next(), nodes.next(), pods.next(), first_things);
+    let mut events = [namespace_events(first.0), budget_events(first.1), first.2, first.3].concat();
+    events.extend(first.4.into_iter().flat_map(|(kind, delta)| thing_events(kind, delta)));
     inbox.feed(events).await;
+    let budgets = async {
+        loop {
+            inbox.feed(budget_events(budgets.next().await)).await;
+        }
+    };
     let namespaces = async {
         loop {
             inbox.feed(namespace_events(namespaces.next().await)).await;
@@ -60,7 +66,7 @@ pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>, notices: A
             }
         }
     }));
-    tokio::join!(namespaces, nodes, pods, things);
+    tokio::join!(namespaces, nodes, budgets, pods, things);
 }
 
 fn resource(kind: Kind) -> &'static GroupVersionResource {
@@ -102,6 +108,23 @@ fn namespace_events(delta: Delta) -> Vec<Event> {
             let event = |change: &WatchEvent| match change {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => Some(Event::Namespace(read(object)?)),
                 WatchEvent::Deleted(object) => Some(Event::NamespaceGone(object.key.name().into())),
+                WatchEvent::Bookmark { .. } => None,
+            };
+            changes.iter().filter_map(event).collect()
+        }
+    }
+}
+
+fn budget_events(delta: Delta) -> Vec<Event> {
+    let read = |object: &StoredObject| row(object, BudgetRow::from_json);
+    match delta {
+        Delta::Replace(all) => vec![Event::Budgets(all.iter().filter_map(|o| read(o)).collect())],
+        Delta::Changes(changes) => {
+            let event = |change: &WatchEvent| match change {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => Some(Event::Budget(read(object)?)),
+                WatchEvent::Deleted(object) => {
+                    Some(Event::BudgetGone(object.key.namespace().into(), object.key.name().into()))
+                }
                 WatchEvent::Bookmark { .. } => None,
             };
             changes.iter().filter_map(event).collect()

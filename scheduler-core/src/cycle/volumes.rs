@@ -1,55 +1,43 @@
-//! Pods with volumes: finding a node, assuming what was decided about the volumes, taking it back, and waking those
-//! whom a change helps. Pods without never come here.
+//! Pods with volumes: looking them up before nodes are asked, assuming what was decided about them, taking it back, and
+//! waking those whom a change helps. Pods without never come here.
 
 use std::sync::Arc;
 
-use super::{Say, Scheduler};
+use super::Scheduler;
 use crate::columns::Slot;
 use crate::pods::PodIndex;
 use crate::queue::{GroupId, Seen};
-use crate::storage::{Tenant, VolumeWork};
-use crate::wide::{self, Towards};
+use crate::storage::ask::Ask;
+use crate::storage::{Storage, Tenant, VolumeWork};
 
 impl Scheduler {
-    /// As [`find`](Scheduler::find), for a pod with volumes. Leaves them in `ask`, or why they rule out every node in
-    /// `rejection`.
-    pub(super) fn find_with_volumes(&mut self, index: PodIndex, tenant: &Tenant) -> (Option<(Slot, u32)>, Say) {
-        self.ask = None;
-        let Some(pod) = self.pods.get(index) else { return (None, Say::Class) };
+    /// Looks up a pod's volumes and leaves them in `ask`; or, when they rule out every node, leaves why in `rejection` and
+    /// says `false`.
+    pub(super) fn look_up_volumes(&mut self, index: PodIndex) -> bool {
+        let Some(pod) = self.pods.get(index) else { return true };
+        let Some(tenant) = pod.tenant.clone() else { return true };
         let class = self.classes.get(pod.class);
         if class.conflicts() {
             // Node affinity is asked before the volumes.
-            return (None, Say::Class);
+            return true;
         }
-        let ask = match self.storage.ask(&mut self.columns, tenant, class.profile.filters) {
-            Ok(ask) => ask,
+        match self.storage.ask(&mut self.columns, &tenant, class.profile.filters) {
+            Ok(ask) => self.ask = Some(ask),
             Err(rejection) => {
+                self.scratch.verdicts.clear();
                 self.rejection = Some(rejection);
-                return (None, Say::Rejected);
             }
-        };
-        if self.classes.board(pod.class, &self.columns).winner().is_none() {
-            self.ask = Some(ask);
-            return (None, Say::Class);
         }
-        let towards = Towards::new(&self.neighbours, pod.passport());
-        let class = self.classes.get(pod.class);
-        let decision = wide::Decision {
-            columns: &self.columns,
-            neighbours: &self.neighbours,
-            class,
-            rules: class.wide.as_deref(),
-            towards: &towards,
-            volumes: Some((&self.storage, &ask)),
-        };
-        let found = decision.make(&mut self.scratch);
-        self.ask = Some(ask);
-        (found, Say::Volumes)
+        self.rejection.is_none()
+    }
+
+    /// The volumes of the pod that was last looked for a node for.
+    pub(super) fn volumes(&self) -> Option<(&Storage, &Ask)> {
+        self.ask.as_ref().map(|ask| (&self.storage, ask))
     }
 
     /// Holds what is to be done about a pod's volumes on its node; `None` where that is nothing.
     pub(super) fn assume_volumes(&mut self, index: PodIndex, slot: Slot) -> Option<Arc<VolumeWork>> {
-        self.pods.get(index)?.tenant.as_ref()?;
         let work = self.ask.take()?.work(&self.columns, slot);
         if work.is_empty() {
             return None;
@@ -82,16 +70,17 @@ impl Scheduler {
         if !heard && !others && !in_doubt && seen.0 == now.0 {
             return 0;
         }
-        let class = self.classes.get(group.0);
-        if class.demand.unsupported.is_some() {
-            return 0;
-        }
-        let local = !heard && !others && !in_doubt && !class.is_wide();
+        let displaces = self.may_displace(index);
         // Nothing but nodes has changed: those are looked at alone.
+        let local = !heard && !others && !in_doubt && !displaces && self.nominations.is_empty();
+        let local = local && !self.classes.get(group.0).is_wide();
         let changes = if local { self.columns.journal.since(seen.0) } else { None };
         let slots: Option<Vec<Slot>> = changes.map(|changes| changes.map(|(slot, _)| slot).collect());
         let Some(slots) = slots else {
-            return if self.find(index).0.is_some() { self.scratch.feasible().max(1) } else { 0 };
+            if let Some(found) = self.find(index) {
+                return found.room;
+            }
+            return usize::from(displaces && self.rejection.is_none() && self.could_displace(index, None));
         };
         let asked = self.classes.get(group.0).profile.filters;
         let Ok(ask) = self.storage.ask(&mut self.columns, tenant, asked) else { return 0 };

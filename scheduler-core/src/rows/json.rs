@@ -2,7 +2,7 @@
 //! being built.
 
 pub mod storage;
-mod wire;
+pub(super) mod wire;
 
 use super::{
     Amounts, Demand, Effect, HostPort, NamespaceRow, NodeImage, NodeRow, NodeTerm, Operator, Own, PodAffinity, PodRow,
@@ -89,9 +89,14 @@ impl PodRow {
                 && c.reason.as_deref() == Some("Unschedulable"))
             .then(|| c.message.as_deref().unwrap_or_default().into())
         });
+        let disrupted = status.conditions.iter().flatten().find(|c| c.kind.as_deref() == Some("DisruptionTarget"));
+        let displaced = disrupted.is_some_and(|c| {
+            c.status.as_deref() == Some("True") && c.reason.as_deref() == Some("PreemptionByScheduler")
+        });
         let name = text(meta.name);
         Ok(Self {
             demand: demand(&spec, &status, &namespace, &labels),
+            displaced,
             needs: storage::needs(&spec, &name),
             name,
             uid: text(meta.uid),
@@ -103,6 +108,7 @@ impl PodRow {
             deleting: meta.deleted.is_some(),
             terminal: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
             started: text(status.start_time),
+            nominated: text(status.nominated_node_name),
             generation: meta.generation.unwrap_or(0),
             refused_because,
             namespace,
@@ -334,7 +340,7 @@ fn requirement(r: &RequirementJson<'_>) -> Requirement {
     Requirement { key: r.key.as_deref().unwrap_or_default().into(), operator, values }
 }
 
-fn selector(s: &SelectorJson<'_>) -> Selector {
+pub(super) fn selector(s: &SelectorJson<'_>) -> Selector {
     let labels = s.match_labels.iter().flatten().map(|(k, v)| Requirement {
         key: (**k).into(),
         operator: Operator::In,

@@ -3,6 +3,8 @@
 //!
 //! Order and texts as upstream: VolumeRestrictions, NodeVolumeLimits, VolumeBinding, VolumeZone.
 
+use std::sync::Arc;
+
 use super::{Storage, Tenant, VolumeWork};
 use crate::columns::{Columns, Slot};
 use crate::filter::node_volume_limits::{Attachable, Attached};
@@ -27,13 +29,30 @@ pub struct Rejection {
 /// A pod's volumes, ready to be asked about nodes.
 #[derive(Debug)]
 pub struct Ask {
-    /// A claim that only one pod may use is in use.
-    in_use: bool,
+    /// Claims that only one pod may use.
+    exclusive: Vec<Key>,
     disks: Vec<Disk>,
     /// Volumes that drivers would have to attach.
     attach: Vec<Attachable>,
     claims: Claims,
     zones: Zones,
+}
+
+/// Pods with volumes that are imagined to leave a node, or to come to it.
+#[derive(Clone, Debug, Default)]
+pub struct Moved {
+    /// Those that go.
+    pub gone: Vec<Arc<Tenant>>,
+    /// Those that come.
+    pub come: Vec<Arc<Tenant>>,
+}
+
+impl Moved {
+    /// Whether all is as it is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.gone.is_empty() && self.come.is_empty()
+    }
 }
 
 impl Storage {
@@ -45,14 +64,16 @@ impl Storage {
         let needs = &tenant.needs;
         let named = || needs.claims.iter().filter(|claim| !claim.ephemeral);
         let key = |used: &ClaimUse| Key::new(&tenant.id.namespace, &used.name);
-        let mut in_use = false;
+        let mut exclusive = Vec::new();
         let restricts = asked.has(Plugin::VolumeRestrictions);
         for used in named().filter(|_| restricts) {
             let key = key(used);
             let Some(claim) = self.claims.get(&key) else {
                 return Err(reject(Plugin::VolumeRestrictions, not_found(&used.name)));
             };
-            in_use |= claim.is_for_one_pod() && self.tenants.is_used(&key);
+            if claim.is_for_one_pod() {
+                exclusive.push(key);
+            }
         }
         let mut claims = Claims::default();
         if asked.has(Plugin::VolumeBinding) {
@@ -76,7 +97,7 @@ impl Storage {
         let limits = asked.has(Plugin::NodeVolumeLimits) && self.limited > 0;
         let attach = if limits { self.attachable(tenant) } else { Vec::new() };
         let disks = if restricts { needs.disks.clone() } else { Vec::new() };
-        let ask = Ask { in_use, disks, attach, claims, zones };
+        let ask = Ask { exclusive, disks, attach, claims, zones };
         self.work_out_attached(columns, &ask);
         Ok(ask)
     }
@@ -204,19 +225,26 @@ impl Storage {
         let slots = limited.filter_map(|node| columns.find(&node.name));
         let missing: Vec<Slot> = slots.filter(|slot| self.tenants.attached(*slot).is_none()).collect();
         for slot in missing {
-            let mut attached = Attached::default();
-            for tenant in self.tenants.on(slot) {
-                self.attachable(tenant).into_iter().for_each(|volume| attached.add(volume));
-            }
-            let names = self.attached_to.get(columns.name(slot)).into_iter().flatten();
-            for attachment in names.filter_map(|name| self.attachments.get(name)) {
-                let volume = self.volumes.get(&attachment.volume);
-                if let Some(volume) = volume.and_then(|volume| volume.attachment.clone()) {
-                    attached.add(volume);
-                }
-            }
+            let attached = self.attached_if(columns, slot, &Moved::default());
             self.tenants.keep(slot, attached);
         }
+    }
+
+    /// What is attached to a node, as if some of its pods were gone and others had come.
+    fn attached_if(&self, columns: &Columns, slot: Slot, moved: &Moved) -> Attached {
+        let mut attached = Attached::default();
+        let stays = |tenant: &&Arc<Tenant>| !moved.gone.iter().any(|gone| Arc::ptr_eq(gone, tenant));
+        for tenant in self.tenants.on(slot).iter().filter(stays).chain(&moved.come) {
+            self.attachable(tenant).into_iter().for_each(|volume| attached.add(volume));
+        }
+        let names = self.attached_to.get(columns.name(slot)).into_iter().flatten();
+        for attachment in names.filter_map(|name| self.attachments.get(name)) {
+            let volume = self.volumes.get(&attachment.volume);
+            if let Some(volume) = volume.and_then(|volume| volume.attachment.clone()) {
+                attached.add(volume);
+            }
+        }
+        attached
     }
 }
 
@@ -224,18 +252,32 @@ impl Ask {
     /// The verdict on one node that passes the rules before these.
     #[must_use]
     pub fn verdict(&self, storage: &Storage, columns: &Columns, slot: Slot) -> Verdict {
-        if !self.disks.is_empty() && volume_restrictions::is_taken(storage.tenants.disks(slot), &self.disks) {
-            return Verdict::new(Rule::DiskConflict);
+        self.verdict_if(storage, columns, slot, &Moved::default())
+    }
+
+    /// The same, as if some pods of the node were gone and others had come.
+    #[must_use]
+    pub fn verdict_if(&self, storage: &Storage, columns: &Columns, slot: Slot, moved: &Moved) -> Verdict {
+        if !self.disks.is_empty() {
+            let stays = |tenant: &&Arc<Tenant>| !moved.gone.iter().any(|gone| Arc::ptr_eq(gone, tenant));
+            let there = storage.tenants.on(slot).iter().filter(stays).chain(&moved.come);
+            if volume_restrictions::is_taken(there.flat_map(|tenant| &tenant.needs.disks), &self.disks) {
+                return Verdict::new(Rule::DiskConflict);
+            }
         }
-        if self.in_use {
+        let uses = |all: &[Arc<Tenant>], claim: &Key| all.iter().map(|tenant| tenant.uses(claim)).sum::<u32>();
+        let is_used = |claim: &Key| storage.tenants.users(claim) + uses(&moved.come, claim) > uses(&moved.gone, claim);
+        if self.exclusive.iter().any(is_used) {
             return Verdict::new(Rule::ClaimInUse);
         }
         if !self.attach.is_empty()
             && let Some(node) = storage.csi_nodes.get(columns.name(slot)).filter(|node| !node.limits.is_empty())
-            && let Some(attached) = storage.tenants.attached(slot)
-            && !attached.has_room(&node.limits, &self.attach)
         {
-            return Verdict::new(Rule::VolumeLimits);
+            let otherwise = (!moved.is_empty()).then(|| storage.attached_if(columns, slot, moved));
+            let attached = otherwise.as_ref().or_else(|| storage.tenants.attached(slot));
+            if attached.is_some_and(|attached| !attached.has_room(&node.limits, &self.attach)) {
+                return Verdict::new(Rule::VolumeLimits);
+            }
         }
         let mask = self.claims.verdict(columns, slot);
         if mask != 0 {

@@ -9,7 +9,7 @@ use crate::columns::Slot;
 use crate::filter::node_volume_limits::Attached;
 use crate::intern::fixed_hasher;
 use crate::plan::PodId;
-use crate::rows::storage::{Disk, Key, Needs};
+use crate::rows::storage::{Key, Needs};
 
 /// A pod with volumes.
 #[derive(Debug, Hash, PartialEq, Eq)]
@@ -21,6 +21,12 @@ pub struct Tenant {
 }
 
 impl Tenant {
+    /// How often it uses a claim by name.
+    pub(super) fn uses(&self, claim: &Key) -> u32 {
+        let named = self.needs.claims.iter().filter(|used| !used.ephemeral && used.name == claim.name);
+        if self.id.namespace == claim.namespace { u32::try_from(named.count()).unwrap_or(u32::MAX) } else { 0 }
+    }
+
     fn keys(&self) -> impl Iterator<Item = (bool, Key)> + '_ {
         self.needs.claims.iter().map(|claim| (claim.ephemeral, Key::new(&self.id.namespace, &claim.name)))
     }
@@ -32,7 +38,7 @@ pub(super) struct Tenants {
     on: HashMap<Slot, Vec<Arc<Tenant>>, RandomState>,
     /// Where each claim is used: a slot for each pod.
     used: HashMap<Key, Vec<Slot>, RandomState>,
-    /// How many pods on nodes use a claim by its name (not as an ephemeral volume).
+    /// How often pods on nodes use a claim by its name (not as an ephemeral volume).
     by_name: HashMap<Key, u32, RandomState>,
     /// What is attached to a node; worked out when asked for.
     attached: HashMap<Slot, Attached, RandomState>,
@@ -92,14 +98,9 @@ impl Tenants {
         self.on.get(&slot).map_or(&[], Vec::as_slice)
     }
 
-    /// The disks mounted on a node.
-    pub(super) fn disks(&self, slot: Slot) -> impl Iterator<Item = &Disk> {
-        self.on(slot).iter().flat_map(|tenant| &tenant.needs.disks)
-    }
-
-    /// Whether a pod on a node uses a claim.
-    pub(super) fn is_used(&self, claim: &Key) -> bool {
-        self.by_name.contains_key(claim)
+    /// How often pods on nodes use a claim by name.
+    pub(super) fn users(&self, claim: &Key) -> u32 {
+        self.by_name.get(claim).copied().unwrap_or(0)
     }
 
     /// A claim, or the volume of one, is not what it was.
