@@ -108,6 +108,18 @@ impl<'q> Query<'q> {
         Ok((labels, fields))
     }
 
+    /// The state that a get asks for.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn get_version(&self) -> Result<VersionRule, Status> {
+        Ok(match self.revision()? {
+            None => VersionRule::MostRecent,
+            Some(Revision(0)) => VersionRule::Any,
+            Some(revision) => VersionRule::NotOlderThan(revision),
+        })
+    }
+
     /// The options of a list.
     ///
     /// # Errors
@@ -146,6 +158,9 @@ impl<'q> Query<'q> {
             errors.push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
         }
         refuse("ListOptions", &errors)?;
+        if !token.is_empty() && !matches!(version, "" | "0") {
+            return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+        }
         let version = match (asked, matching) {
             (None, _) => VersionRule::MostRecent,
             (Some(Revision(0)), _) => VersionRule::Any,
