@@ -126,7 +126,6 @@ impl<'q> Query<'q> {
     /// 400 or 422.
     pub fn list_options(&self) -> Result<ListOptions, Status> {
         let (labels, fields) = self.selectors()?;
-        let asked = self.revision()?;
         let limit = self.integer("limit")?.and_then(|l| u64::try_from(l).ok()).unwrap_or(0);
         self.integer("timeoutSeconds")?;
         let (version, matching, token) =
@@ -158,6 +157,7 @@ impl<'q> Query<'q> {
             errors.push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
         }
         refuse("ListOptions", &errors)?;
+        let asked = self.revision()?;
         if !token.is_empty() && !matches!(version, "" | "0") {
             return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
         }
@@ -178,7 +178,6 @@ impl<'q> Query<'q> {
     /// 400 or 422.
     pub fn watch_options(&self) -> Result<WatchRequest, Status> {
         let (labels, fields) = self.selectors()?;
-        let after = self.revision()?;
         let timeout = self.integer("timeoutSeconds")?.and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0);
         let (matching, initial) = (self.text("resourceVersionMatch"), self.truth("sendInitialEvents"));
         let mut errors = Vec::new();
@@ -205,6 +204,7 @@ impl<'q> Query<'q> {
             }
         }
         refuse("ListOptions", &errors)?;
+        let after = self.revision()?;
         let options = WatchOptions {
             labels,
             fields,

@@ -15,7 +15,7 @@ use http::{HeaderMap, Method, Response};
 use super::compress::accepts_gzip;
 use super::form::Form;
 use super::negotiate::{Format, Offer, body_format, content_type};
-use super::payload::Payload;
+use super::payload::{Payload, Rope};
 use super::query::{Query, WriteVerb};
 use super::route::RequestInfo;
 use super::service::{Asked, Service};
@@ -215,8 +215,16 @@ impl ResourceRequest<'_> {
         if wanted.from_now {
             wanted.options.after = Some(self.service.registry.store().view().revision());
         }
-        let feed = self.handle.subscribe(&self.collection(), &wanted.options).await?;
         let content_type = form.watch_content_type();
+        let feed = match self.handle.subscribe(&self.collection(), &wanted.options).await {
+            // What is wrong with the revision is told as an event: upstream's watches have begun when they find out.
+            Err(status) if status.is_expired() || status.has_cause("ResourceVersionTooLarge") => {
+                let mut frame = Rope::new();
+                form.push_error(&mut frame, &status);
+                return Ok(answer::response(200, content_type, Payload::whole(frame)));
+            }
+            feed => feed?,
+        };
         let frames = watch_stream::frames(feed, form, self.service.shutdown.clone(), self.asked.counted);
         Ok(answer::response(200, content_type, Payload::stream(frames)))
     }

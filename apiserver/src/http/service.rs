@@ -10,7 +10,7 @@ use std::time::Duration;
 use compact_str::{CompactString, format_compact};
 use gantry_machinery::status::Status;
 use http::header::USER_AGENT;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
@@ -107,12 +107,17 @@ impl Handle for Service {
         let counted = self.metrics.begin(&info, self.serves(&info));
         let audit_id = audit_id(&parts.headers).unwrap_or_else(|| self.ids.next());
         let voice = Voice::of(&parts.headers, &query);
+        let headers_only = parts.method == Method::HEAD;
         let arrived = Arrived { info, headers: parts.headers, query, body };
         let work = self.admit(&peer, arrived, &voice, audit_id.clone(), counted.clone());
         let mut response = match tokio::time::timeout(self.request_timeout, work).await {
             Ok(response) => response,
             Err(_) => voice.error(&Status::timeout("request did not complete within the allotted timeout", 0)),
         };
+        if headers_only {
+            // Over HTTP/1.1 hyper leaves the body out by itself, over HTTP/2 it would break the stream.
+            *response.body_mut() = Payload::empty();
+        }
         counted.answered(response.status().as_u16());
         if let Ok(id) = HeaderValue::from_str(&audit_id) {
             response.headers_mut().insert("audit-id", id);

@@ -77,6 +77,33 @@ impl Client {
         Answer { code: parts.status.as_u16(), headers: parts.headers, body }
     }
 
+    /// Another user of the same HTTP/2 connection.
+    #[allow(dead_code, reason = "each test binary uses its own part of this module")]
+    pub(crate) fn another(&self) -> Self {
+        match self {
+            Self::Http2(send) => Self::Http2(send.clone()),
+            Self::Http1(_) => panic!("HTTP/1.1 carries one request at a time"),
+        }
+    }
+
+    /// The beginning of an answer that goes on, up to where `enough` says so.
+    #[allow(dead_code, reason = "each test binary uses its own part of this module")]
+    pub(crate) async fn beginning(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &str)],
+        enough: impl Fn(&[u8]) -> bool,
+    ) -> Answer {
+        let (parts, mut body) = self.begin("GET", path, headers, Bytes::new()).await.into_parts();
+        let mut read = Vec::new();
+        while !enough(&read) {
+            let frame = tokio::time::timeout(PATIENCE, body.frame()).await.expect("a frame in time");
+            let Some(frame) = frame else { break };
+            read.extend_from_slice(&frame.expect("no error").into_data().unwrap_or_default());
+        }
+        Answer { code: parts.status.as_u16(), headers: parts.headers, body: read.into() }
+    }
+
     pub(crate) async fn open(self, path: &str) -> Lines {
         self.open_with(path, &[]).await
     }
