@@ -23,7 +23,7 @@ pub(crate) enum Role {
     /// Run the API server alone, on the embedded store or on etcd
     Apiserver(Apiserver),
     /// Run the scheduler alone, against any Kubernetes API server
-    Scheduler(Loop),
+    Scheduler(Scheduler),
     /// Run the controllers alone, against any Kubernetes API server
     ControllerManager(ControllerManager),
     /// Run nodes alone, against any Kubernetes API server (simulated ones: real containers are not built yet)
@@ -41,9 +41,18 @@ pub(crate) struct Up {
     #[command(flatten)]
     pub(crate) apiserver: Apiserver,
     #[command(flatten)]
+    pub(crate) scheduling: Scheduling,
+    #[command(flatten)]
     pub(crate) nodes: Nodes,
     #[command(flatten)]
     pub(crate) controllers: Controllers,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Scheduling {
+    /// How to schedule: a KubeSchedulerConfiguration [default: upstream's default profile]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Args, Debug, Clone)]
@@ -97,6 +106,9 @@ pub(crate) struct Nodes {
     /// How many simulated nodes to run
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) simulated_nodes: usize,
+    /// Label the simulated nodes with this many zones, in turn; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) simulated_zones: u32,
     /// How long a simulated container takes to start, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 500)]
     pub(crate) simulated_start_delay_ms: u64,
@@ -122,11 +134,17 @@ pub(crate) struct Remote {
 }
 
 #[derive(Args, Debug, Clone)]
-pub(crate) struct Loop {
+pub(crate) struct Scheduler {
+    /// The cluster to work for [default: the configuration's clientConnection.kubeconfig]
+    #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
+    pub(crate) kubeconfig: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) remote: Remote,
+    pub(crate) scheduling: Scheduling,
+    /// Whether to wait for a Lease that only one of several instances holds [default: as configured, or true]
+    #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set)]
+    pub(crate) leader_elect: Option<bool>,
     #[command(flatten)]
-    pub(crate) election: Election,
+    pub(crate) logging: Logging,
 }
 
 #[derive(Args, Debug, Clone)]

@@ -25,14 +25,16 @@ pub(crate) fn run(flags: Up) -> anyhow::Result<()> {
 
 async fn cluster(flags: Up) -> anyhow::Result<()> {
     let began = Instant::now();
+    // A file that is wrong is said before anything is touched.
+    let configuration = remote::configuration(&flags.scheduling)?;
     let mut signals = Signals::listen()?;
     let served = Served::start(&flags.apiserver).await?;
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
     let api =
         |name: &str| -> Arc<dyn ResourceApi> { Arc::new(served.registry.as_user(RequestContext::in_process(name))) };
-    let scheduling = remote::start_scheduler(api("system:kube-scheduler"), &tasks, &stop);
-    let resources = served.registry.table().rows().iter().map(|row| row.resource.clone()).collect();
+    let scheduling = remote::start_scheduler(api("system:kube-scheduler"), &configuration, &tasks, &stop);
+    let resources = served.registry.table().collections().map(|row| row.resource.clone()).collect();
     let root_ca = served.server.pki().ca.certificate.clone();
     let manager = api("system:kube-controller-manager");
     let controllers = remote::start_controllers(manager, &flags.controllers, resources, root_ca, &stop)?;

@@ -26,6 +26,7 @@ mod managed;
 mod metadata;
 pub mod options;
 mod patch;
+mod pod_status;
 pub(crate) mod random;
 pub mod request;
 mod rewrite;
@@ -38,6 +39,7 @@ pub mod token;
 mod unconnected;
 mod update;
 pub mod validate;
+pub mod versions;
 pub mod watch;
 
 use std::sync::{Arc, OnceLock};

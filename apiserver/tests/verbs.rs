@@ -14,11 +14,15 @@ mod eviction;
 mod list;
 #[path = "verbs/patch.rs"]
 mod patch;
+#[path = "verbs/pod_status.rs"]
+mod pod_status;
 #[path = "verbs/services.rs"]
 mod services;
 #[path = "verbs/support.rs"]
 mod support;
 #[path = "verbs/update.rs"]
 mod update;
+#[path = "verbs/versions.rs"]
+mod versions;
 #[path = "verbs/watch.rs"]
 mod watch;

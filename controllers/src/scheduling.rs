@@ -10,12 +10,15 @@
 //! stops deciding while too many bindings are under way.
 
 mod bind;
+pub mod config;
+pub mod extender;
 #[cfg(test)]
 mod fake;
 mod feed;
 mod inbox;
 pub mod metrics;
 mod report;
+mod source;
 #[cfg(test)]
 mod tests;
 mod worker;

@@ -25,6 +25,7 @@ use super::pretty::pretty;
 use super::query::Query;
 use crate::registry::handle::BodyFormat;
 use crate::registry::table::Row;
+use crate::registry::versions::Version;
 
 /// The protobuf message of metadata alone; it stands in no OpenAPI document.
 const PARTIAL_METADATA: &str = "k8s.io.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata";
@@ -114,7 +115,7 @@ impl Form {
     /// Whether objects go out as they are stored.
     #[must_use]
     pub fn is_stored(&self) -> bool {
-        self.accepted == Accepted::default()
+        self.accepted == Accepted::default() && self.row.strategy.version().is_none()
     }
 
     /// The answer's `Content-Type`.
@@ -142,6 +143,7 @@ impl Form {
             | (self.include as u32) << 16
             | u32::from(pretty) << 18
             | (version as u32) << 19
+            | self.row.strategy.version().map_or(0, Version::ordinal) << 21
     }
 
     /// Appends one object.
@@ -360,7 +362,11 @@ impl Form {
         object: &StoredObject,
         columns: bool,
     ) -> Result<(), Status> {
-        let body = self.body(object, columns)?;
+        // Events are shared by the watchers of every version: here they become the one asked for.
+        let body = match self.row.strategy.version() {
+            None => self.body(object, columns)?,
+            Some(version) => self.body(&version.shown(object)?, columns)?,
+        };
         if self.accepted.format == Format::Protobuf {
             rope.push(Bytes::from(protobuf::watch_frame(kind, &body)));
             return Ok(());

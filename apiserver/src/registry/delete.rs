@@ -20,7 +20,7 @@ use super::call::Call;
 use super::create::Beside;
 use super::metadata::{FOREGROUND, ORPHAN};
 use super::request::RequestContext;
-use super::{Registry, answer, body, metadata};
+use super::{Registry, answer, body, metadata, versions};
 use crate::admission::{Attributes, Operation};
 
 /// A delete without a version precondition is made against whatever is there; how often before 409.
@@ -54,7 +54,7 @@ impl Registry {
             // Upstream: the strategy takes a negative period for the shortest one.
             tracing::debug!(seconds, "a negative grace period counts as one second");
         }
-        self.delete_object(&call, options).await
+        versions::show_deleted(call.row.strategy, self.delete_object(&call, options).await?)
     }
 
     /// Deletes an object that the caller has resolved; also used by eviction and deletecollection.

@@ -14,15 +14,17 @@ use super::create::warn_of_duplicate_owners;
 use super::handle::Written;
 use super::managed::{self, Ownership};
 use super::validate::{Errors, Path};
-use super::{Registry, answer, body, metadata};
+use super::{Registry, answer, body, metadata, versions};
 use crate::admission::{Attributes, Operation};
 
 /// What a new state is made from: the stored object and its decoded form.
 pub(super) struct Current {
     /// As stored.
     pub(super) stored: Arc<StoredObject>,
-    /// Decoded; shared, so it is cloned by whoever changes it.
+    /// Decoded, in the version of the call; shared, so it is cloned by whoever changes it.
     pub(super) value: Arc<Value>,
+    /// Decoded as stored: the same unless the call is in another version.
+    old: Arc<Value>,
 }
 
 /// A new state, and how it came about.
@@ -64,7 +66,8 @@ impl Registry {
         let key = call.key(call.name);
         for attempt in 1.. {
             let Some(stored) = self.store.get(&key) else { return Ok(None) };
-            let current = Current { value: body::decode(&stored)?, stored };
+            let old = body::decode(&stored)?;
+            let current = Current { value: seen(call, &old), old, stored };
             let proposal = propose(&current)?;
             let versioned = !metadata::text(&proposal.object, "resourceVersion").is_empty();
             match self.replace(call, how, &current, proposal).await {
@@ -73,7 +76,10 @@ impl Registry {
                 }
                 Err(Refusal::Raced) => {}
                 Err(Refusal::Final(status)) => return Err(status),
-                Ok(object) => return Ok(Some(Written { object, created: false })),
+                Ok(object) => {
+                    let object = versions::show(call.row.strategy, object)?;
+                    return Ok(Some(Written { object, created: false }));
+                }
             }
         }
         unreachable!("the last attempt returns")
@@ -87,12 +93,15 @@ impl Registry {
         current: &Current,
         proposal: Proposal,
     ) -> Result<Arc<StoredObject>, Refusal> {
-        let (row, strategy, old) = (call.row, call.row.strategy, &*current.value);
+        let (row, strategy, old) = (call.row, call.row.strategy, &*current.old);
         let part = if how.part == Part::Object { "" } else { call.subresource };
         let mut new = proposal.object;
         settle_type(&mut new, &row.resource.api_version(), &row.resource.kind)?;
         settle_namespace(call, &mut new)?;
         check_preconditions(call, current, &new)?;
+        if let Some(version) = strategy.version() {
+            version.accept(&mut new);
+        }
 
         let now = time::now();
         warn_of_duplicate_owners(call, &mut new);
@@ -134,7 +143,7 @@ impl Registry {
         current: &Current,
         mut new: Value,
     ) -> Result<Arc<StoredObject>, Refusal> {
-        let (row, strategy, old) = (call.row, call.row.strategy, &*current.value);
+        let (row, strategy, old) = (call.row, call.row.strategy, &*current.old);
         let key = current.stored.key.clone();
         let mut beside = self.addresses.on_update(&self.store, row, &mut new, old)?;
         let gone = should_vanish(&new);
@@ -159,6 +168,18 @@ impl Registry {
             }
             Err(TxnError::Conflict { .. }) => Err(Refusal::Raced),
             Err(error) => Err(Refusal::Final(answer::refused(error, row.gvr(), call.name))),
+        }
+    }
+}
+
+/// A stored object as the call's version shows it.
+fn seen(call: &Call<'_>, stored: &Arc<Value>) -> Arc<Value> {
+    match call.row.strategy.version() {
+        None => stored.clone(),
+        Some(version) => {
+            let mut value = (**stored).clone();
+            version.turn(&mut value);
+            Arc::new(value)
         }
     }
 }
@@ -191,13 +212,7 @@ fn check_preconditions(call: &Call<'_>, current: &Current, new: &Value) -> Resul
         )));
     }
     match metadata::text(new, "resourceVersion") {
-        "" if call.row.strategy.unconditional_update() => Ok(()),
-        "" => {
-            let mut errors = Errors::new();
-            let metadata = Path::new("metadata");
-            errors.invalid(&metadata.child("resourceVersion"), "", "must be specified for an update");
-            call.refuse_invalid(new, errors)
-        }
+        "" => Ok(()),
         version => match version.parse::<u64>() {
             Ok(version) if version == current.stored.revision.0 => Ok(()),
             Ok(_) => Err(Status::modified(gvr, call.name)),

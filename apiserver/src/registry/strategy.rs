@@ -14,6 +14,7 @@ use gantry_machinery::status::FieldError;
 use gantry_machinery::value::Value;
 
 use super::validate::Errors;
+use super::versions::Version;
 
 /// The strategy of one kind. Stateless: everything it needs is in its arguments.
 pub trait Strategy: Send + Sync + 'static {
@@ -22,6 +23,11 @@ pub trait Strategy: Send + Sync + 'static {
 
     /// The kind's fields.
     fn message(&self) -> &'static Message;
+
+    /// How objects of this version become stored ones, if it is not the version they are stored in.
+    fn version(&self) -> Option<&Version> {
+        None
+    }
 
     /// How names are checked: gives what is wrong with `name`, in upstream's words. `prefix`: it is a `generateName`.
     fn name_errors(&self, name: &str, prefix: bool) -> Vec<String> {

@@ -22,7 +22,8 @@ use tokio::time::Instant;
 use super::list::at_least;
 use super::request::RequestContext;
 use super::selection::Selection;
-use super::{Registry, answer, random};
+use super::strategy::Strategy;
+use super::{Registry, answer, random, versions};
 
 /// How often a watcher that asked for bookmarks is told how far it has come.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -44,6 +45,8 @@ pub struct WatchFeed {
     next_bookmark: Instant,
     ends: Instant,
     failed: bool,
+    /// Shows objects to loops in the version asked for; the HTTP layer encodes events in it.
+    strategy: &'static dyn Strategy,
 }
 
 /// One thing to tell a watcher.
@@ -123,18 +126,21 @@ impl WatchStream for WatchFeed {
             Ok(items) => items,
             Err(status) => return Some(Err(status)),
         };
-        let event = |item| match item {
-            FeedItem::Initial(object) => WatchEvent::Added(object),
-            FeedItem::Change(change) => match change.kind {
-                ChangeKind::Added => WatchEvent::Added(change.event.object.clone()),
-                ChangeKind::Modified => WatchEvent::Modified(change.event.object.clone()),
-                ChangeKind::Deleted => WatchEvent::Deleted(change.event.departed()),
-            },
-            FeedItem::Bookmark { revision, initial_events_end } => {
-                WatchEvent::Bookmark { revision, initial_events_end }
-            }
+        let show = |object| versions::show(self.strategy, object);
+        let event = |item| {
+            Ok(match item {
+                FeedItem::Initial(object) => WatchEvent::Added(show(object)?),
+                FeedItem::Change(change) => match change.kind {
+                    ChangeKind::Added => WatchEvent::Added(show(change.event.object.clone())?),
+                    ChangeKind::Modified => WatchEvent::Modified(show(change.event.object.clone())?),
+                    ChangeKind::Deleted => WatchEvent::Deleted(show(change.event.departed())?),
+                },
+                FeedItem::Bookmark { revision, initial_events_end } => {
+                    WatchEvent::Bookmark { revision, initial_events_end }
+                }
+            })
         };
-        Some(Ok(items.into_iter().map(event).collect()))
+        Some(items.into_iter().map(event).collect())
     }
 }
 
@@ -178,6 +184,7 @@ impl Registry {
             next_bookmark: now + BOOKMARK_EVERY.min(limit.saturating_sub(LAST_BOOKMARK_BEFORE_END).max(limit / 2)),
             ends,
             failed: false,
+            strategy: row.strategy,
         })
     }
 }

@@ -29,6 +29,13 @@ pub fn parse(bytes: &[u8]) -> Result<Value, DecodeError> {
     read(bytes, DuplicateKeyPolicy::LastWins)
 }
 
+/// The same, but keys given twice are an error: for configuration, where neither can be what was meant.
+/// # Errors
+/// As [`parse`].
+pub fn parse_unique(bytes: &[u8]) -> Result<Value, DecodeError> {
+    read(bytes, DuplicateKeyPolicy::Error)
+}
+
 fn read(bytes: &[u8], duplicate_keys: DuplicateKeyPolicy) -> Result<Value, DecodeError> {
     let mut options = Options::default();
     options.duplicate_keys = duplicate_keys;
