@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gantry_machinery::codec::json::{self, pick};
-use gantry_machinery::codec::table::{IncludeObject, ListMeta, TableWriter, write_partial_metadata};
+use gantry_machinery::codec::table::{Column, IncludeObject, ListMeta, TableWriter, write_partial_metadata};
 use gantry_machinery::codec::{protobuf, yaml};
 use gantry_machinery::resource::Subresource;
 use gantry_machinery::resource_api::ObjectList;
@@ -32,6 +32,19 @@ const PARTIAL_METADATA: &str = "k8s.io.apimachinery.pkg.apis.meta.v1.PartialObje
 
 fn api_version(group: &str, version: &str) -> String {
     if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+/// The columns of a Scale.
+static SCALE_COLUMNS: [Column; 4] =
+    [Column::name(), Column::integer("Desired"), Column::integer("Available"), Column::string("Age")];
+
+fn scale_cells(scale: &Value, now: i64) -> Vec<Value> {
+    vec![
+        scale.str_at(&["metadata", "name"]).unwrap_or_default().into(),
+        scale.i64_at(&["spec", "replicas"]).unwrap_or(0).into(),
+        scale.i64_at(&["status", "replicas"]).unwrap_or(0).into(),
+        Value::String(time::age(scale.str_at(&["metadata", "creationTimestamp"]), now)),
+    ]
 }
 
 /// What a Table's rows are to hold besides cells.
@@ -62,6 +75,8 @@ pub struct Form {
     api_version: String,
     /// The type of what protobuf shows; `None` in other formats.
     message: Option<&'static Message>,
+    /// Whether Scales are shown, which have columns of their own whatever they scale.
+    scale: bool,
     /// Whether this watch's Tables have named their columns: only the first does.
     columns_told: bool,
 }
@@ -108,8 +123,9 @@ impl Form {
             return Err(Status::not_acceptable(&FORMATS[..2]));
         }
         let api_version = api_version(group, version);
+        let scale = other.is_some() && kind == "Scale";
         let (kind, row) = (kind.to_owned(), row.clone());
-        Ok(Self { accepted, include, row, kind, api_version, message, columns_told: false })
+        Ok(Self { accepted, include, row, kind, api_version, message, scale, columns_told: false })
     }
 
     /// Whether objects go out as they are stored.
@@ -181,7 +197,7 @@ impl Form {
     }
 
     fn table(&self, out: &mut Vec<u8>, meta: &ListMeta<'_>, columns: bool) -> TableWriter<'static> {
-        let columns = columns.then(|| self.row.strategy.columns());
+        let columns = columns.then(|| if self.scale { &SCALE_COLUMNS } else { self.row.strategy.columns() });
         TableWriter::begin(out, self.accepted.version.name(), meta, columns, self.include)
     }
 
@@ -193,7 +209,9 @@ impl Form {
     ) -> Result<(), Status> {
         let value =
             json::parse(&object.body).map_err(|e| Status::internal(format!("{} cannot be read: {e}", object.key)))?;
-        table.row(out, &self.row.strategy.row(&value, time::now_unix()), &object.body);
+        let now = time::now_unix();
+        let cells = if self.scale { scale_cells(&value, now) } else { self.row.strategy.row(&value, now) };
+        table.row(out, &cells, &object.body);
         Ok(())
     }
 

@@ -164,9 +164,10 @@ impl ResourceRequest<'_> {
     }
 
     fn form(&self, offer: Offer) -> Result<Form, Status> {
-        // The strategy's columns are the kind's own: a Scale or an Eviction has none.
-        let own_kind = self.subresource.as_ref().is_none_or(|sub| sub.kind == self.row.resource.kind);
-        let offer = if own_kind { offer } else { Offer::Plain };
+        // Columns are the kind's own, or those of a Scale: an Eviction has none.
+        let shaped =
+            self.subresource.as_ref().is_none_or(|sub| sub.kind == self.row.resource.kind || sub.kind == "Scale");
+        let offer = if shaped { offer } else { Offer::Plain };
         Form::negotiate(&self.asked.headers, &self.asked.query, offer, &self.row, self.subresource.as_ref())
     }
 

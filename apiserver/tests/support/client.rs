@@ -1,6 +1,7 @@
 //! A client with nothing between a test and the wire: one TLS connection, one request at a time.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(dead_code, reason = "each test binary uses its own part of this module")]
 
 use std::fmt::Debug;
 use std::io::Read;
@@ -78,7 +79,6 @@ impl Client {
     }
 
     /// Another user of the same HTTP/2 connection.
-    #[allow(dead_code, reason = "each test binary uses its own part of this module")]
     pub(crate) fn another(&self) -> Self {
         match self {
             Self::Http2(send) => Self::Http2(send.clone()),
@@ -87,7 +87,6 @@ impl Client {
     }
 
     /// The beginning of an answer that goes on, up to where `enough` says so.
-    #[allow(dead_code, reason = "each test binary uses its own part of this module")]
     pub(crate) async fn beginning(
         &mut self,
         path: &str,

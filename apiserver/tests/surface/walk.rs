@@ -352,6 +352,11 @@ impl Walk {
                 true => self.exchange("GET", &path, "", format, Vec::new(), &[200]).await,
                 false => None,
             };
+            if name == "scale" && format != Format::Protobuf {
+                let answer = self.get(&path, &format!("{};as=Table;v=v1;g=meta.k8s.io", format.media_type())).await;
+                let own = one.rsplit('/').next().unwrap_or_default().to_owned();
+                self.table(&path, format, &answer, &own);
+            }
             if let Some(got) = got.filter(|_| verbs.iter().any(|v| v == "update")) {
                 let scale = name == "scale";
                 self.holds(!scale || got.str_at(&["kind"]) == Some("Scale"), || format!("{path} is {got:?}"));
