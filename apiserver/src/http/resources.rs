@@ -19,7 +19,7 @@ use super::payload::{Payload, Rope};
 use super::query::{Query, WriteVerb};
 use super::route::RequestInfo;
 use super::service::{Asked, Service};
-use super::{answer, body, negotiate, watch_stream};
+use super::{aggregated, answer, body, negotiate, watch_stream};
 use crate::gate::authz::Attributes;
 use crate::gate::reviews;
 use crate::registry::handle::{BodyFormat, Handle, RequestBody, Written};
@@ -64,12 +64,11 @@ pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Result<Respo
     }
     let row = service.registry.table().find(&info.group, &info.version, &info.resource).cloned();
     let Some(row) = row else {
+        let unserved = aggregated::unserved(&service.registry, &info.group, &info.version);
         // Upstream routes by groups that it has: what lies outside of them is no API's path to answer with a Status.
         let groups = service.registry.table().rows();
-        return match info.group.is_empty() || groups.iter().any(|row| row.group() == info.group) {
-            true => Err(Status::no_such_resource()),
-            false => Ok(answer::no_such_path()),
-        };
+        let known = info.group.is_empty() || groups.iter().any(|row| row.group() == info.group);
+        return if known || unserved.code != 404 { Err(unserved) } else { Ok(answer::no_such_path()) };
     };
     if info.method == Method::HEAD {
         return Err(Status::method_not_allowed());

@@ -79,6 +79,9 @@ async fn every_resource_by_every_verb_in_every_format() {
     let client = &mut server.client;
     let manifests = yaml::parse(include_bytes!("manifests.yaml")).unwrap();
 
+    // Pods run as somebody.
+    let account = r#"{"metadata":{"name":"default"}}"#;
+    client.send("POST", "/api/v1/namespaces/default/serviceaccounts", &[], account).await;
     let served = discovered(client).await;
     assert!(served.len() > 30, "discovery names only {} resources", served.len());
     let mut walks = Vec::new();
