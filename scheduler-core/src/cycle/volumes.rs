@@ -17,8 +17,8 @@ impl Scheduler {
         let Some(pod) = self.pods.get(index) else { return true };
         let Some(tenant) = pod.tenant.clone() else { return true };
         let class = self.classes.get(pod.class);
-        if class.conflicts() {
-            // Node affinity is asked before the volumes.
+        if class.conflicts() || self.columns.count() == 0 {
+            // Node affinity is asked before the volumes; and without any node nothing is asked.
             return true;
         }
         match self.storage.ask(&mut self.columns, &tenant, class.profile.filters) {

@@ -195,7 +195,7 @@ impl Case<'_> {
     #[must_use]
     pub fn is_about_amounts(&self) -> bool {
         let asks = self.class.asks();
-        self.tables.is_empty() && asks.ports.is_empty() && asks.extended.is_empty()
+        self.tables.is_empty() && asks.ports.is_empty() && asks.extended.is_empty() && self.volumes.is_none()
     }
 
     /// A node as it is.
