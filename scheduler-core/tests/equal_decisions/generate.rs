@@ -58,7 +58,7 @@ pub(crate) fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         3 => any::<u8>().prop_map(Happening::SeenBound),
         1 => any::<u8>().prop_map(Happening::BindFails),
         3 => vec(volumes::thing(), 1..3).prop_map(Happening::Things),
-        2 => volumes::warehouse().prop_map(Happening::Things),
+        4 => volumes::warehouse().prop_map(Happening::Things),
         1 => volumes::thing().prop_map(Happening::ThingGone),
         2 => any::<u8>().prop_map(Happening::VolumesWritten),
         1 => budget().prop_map(Happening::Budget),
@@ -73,6 +73,13 @@ pub(crate) fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         6 => (1..20u8).prop_map(Happening::Step),
     ];
     vec(one, 1..60)
+}
+
+/// A cluster with nodes and volumes to begin with.
+pub(crate) fn furnished() -> impl Strategy<Value = Vec<Happening>> {
+    let nodes = vec(node().prop_map(Happening::Node), 4..8);
+    let volumes = volumes::warehouse().prop_map(Happening::Things);
+    (nodes, volumes, happenings()).prop_map(|(nodes, volumes, rest)| [nodes, Vec::from([volumes]), rest].concat())
 }
 
 fn node() -> impl Strategy<Value = NodeRow> {
@@ -316,7 +323,7 @@ fn pod() -> impl Strategy<Value = PodRow> {
         prop_oneof![2 => Just(None), 1 => affinity().prop_map(Some)],
     );
     let flags = (prop::bool::weighted(0.1), prop::bool::weighted(0.1), prop::bool::weighted(0.2), scheduler());
-    let needs = option::weighted(0.3, volumes::needs().prop_map(Box::new));
+    let needs = option::weighted(0.4, volumes::needs().prop_map(Box::new));
     (demand(), terms, pod_labels(), 0..4i32, flags, needs).prop_map(
         |(demand, (spread, pods), labels, priority, (never_preempts, gated, elsewhere, scheduler), needs)| {
             let pods = pods.filter(|p| *p != PodAffinity::default()).map(Box::new);
