@@ -44,7 +44,7 @@ pub(crate) fn start_scheduler(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Arc<Metrics> {
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(Metrics::new(config.profiles.iter().map(|profile| &*profile.name)));
     let (recorder, recording) = Recorder::new(api.clone(), Clock::System, "default-scheduler", stop.clone());
     tasks.spawn(recording);
     let options = SchedulingOptions { core: config.core(), ..SchedulingOptions::default() };
@@ -79,6 +79,7 @@ pub(crate) fn start_nodes(
     let mut config = FleetConfig { nodes, ..FleetConfig::default() };
     config.simulated.start_delay = Duration::from_millis(flags.simulated_start_delay_ms);
     config.simulated.seed = flags.simulated_seed;
+    config.node.zones = flags.simulated_zones;
     Ok(Fleet::start(api, config, tasks, stop))
 }
 

@@ -8,6 +8,7 @@ mod measure;
 mod report;
 mod schedule;
 mod watch_fanout;
+mod workload;
 
 use std::path::PathBuf;
 
