@@ -38,10 +38,9 @@ fn events_are_read_in_both_groups() {
     c.kubectl("run web --image=nginx");
     c.kubectl("wait --for=condition=Ready pod/web --timeout=60s");
     let scheduled = |resource: &str, field: &str| {
-        c.eventually(
-            &format!("get {resource} --field-selector={field}.name=web,reason=Scheduled -o name"),
-            |names| !names.is_empty(),
-        )
+        c.eventually(&format!("get {resource} --field-selector={field}.name=web,reason=Scheduled -o name"), |names| {
+            !names.is_empty()
+        })
     };
     let core = scheduled("events.v1.", "involvedObject");
     let grouped = scheduled("events.v1.events.k8s.io", "regarding");
@@ -52,12 +51,16 @@ fn events_are_read_in_both_groups() {
     assert!(c.kubectl("events --for pod/web").contains("Scheduled"));
     let described = c.kubectl("describe pod web");
     assert!(described.contains("Scheduled"), "{described}");
-    assert!(c.kubectl_fails("get events.v1.events.k8s.io --field-selector=involvedObject.name=web").contains("not supported"));
+    assert!(
+        c.kubectl_fails("get events.v1.events.k8s.io --field-selector=involvedObject.name=web")
+            .contains("not supported")
+    );
 }
 
 #[test]
 fn versions_are_switched_on_and_off_at_start() {
-    let c = Cluster::up(&["--runtime-config=scheduling.k8s.io/v1alpha2=true,storage.k8s.io/v1beta1,autoscaling/v1=false"]);
+    let c =
+        Cluster::up(&["--runtime-config=scheduling.k8s.io/v1alpha2=true,storage.k8s.io/v1beta1,autoscaling/v1=false"]);
     let versions = c.kubectl("api-versions");
     let has = |version: &str| versions.lines().any(|line| line == version);
     assert!(has("scheduling.k8s.io/v1alpha2") && has("storage.k8s.io/v1beta1"), "{versions}");
@@ -67,13 +70,16 @@ fn versions_are_switched_on_and_off_at_start() {
 
     let group = r#"{"apiVersion":"scheduling.k8s.io/v1alpha2","kind":"PodGroup","metadata":{"name":"gang"},
         "spec":{"schedulingPolicy":{"gang":{"minCount":3}}}}"#;
-    c.kubectl_with("create -f -", group);
+    c.apply(group);
     assert_eq!(c.value("podgroup gang", "{.spec.schedulingPolicy.gang.minCount}"), "3");
 
     let class = r#"{"apiVersion":"storage.k8s.io/v1","kind":"VolumeAttributesClass","metadata":{"name":"gold"},
         "driverName":"csi.example.com","parameters":{"iops":"3"}}"#;
-    c.kubectl_with("create -f -", class);
-    assert_eq!(c.value("volumeattributesclasses.v1beta1.storage.k8s.io gold", "{.apiVersion}"), "storage.k8s.io/v1beta1");
+    c.apply(class);
+    assert_eq!(
+        c.value("volumeattributesclasses.v1beta1.storage.k8s.io gold", "{.apiVersion}"),
+        "storage.k8s.io/v1beta1"
+    );
     assert_eq!(c.value("vac gold", "{.apiVersion}"), "storage.k8s.io/v1", "the stable version is preferred");
 }
 
