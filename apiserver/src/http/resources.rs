@@ -19,7 +19,7 @@ use super::payload::Payload;
 use super::query::{Query, WriteVerb};
 use super::route::RequestInfo;
 use super::service::{Asked, Service};
-use super::{answer, body, watch_stream};
+use super::{aggregated, answer, body, watch_stream};
 use crate::gate::authz::Attributes;
 use crate::gate::reviews;
 use crate::registry::handle::{BodyFormat, Handle, RequestBody, Written};
@@ -65,7 +65,7 @@ pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Result<Respo
         }
     }
     let row = service.registry.table().find(&info.group, &info.version, &info.resource).cloned();
-    let row = row.ok_or_else(Status::no_such_resource)?;
+    let row = row.ok_or_else(|| aggregated::unserved(&service.registry, &info.group, &info.version))?;
     if row.resource.namespaced {
         // Collections may be asked for across namespaces; single objects and creations may not.
         let across = info.namespace.is_empty();
