@@ -11,7 +11,7 @@ fn an_autoscaler_is_one_object_in_two_versions() {
     let c = Cluster::up(&[]);
     c.kubectl("create deployment web --image=nginx");
     c.kubectl("autoscale deployment web --min=2 --max=5 --cpu-percent=70");
-    let (old, new) = ("hpa.v1.autoscaling", "hpa.v2.autoscaling");
+    let (old, new) = ("horizontalpodautoscalers.v1.autoscaling", "horizontalpodautoscalers.v2.autoscaling");
     assert_eq!(c.value(&format!("{old} web"), "{.spec.targetCPUUtilizationPercentage}"), "70");
     let utilization = "{.spec.metrics[0].resource.target.averageUtilization}";
     assert_eq!(c.value(&format!("{new} web"), utilization), "70");
@@ -65,7 +65,10 @@ fn versions_are_switched_on_and_off_at_start() {
     let has = |version: &str| versions.lines().any(|line| line == version);
     assert!(has("scheduling.k8s.io/v1alpha2") && has("storage.k8s.io/v1beta1"), "{versions}");
     assert!(!has("autoscaling/v1") && !has("resource.k8s.io/v1beta1"), "{versions}");
-    assert!(c.kubectl_fails("get hpa.v1.autoscaling").contains("the server doesn't have a resource type"));
+    assert!(
+        c.kubectl_fails("get horizontalpodautoscalers.v1.autoscaling")
+            .contains("the server doesn't have a resource type")
+    );
     assert!(c.kubectl_fails("get --raw /apis/autoscaling/v1").contains("NotFound"));
 
     let group = r#"{"apiVersion":"scheduling.k8s.io/v1alpha2","kind":"PodGroup","metadata":{"name":"gang"},
