@@ -176,6 +176,10 @@ pub mod gvr {
     pub static DEPLOYMENTS: G = G::of("apps", "v1", "deployments");
     /// ReplicaSets.
     pub static REPLICA_SETS: G = G::of("apps", "v1", "replicasets");
+    /// StatefulSets.
+    pub static STATEFUL_SETS: G = G::of("apps", "v1", "statefulsets");
+    /// ReplicationControllers.
+    pub static REPLICATION_CONTROLLERS: G = G::of("", "v1", "replicationcontrollers");
     /// Roles.
     pub static ROLES: G = G::of("rbac.authorization.k8s.io", "v1", "roles");
     /// RoleBindings.
