@@ -8,6 +8,7 @@
 pub mod amounts;
 pub mod budget;
 pub mod json;
+pub mod kindred;
 pub mod projection;
 pub mod storage;
 
@@ -15,6 +16,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 pub use amounts::Amounts;
 pub use budget::BudgetRow;
+pub use kindred::KindredRow;
 pub use storage::Needs;
 
 /// What scheduling reads of a Node.
@@ -112,10 +114,25 @@ pub struct PodRow {
     pub generation: i64,
     /// What the `PodScheduled` condition says now when it is `False` with reason `Unschedulable`.
     pub refused_because: Option<Box<str>>,
+    /// The controller that keeps it, where that says which pods belong together.
+    pub owner: Option<(Keeper, Box<str>)>,
     /// All that decides where it may run, but for its volumes.
     pub demand: Demand,
     /// Its volumes, where they have a say in it.
     pub needs: Option<Box<Needs>>,
+}
+
+/// A kind of object whose selector says which pods belong together.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Keeper {
+    /// Service.
+    Service,
+    /// ReplicationController.
+    ReplicationController,
+    /// ReplicaSet.
+    ReplicaSet,
+    /// StatefulSet.
+    StatefulSet,
 }
 
 /// The scheduling fingerprint: all of a pod that decides where it may run and how well, but its identity, priority and
@@ -142,6 +159,10 @@ pub struct Demand {
     pub images: Vec<Box<str>>,
     /// `spec.topologySpreadConstraints`.
     pub spread: Vec<SpreadConstraint>,
+    /// Whether the constraints are the profile's, not the pod's: set by the core.
+    pub defaulted: bool,
+    /// Whether a node that lacks some of the topology labels is rated by the others: so for the system's constraints.
+    pub lenient: bool,
     /// Affinity to and against other pods; `None` when there is neither.
     pub pods: Option<Box<PodAffinity>>,
     /// The pod's namespace and labels, kept only where its own spread or affinity terms make them matter.

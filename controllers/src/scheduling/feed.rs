@@ -1,5 +1,5 @@
-//! Follows nodes, pods, namespaces, disruption budgets and what pods need of volumes, and tells the core about them, as
-//! rows.
+//! Follows nodes, pods, namespaces, disruption budgets, Services, the controllers that keep pods, and what pods need of
+//! volumes, and tells the core about them, as rows.
 //!
 //! One task per collection: list, then watch, through the [`Reflector`], which survives disconnects and answers 410 with
 //! a new list. The core hears nothing until all lists are in, lest it refuse pods for want of nodes it has not seen.
@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use gantry_machinery::codec::json;
 use gantry_machinery::reflector::{Delta, Reflector};
 use gantry_machinery::resource::{GroupVersionResource, gvr};
 use gantry_machinery::resource_api::{ResourceApi, WatchEvent};
@@ -14,7 +15,7 @@ use gantry_machinery::selector::{FieldSelector, LabelSelector};
 use gantry_scheduler_core::cycle::Event;
 use gantry_scheduler_core::rows::json::NotAnObject;
 use gantry_scheduler_core::rows::storage::{Change, Key, Kind, Thing};
-use gantry_scheduler_core::rows::{BudgetRow, NamespaceRow, NodeRow, PodRow};
+use gantry_scheduler_core::rows::{BudgetRow, Keeper, KindredRow, NamespaceRow, NodeRow, PodRow};
 use gantry_store_cache::object::StoredObject;
 
 use super::inbox::Inbox;
@@ -27,14 +28,39 @@ pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>, notices: A
         Reflector::new(api.clone(), resource.clone(), LabelSelector::default(), FieldSelector::default())
     };
     let (mut namespaces, mut budgets) = (follow(&gvr::NAMESPACES), follow(&gvr::POD_DISRUPTION_BUDGETS));
+    let (mut services, mut replica_sets) = (follow(&gvr::SERVICES), follow(&gvr::REPLICA_SETS));
+    let (mut stateful_sets, mut replication) = (follow(&gvr::STATEFUL_SETS), follow(&gvr::REPLICATION_CONTROLLERS));
     let mut nodes = Source::<NodeRow>::new(api.clone());
     let mut pods = Source::<PodRow>::new(api.clone());
     let mut things: Vec<(Kind, Reflector)> = Kind::ALL.map(|kind| (kind, follow(resource(kind)))).into();
     let first_things = join_all(things.iter_mut().map(|(kind, reflector)| async { (*kind, reflector.next().await) }));
+    let kindred = tokio::join!(services.next(), replica_sets.next(), stateful_sets.next(), replication.next());
+    let kindred = [
+        kindred_events(Keeper::Service, kindred.0),
+        kindred_events(Keeper::ReplicaSet, kindred.1),
+        kindred_events(Keeper::StatefulSet, kindred.2),
+        kindred_events(Keeper::ReplicationController, kindred.3),
+    ];
     let first = tokio::join!(namespaces.next(), budgets.next(), nodes.next(), pods.next(), first_things);
-    let mut events = [namespace_events(first.0), budget_events(first.1), first.2, first.3].concat();
-    events.extend(first.4.into_iter().flat_map(|(kind, delta)| thing_events(kind, delta)));
-    inbox.feed(events).await;
+    let first_things = first.4.into_iter().flat_map(|(kind, delta)| thing_events(kind, delta)).collect();
+    let first = [namespace_events(first.0), budget_events(first.1), kindred.concat(), first_things, first.2, first.3];
+    inbox.feed(first.concat()).await;
+    let kindred = |keeper: Keeper, mut reflector: Reflector| {
+        let inbox = &inbox;
+        async move {
+            loop {
+                inbox.feed(kindred_events(keeper, reflector.next().await)).await;
+            }
+        }
+    };
+    let kindred = async {
+        tokio::join!(
+            kindred(Keeper::Service, services),
+            kindred(Keeper::ReplicaSet, replica_sets),
+            kindred(Keeper::StatefulSet, stateful_sets),
+            kindred(Keeper::ReplicationController, replication),
+        )
+    };
     let budgets = async {
         loop {
             inbox.feed(budget_events(budgets.next().await)).await;
@@ -66,7 +92,7 @@ pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>, notices: A
             }
         }
     }));
-    tokio::join!(namespaces, nodes, budgets, pods, things);
+    tokio::join!(namespaces, nodes, budgets, kindred, pods, things);
 }
 
 fn resource(kind: Kind) -> &'static GroupVersionResource {
@@ -115,6 +141,24 @@ fn namespace_events(delta: Delta) -> Vec<Event> {
     }
 }
 
+fn kindred_events(keeper: Keeper, delta: Delta) -> Vec<Event> {
+    let read = |object: &StoredObject| row(object, |body| KindredRow::from_json(keeper, body));
+    match delta {
+        Delta::Replace(all) => vec![Event::AllKindred(keeper, all.iter().filter_map(|o| read(o)).collect())],
+        Delta::Changes(changes) => {
+            let event = |change: &WatchEvent| match change {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => Some(Event::Kindred(read(object)?)),
+                WatchEvent::Deleted(object) => {
+                    let (namespace, name) = (object.key.namespace().into(), object.key.name().into());
+                    Some(Event::KindredGone(keeper, namespace, name))
+                }
+                WatchEvent::Bookmark { .. } => None,
+            };
+            changes.iter().filter_map(event).collect()
+        }
+    }
+}
+
 fn budget_events(delta: Delta) -> Vec<Event> {
     let read = |object: &StoredObject| row(object, BudgetRow::from_json);
     match delta {
@@ -134,5 +178,7 @@ fn budget_events(delta: Delta) -> Vec<Event> {
 
 /// The row of an object. One that cannot be read is left out, with a line in the log: it must not stop the others.
 fn row<T>(object: &StoredObject, read: impl Fn(&[u8]) -> Result<T, NotAnObject>) -> Option<T> {
-    read(&object.body).inspect_err(|error| tracing::error!(object = %object.key, %error, "left out of scheduling")).ok()
+    let lean = json::lean(&object.body);
+    let body = lean.as_ref().map_or(&object.body[..], |text| text.as_bytes());
+    read(body).inspect_err(|error| tracing::error!(object = %object.key, %error, "left out of scheduling")).ok()
 }
