@@ -528,7 +528,9 @@ pub(crate) fn warehouse() -> impl Strategy<Value = Vec<Thing>> {
     let claims = vec(claim().prop_map(Thing::Claim), 6);
     let volumes = vec(volume().prop_map(Thing::Volume), 6);
     let rest = prop_oneof![vec(thing(), 0..4), vec(csi_node().prop_map(Thing::CsiNode), 7)];
-    (classes, claims, volumes, rest).prop_map(|(a, b, c, d)| [a, b, c, d].concat())
+    let driver = any::<bool>()
+        .prop_map(|storage_capacity| vec![Thing::CsiDriver(CsiDriverRow { name: DRIVER.into(), storage_capacity })]);
+    (classes, claims, volumes, rest, driver).prop_map(|(a, b, c, d, e)| [a, b, c, d, e].concat())
 }
 
 /// What the API says once a pod's volumes are written.
