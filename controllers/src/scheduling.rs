@@ -11,6 +11,7 @@
 
 mod bind;
 pub mod config;
+pub mod explain;
 pub mod extender;
 #[cfg(test)]
 mod fake;

@@ -350,6 +350,20 @@ impl Class {
             + weigh(Plugin::NodeResourcesBalancedAllocation) * self.balance.score(columns, at, &self.load)
     }
 
+    /// What each rule about the node gives it, where the worst feasible node has `worst` taints that are not tolerated and
+    /// the dearest `dearest` of preferred terms: for those who ask why.
+    #[must_use]
+    pub fn scores(&self, columns: &Columns, slot: Slot, worst: u16, dearest: i32) -> [(Plugin, u32); 5] {
+        let (at, board) = (slot as usize, self.last_board());
+        [
+            (Plugin::TaintToleration, score::taint_toleration::score(board.unwelcome(slot), worst)),
+            (Plugin::NodeAffinity, score::node_affinity::score(board.preferred(slot), dearest)),
+            (Plugin::ImageLocality, board.0.views[at].images.into()),
+            (Plugin::NodeResourcesFit, self.fit.score(columns, at, &self.load)),
+            (Plugin::NodeResourcesBalancedAllocation, self.balance.score(columns, at, &self.load)),
+        ]
+    }
+
     /// How many more of its pods a node could take, by the amounts alone; at least 1 for a feasible node.
     #[must_use]
     pub fn room(&self, columns: &Columns, slot: Slot) -> u32 {

@@ -4,6 +4,7 @@
 //! call. It never blocks and does no I/O. What it decided is in force at once (assumed), whatever becomes of the bind;
 //! the loop reports failures back as [`Event::BindFailed`].
 
+pub mod explain;
 mod refuse;
 mod wake;
 
@@ -15,7 +16,6 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::class::{ClassId, Classes};
 use crate::columns::{Columns, Slot};
-use crate::filter::{Rule, Verdict};
 use crate::intern::fixed_hasher;
 use crate::neighbours::Neighbours;
 use crate::plan::{Decision, Millis, Placement, Plan, PodId, Reasons};
@@ -305,6 +305,7 @@ impl Scheduler {
                     told,
                     overdue: false,
                     leaving: row.deleting,
+                    scheduled: profile.is_some(),
                     kin: 0,
                 })
             }
@@ -582,17 +583,6 @@ impl Scheduler {
     #[must_use]
     pub fn pods(&self) -> &Pods {
         &self.pods
-    }
-
-    /// The verdict on each slot for a known pod, as of now: what `explain` shows.
-    #[must_use]
-    pub fn explain(&mut self, uid: &str) -> Option<Vec<(Box<str>, Verdict, u32)>> {
-        let index = self.pods.find(uid)?;
-        let class = self.pods.at(index).class;
-        let board = self.classes.board(class, &self.columns);
-        let slots = (0..).zip(board.verdicts());
-        let present = slots.filter(|(_, verdict)| verdict.rule() != Rule::Absent);
-        Some(present.map(|(slot, v)| (self.columns.name(slot).into(), *v, board.score(slot))).collect())
     }
 }
 

@@ -86,6 +86,8 @@ pub struct Pod {
     pub told: u64,
     /// Whether it is terminating.
     pub leaving: bool,
+    /// Whether its scheduler's name is one of ours.
+    pub scheduled: bool,
     /// Tells waiting pods of a class apart when others' terms select some of them; 0 otherwise.
     pub kin: u64,
     /// Whether it is tried because it waited for so long.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use gantry_machinery::reflector::{Delta, Reflector};
 use gantry_machinery::resource::{GroupVersionResource, gvr};
 use gantry_machinery::resource_api::{ResourceApi, WatchEvent};
@@ -16,30 +17,24 @@ use gantry_store_cache::object::StoredObject;
 
 use super::inbox::Inbox;
 
+/// What the core knows of the cluster: the collections, and how each becomes events.
+pub(super) static COLLECTIONS: [(&GroupVersionResource, fn(Delta) -> Vec<Event>); 3] =
+    [(&gvr::NAMESPACES, namespace_events), (&gvr::NODES, node_events), (&gvr::PODS, pod_events)];
+
 /// Feeds the inbox for ever.
 pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>) {
     let follow = |resource: &GroupVersionResource| {
         Reflector::new(api.clone(), resource.clone(), LabelSelector::default(), FieldSelector::default())
     };
-    let (mut namespaces, mut nodes, mut pods) = (follow(&gvr::NAMESPACES), follow(&gvr::NODES), follow(&gvr::PODS));
-    let first = tokio::join!(namespaces.next(), nodes.next(), pods.next());
-    inbox.feed([namespace_events(first.0), node_events(first.1), pod_events(first.2)].concat()).await;
-    let namespaces = async {
+    let mut streams: Vec<_> = COLLECTIONS.iter().map(|(resource, read)| (follow(resource), read)).collect();
+    let first = streams.iter_mut().map(async |(stream, read)| read(stream.next().await));
+    inbox.feed(join_all(first).await.concat()).await;
+    let rest = streams.iter_mut().map(async |(stream, read)| {
         loop {
-            inbox.feed(namespace_events(namespaces.next().await)).await;
+            inbox.feed(read(stream.next().await)).await;
         }
-    };
-    let nodes = async {
-        loop {
-            inbox.feed(node_events(nodes.next().await)).await;
-        }
-    };
-    let pods = async {
-        loop {
-            inbox.feed(pod_events(pods.next().await)).await;
-        }
-    };
-    tokio::join!(namespaces, nodes, pods);
+    });
+    join_all(rest).await;
 }
 
 fn namespace_events(delta: Delta) -> Vec<Event> {
