@@ -84,9 +84,12 @@ fn decode(
 
 /// A patched object, checked against the schema as a body from outside is; what a patch brought in that the schema does
 /// not know is treated as the caller asked.
-pub(super) fn check(call: &Call<'_>, object: &Value) -> Result<Value, Status> {
-    let validation = call.options.field_validation;
-    match codec::json::decode_value(object, call.row.strategy.message(), validation) {
+pub(super) fn check(call: &Call<'_>, mut object: Value) -> Result<Value, Status> {
+    let (validation, message) = (call.options.field_validation, call.row.strategy.message());
+    if codec::json::conform(&mut object, message) {
+        return Ok(object);
+    }
+    match codec::json::decode_value(&object, message, validation) {
         Ok(decoded) => {
             if validation == FieldValidation::Warn {
                 for warning in decoded.warnings {
@@ -97,7 +100,7 @@ pub(super) fn check(call: &Call<'_>, object: &Value) -> Result<Value, Status> {
         }
         Err(error) => {
             let mut errors = Errors::new();
-            errors.invalid(&Path::new("patch"), codec::json::to_string(object), error.to_string());
+            errors.invalid(&Path::new("patch"), codec::json::to_string(&object), error.to_string());
             Err(Status::invalid("", "", "", &errors.into_vec()))
         }
     }

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
 use gantry_machinery::reflector::{Delta, Reflector};
 use gantry_machinery::resource::{GroupVersionResource, gvr};
 use gantry_machinery::resource_api::{ResourceApi, WatchEvent};
@@ -16,25 +15,36 @@ use gantry_scheduler_core::rows::{NamespaceRow, NodeRow, PodRow};
 use gantry_store_cache::object::StoredObject;
 
 use super::inbox::Inbox;
+use super::source::{Source, delta};
 
-/// What the core knows of the cluster: the collections, and how each becomes events.
+/// The collections that the core knows, and how a list of each is told to it: for those who look once.
 pub(super) static COLLECTIONS: [(&GroupVersionResource, fn(Delta) -> Vec<Event>); 3] =
-    [(&gvr::NAMESPACES, namespace_events), (&gvr::NODES, node_events), (&gvr::PODS, pod_events)];
+    [(&gvr::NAMESPACES, namespace_events), (&gvr::NODES, delta::<NodeRow>), (&gvr::PODS, delta::<PodRow>)];
 
 /// Feeds the inbox for ever.
 pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>) {
-    let follow = |resource: &GroupVersionResource| {
-        Reflector::new(api.clone(), resource.clone(), LabelSelector::default(), FieldSelector::default())
-    };
-    let mut streams: Vec<_> = COLLECTIONS.iter().map(|(resource, read)| (follow(resource), read)).collect();
-    let first = streams.iter_mut().map(async |(stream, read)| read(stream.next().await));
-    inbox.feed(join_all(first).await.concat()).await;
-    let rest = streams.iter_mut().map(async |(stream, read)| {
+    let (labels, fields) = (LabelSelector::default(), FieldSelector::default());
+    let mut namespaces = Reflector::new(api.clone(), gvr::NAMESPACES.clone(), labels, fields);
+    let mut nodes = Source::<NodeRow>::new(api.clone());
+    let mut pods = Source::<PodRow>::new(api);
+    let first = tokio::join!(namespaces.next(), nodes.next(), pods.next());
+    inbox.feed([namespace_events(first.0), first.1, first.2].concat()).await;
+    let namespaces = async {
         loop {
-            inbox.feed(read(stream.next().await)).await;
+            inbox.feed(namespace_events(namespaces.next().await)).await;
         }
-    });
-    join_all(rest).await;
+    };
+    let nodes = async {
+        loop {
+            inbox.feed(nodes.next().await).await;
+        }
+    };
+    let pods = async {
+        loop {
+            inbox.feed(pods.next().await).await;
+        }
+    };
+    tokio::join!(namespaces, nodes, pods);
 }
 
 fn namespace_events(delta: Delta) -> Vec<Event> {
@@ -49,40 +59,6 @@ fn namespace_events(delta: Delta) -> Vec<Event> {
             };
             changes.iter().filter_map(event).collect()
         }
-    }
-}
-
-fn node_events(delta: Delta) -> Vec<Event> {
-    match delta {
-        Delta::Replace(all) => vec![Event::Nodes(all.iter().filter_map(|o| row(o, NodeRow::from_json)).collect())],
-        Delta::Changes(changes) => changes.iter().filter_map(node_event).collect(),
-    }
-}
-
-fn node_event(change: &WatchEvent) -> Option<Event> {
-    match change {
-        WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-            Some(Event::Node(Box::new(row(object, NodeRow::from_json)?)))
-        }
-        WatchEvent::Deleted(object) => Some(Event::NodeGone(object.key.name().into())),
-        WatchEvent::Bookmark { .. } => None,
-    }
-}
-
-fn pod_events(delta: Delta) -> Vec<Event> {
-    match delta {
-        Delta::Replace(all) => vec![Event::Pods(all.iter().filter_map(|o| row(o, PodRow::from_json)).collect())],
-        Delta::Changes(changes) => changes.iter().filter_map(pod_event).collect(),
-    }
-}
-
-fn pod_event(change: &WatchEvent) -> Option<Event> {
-    match change {
-        WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-            Some(Event::Pod(Box::new(row(object, PodRow::from_json)?)))
-        }
-        WatchEvent::Deleted(object) => Some(Event::PodGone(row(object, PodRow::from_json)?.uid)),
-        WatchEvent::Bookmark { .. } => None,
     }
 }
 
