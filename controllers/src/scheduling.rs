@@ -32,6 +32,7 @@ use gantry_machinery::resource_api::ResourceApi;
 use gantry_scheduler_core::cycle::Config;
 use tokio_util::sync::CancellationToken;
 
+use extender::{ExtenderConfig, Extenders};
 use inbox::Inbox;
 use metrics::Metrics;
 
@@ -50,6 +51,8 @@ pub struct SchedulingOptions {
     /// pod's `PodScheduled` condition says too, and costs as much as the binding itself, so a flood of pods gets events
     /// for a sample of them. Upstream writes one for each.
     pub scheduled_events_per_second: u32,
+    /// The extenders, in the order of the core's interests.
+    pub extenders: Arc<[ExtenderConfig]>,
 }
 
 impl Default for SchedulingOptions {
@@ -60,6 +63,7 @@ impl Default for SchedulingOptions {
             batches_in_flight_max: 4,
             unconfirmed_max: 8192,
             scheduled_events_per_second: 100,
+            extenders: Arc::new([]),
         }
     }
 }
@@ -78,11 +82,14 @@ pub async fn run(
     let reports = report::Reports::new(api.clone(), clock, recorder, &options);
 
     let feeding = feed::run(api.clone(), inbox.clone());
-    let binding = bind::run(api, inbox.clone(), to_bind, reports.clone(), metrics.clone(), &options);
-    let thread = worker::spawn(inbox.clone(), placements, reports.clone(), metrics, options.clone());
+    let extenders = Arc::new(Extenders::new(api.clone(), options.extenders.clone()));
+    let (questions, to_ask) = tokio::sync::mpsc::unbounded_channel();
+    let asking = extenders.clone().run(to_ask, inbox.clone(), reports.clone());
+    let binding = bind::run(api, inbox.clone(), to_bind, reports.clone(), metrics.clone(), extenders, &options);
+    let thread = worker::spawn(inbox.clone(), placements, questions, reports.clone(), metrics, options.clone());
 
     let work = async {
-        tokio::join!(feeding, reports.run());
+        tokio::join!(feeding, reports.run(), asking);
     };
     let binding = tokio::spawn(binding);
     stop.run_until_cancelled(work).await;

@@ -4,11 +4,12 @@
 //! call. It never blocks and does no I/O. What it decided is in force at once (assumed), whatever becomes of the bind;
 //! the loop reports failures back as [`Event::BindFailed`].
 
+pub mod consult;
 pub mod explain;
 mod refuse;
 mod wake;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use crate::profile::{Plugin, Profile, ProfileId};
 use crate::queue::{BACKOFF_FIRST, BACKOFF_MAX, GroupId, Queue, Seen, Turn};
 use crate::rows::{Demand, NamespaceRow, NodeRow, PodRow};
 use crate::wide::{self, Scratch, Towards, WideRules};
+use consult::{Advice, Interest};
 
 /// Something the scheduler must know.
 #[derive(Clone, Debug)]
@@ -50,6 +52,8 @@ pub enum Event {
     /// The binding of the pod of this uid did not happen, for certain: it may be tried again after a pause. Who is not
     /// certain reads the pod again and reports what he saw.
     BindFailed(Box<str>),
+    /// What the extenders said about the pod of this uid, asked with this ticket.
+    Advised(Box<str>, u64, Advice),
 }
 
 /// What is fixed for the life of a scheduler.
@@ -65,6 +69,8 @@ pub struct Config {
     pub backoff_first: Millis,
     /// The longest pause, in milliseconds.
     pub backoff_max: Millis,
+    /// Which pods each extender is to be asked about; 32 extenders at most.
+    pub interests: Vec<Interest>,
 }
 
 impl Default for Config {
@@ -75,6 +81,7 @@ impl Default for Config {
             board_bytes_max: 256 << 20,
             backoff_first: BACKOFF_FIRST,
             backoff_max: BACKOFF_MAX,
+            interests: Vec::new(),
         }
     }
 }
@@ -134,6 +141,12 @@ pub struct Scheduler {
     pending: Pending,
     arrivals: Arrivals,
     assumed: usize,
+    /// How many pods extenders are being asked about.
+    consulting: usize,
+    /// Who is to be asked about next.
+    put_off: BinaryHeap<Turn>,
+    /// Decisions that came of events, to be handed out with the next plan.
+    decided: Vec<Decision>,
     scratch: Scratch,
     /// How many pods of each priority are on nodes.
     placed: BTreeMap<i32, usize>,
@@ -149,7 +162,7 @@ impl Scheduler {
         let queue = Queue::new(config.backoff_first, config.backoff_max);
         Self {
             columns: Columns::new(config.seed),
-            classes: Classes::new(&config.profiles, config.board_bytes_max),
+            classes: Classes::new(&config.profiles, &config.interests, config.board_bytes_max),
             config,
             pods: Pods::default(),
             neighbours: Neighbours::default(),
@@ -159,6 +172,9 @@ impl Scheduler {
             pending: Pending::default(),
             arrivals: Arrivals::default(),
             assumed: 0,
+            consulting: 0,
+            put_off: BinaryHeap::new(),
+            decided: Vec::new(),
             reasons: HashMap::with_hasher(fixed_hasher()),
             reasons_at: (0, 0),
         }
@@ -170,14 +186,14 @@ impl Scheduler {
             self.apply(now, event);
         }
         self.release_rested(now);
+        self.recall();
         self.wake();
-        let mut plan = Plan::default();
+        let mut plan = Plan { decisions: std::mem::take(&mut self.decided), ..Plan::default() };
         loop {
             while plan.decisions.len() < limit {
                 let Some(turn) = self.queue.pop() else { break };
                 if let Some(index) = self.current(turn.pod(), turn.ticket(), State::Active) {
-                    let decision = self.decide(now, index);
-                    plan.decisions.push(decision);
+                    plan.decisions.extend(self.decide(now, index));
                 }
             }
             if !self.queue.is_idle() {
@@ -221,6 +237,10 @@ impl Scheduler {
                 gone.chain(rows.into_iter().map(Event::Namespace)).for_each(|event| self.apply(now, event));
             }
             Event::BindFailed(uid) => self.take_back(now, &uid),
+            Event::Advised(uid, ticket, advice) => {
+                let decision = self.advised(now, &uid, ticket, advice);
+                self.decided.extend(decision);
+            }
         }
     }
 
@@ -427,13 +447,7 @@ impl Scheduler {
         if self.pods.at(index).leaving {
             return;
         }
-        let ticket = self.queue.ticket();
-        self.move_to(index, State::Backoff);
-        self.arrivals.failed += 1;
-        let pod = self.pods.at(index);
-        pod.failures += 1;
-        pod.ticket = ticket;
-        self.queue.back_off(now, pod.failures, ticket, index);
+        self.pause(now, index);
     }
 
     /// Moves a pod between nodes and none, with what it holds there.
@@ -473,6 +487,7 @@ impl Scheduler {
         for (state, by) in [(before, -1), (state, 1)] {
             let count = match state {
                 State::Active => &mut self.pending.active,
+                State::Consulting => &mut self.consulting,
                 State::Backoff => &mut self.pending.backoff,
                 State::Waiting => &mut self.pending.unschedulable,
                 State::Gated => &mut self.pending.gated,
@@ -536,23 +551,33 @@ impl Scheduler {
     }
 
     /// One pod's decision.
-    fn decide(&mut self, now: Millis, index: PodIndex) -> Decision {
+    fn decide(&mut self, now: Millis, index: PodIndex) -> Option<Decision> {
         let pod = self.pods.at(index);
         pod.attempts += 1;
         let class = pod.class;
         if self.classes.get(class).demand.unsupported.is_some() {
-            return self.refuse(now, index, Say::Class);
+            return Some(self.refuse(now, index, Say::Class));
         }
         let (winner, say) = self.find(index);
-        let Some((slot, score)) = winner else { return self.refuse(now, index, say) };
+        if let Some(decision) = self.consult(index, winner.is_some(), say) {
+            return decision;
+        }
+        let Some((slot, score)) = winner else { return Some(self.refuse(now, index, say)) };
+        Some(self.place(index, slot, score))
+    }
+
+    /// Assumes that a pod runs on a node.
+    fn place(&mut self, index: PodIndex, slot: Slot, score: u32) -> Decision {
+        let class = self.pods.at(index).class;
         self.settle(index, State::Assumed(slot));
         let node = self.columns.name(slot).into();
         let pod = self.pods.at(index);
         pod.overdue = false;
         let (attempts, since) = (pod.attempts, pod.since);
         let pod = pod.id.clone();
-        let profile = self.classes.get(class).demand.profile;
-        Decision::Bind(Placement { pod, node, score, attempts, since, profile })
+        let class = self.classes.get(class);
+        let (profile, interests) = (class.demand.profile, class.interests);
+        Decision::Bind(Placement { pod, node, score, attempts, since, profile, interests })
     }
 
     /// How many pods came into the queues.

@@ -30,6 +30,9 @@ pub enum Decision {
     Bind(Placement),
     /// It fits nowhere for now.
     Refuse(Refusal),
+    /// Extenders are to be asked which of these nodes it shall be; [`Event::Advised`](crate::cycle::Event::Advised) is the
+    /// answer.
+    Consult(Consultation),
 }
 
 /// Who a pod is.
@@ -58,6 +61,23 @@ pub struct Placement {
     pub since: Millis,
     /// The profile that placed it.
     pub profile: ProfileId,
+    /// The extenders whose business it is, a bit each.
+    pub interests: u32,
+}
+
+/// A pod that extenders have a say in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consultation {
+    /// The pod.
+    pub pod: PodId,
+    /// To be given back with the answer: an answer to an older question counts for nothing.
+    pub ticket: u64,
+    /// The profile that schedules it.
+    pub profile: ProfileId,
+    /// The extenders whose business it is, a bit each.
+    pub interests: u32,
+    /// The nodes that could take it, with their scores, best first.
+    pub candidates: Vec<(Box<str>, u32)>,
 }
 
 /// A pod that fits nowhere, and why.
@@ -107,25 +127,29 @@ pub(crate) fn message(nodes: u32, verdicts: &[Verdict], demand: &Demand, conflic
     if conflicts {
         text.push_str(" pod affinity terms conflict.");
     } else {
-        let mut counted: Vec<(Verdict, u32)> = count(verdicts);
-        let mut reasons: Vec<(String, u32)> = Vec::new();
-        for (verdict, nodes) in counted.drain(..) {
-            let mut add = |reason: String| match reasons.iter_mut().find(|(r, _)| *r == reason) {
-                Some((_, sum)) => *sum += nodes,
-                None => reasons.push((reason, nodes)),
-            };
-            match verdict.rule() {
-                Rule::Resources => resources_fit::texts(verdict.mask(), demand).for_each(&mut add),
-                rule => add(rule.text().to_owned()),
-            }
-        }
-        list(&mut text, reasons);
+        list(&mut text, reasons(verdicts, demand));
     }
     if !preemption.is_empty() {
         text.push(' ');
         text.push_str(preemption);
     }
     text
+}
+
+/// Why nodes were turned down, in upstream's words, and how many each.
+pub(crate) fn reasons(verdicts: &[Verdict], demand: &Demand) -> Vec<(String, u32)> {
+    let mut reasons: Vec<(String, u32)> = Vec::new();
+    for (verdict, nodes) in count(verdicts) {
+        let mut add = |reason: String| match reasons.iter_mut().find(|(r, _)| *r == reason) {
+            Some((_, sum)) => *sum += nodes,
+            None => reasons.push((reason, nodes)),
+        };
+        match verdict.rule() {
+            Rule::Resources => resources_fit::texts(verdict.mask(), demand).for_each(&mut add),
+            rule => add(rule.text().to_owned()),
+        }
+    }
+    reasons
 }
 
 /// Appends ` 2 this, 1 that.`, sorted as texts with their numbers, as upstream sorts them.

@@ -30,6 +30,8 @@ pub enum State {
     Gated,
     /// To be tried.
     Active,
+    /// Extenders are being asked about it.
+    Consulting,
     /// To be tried after a pause.
     Backoff,
     /// Fits nowhere; waits for a change that helps.
@@ -53,7 +55,7 @@ impl State {
     /// Whether it is in one of the queues.
     #[must_use]
     pub fn is_pending(self) -> bool {
-        matches!(self, Self::Active | Self::Backoff | Self::Waiting)
+        matches!(self, Self::Active | Self::Consulting | Self::Backoff | Self::Waiting)
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 
 use super::SchedulingOptions;
+use super::extender::Extenders;
 use super::inbox::Inbox;
 use super::metrics::Metrics;
 use super::report::Reports;
@@ -36,6 +37,7 @@ pub(super) fn run(
     mut to_bind: UnboundedReceiver<Vec<ToBind>>,
     reports: Reports,
     metrics: Arc<Metrics>,
+    extenders: Arc<Extenders>,
     options: &SchedulingOptions,
 ) -> impl Future<Output = ()> + Send + 'static {
     let (batch_max, in_flight_max) = (options.batch_max.max(1), options.batches_in_flight_max.max(1));
@@ -62,11 +64,46 @@ pub(super) fn run(
             }
             let rest = waiting.split_off(waiting.len().min(batch_max));
             let batch = std::mem::replace(&mut waiting, rest);
+            let batch = by_extenders(batch, &api, &inbox, &reports, &metrics, &extenders);
             let bound = bind(api.clone(), inbox.clone(), batch, reports.clone(), metrics.clone());
             in_flight.spawn(bound);
         }
         while in_flight.join_next().await.is_some() {}
     }
+}
+
+/// Hands over what an extender binds itself; gives back the rest.
+fn by_extenders(
+    batch: Vec<ToBind>,
+    api: &Arc<dyn ResourceApi>,
+    inbox: &Arc<Inbox>,
+    reports: &Reports,
+    metrics: &Arc<Metrics>,
+    extenders: &Arc<Extenders>,
+) -> Vec<ToBind> {
+    let theirs = |bind: &ToBind| bind.placement.interests != 0 && extenders.binder(bind.placement.interests).is_some();
+    let (theirs, ours): (Vec<ToBind>, Vec<ToBind>) = batch.into_iter().partition(theirs);
+    for ToBind { placement, queued } in theirs {
+        let (api, inbox, reports) = (api.clone(), inbox.clone(), reports.clone());
+        let (metrics, extenders) = (metrics.clone(), extenders.clone());
+        tokio::spawn(async move {
+            let Some(extender) = extenders.binder(placement.interests) else { return };
+            let asked = Instant::now();
+            let answer = Extenders::bind(extender, &placement).await;
+            metrics.bind(placement.profile, answer.is_ok(), asked.elapsed());
+            match answer {
+                Ok(()) => {
+                    metrics.bound(queued.elapsed(), placement.attempts);
+                    reports.bound(&placement);
+                    inbox.settle(1, Vec::new());
+                }
+                Err(why) => {
+                    settle(api, inbox, reports, placement, Status::service_unavailable(why)).await;
+                }
+            }
+        });
+    }
+    ours
 }
 
 async fn bind(

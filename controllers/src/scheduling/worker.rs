@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use gantry_scheduler_core::cycle::Scheduler;
-use gantry_scheduler_core::plan::{Decision, Millis, Placement};
+use gantry_scheduler_core::plan::{Consultation, Decision, Millis, Placement};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::SchedulingOptions;
@@ -26,6 +26,7 @@ pub(super) struct ToBind {
 pub(super) fn spawn(
     inbox: Arc<Inbox>,
     placements: UnboundedSender<Vec<ToBind>>,
+    questions: UnboundedSender<Consultation>,
     reports: Reports,
     metrics: Arc<Metrics>,
     options: SchedulingOptions,
@@ -63,6 +64,8 @@ pub(super) fn spawn(
                         let queued = start + Duration::from_millis(placement.since);
                         batch.push(ToBind { placement, queued });
                     }
+                    // The core bounds how many there are. Nobody listens only when the loop is ending.
+                    Decision::Consult(question) => drop(questions.send(question)),
                     Decision::Refuse(refusal) => {
                         metrics.decided(refusal.profile, Outcome::Unschedulable, each);
                         reports.refused(refusal);

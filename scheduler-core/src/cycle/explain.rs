@@ -141,7 +141,7 @@ impl Scheduler {
     }
 
     /// The best nodes and, wherever it comes, the one that the pod is on.
-    fn scored(
+    pub(super) fn scored(
         &self,
         class: crate::class::ClassId,
         say: Say,

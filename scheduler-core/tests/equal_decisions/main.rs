@@ -150,6 +150,7 @@ impl Bench {
                     placed.node = Some(placement.node.to_string());
                     prop_assert!(!self.slow.is_gated(&self.slow.pods[&uid].row));
                 }
+                Decision::Consult(question) => prop_assert!(false, "nobody is to be asked: {question:?}"),
                 Decision::Refuse(refusal) => {
                     let expected = self.slow.decide(&self.slow.pods[&*refusal.pod.uid].row);
                     prop_assert_eq!(expected, Verdict::Nowhere(refusal.message.to_string()), "{}", refusal.pod.name);
