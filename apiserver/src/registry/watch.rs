@@ -166,10 +166,8 @@ impl Registry {
             let live = self.store.watch(selection.interest(), view.revision()).map_err(answer::too_old)?;
             (live, selection.objects(&view, None).collect(), view.revision())
         } else {
+            // A revision still to come is waited for in silence, as upstream does: nothing up to it is told.
             let after = options.after.unwrap_or_default();
-            if after > self.store.view().revision() {
-                self.store.reached(after, super::list::READ_WAIT).await.map_err(answer::behind)?;
-            }
             (self.store.watch(selection.interest(), after).map_err(answer::too_old)?, Vec::new(), after)
         };
         let now = Instant::now();

@@ -9,6 +9,7 @@ use gantry_scheduler_core::plan::{Consultation, Decision, Millis, Placement};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::SchedulingOptions;
+use super::evict::{Evictions, ToEvict};
 use super::inbox::Inbox;
 use super::metrics::{Metrics, Outcome, Standing};
 use super::report::Reports;
@@ -22,15 +23,25 @@ pub(super) struct ToBind {
     pub(super) queued: Instant,
 }
 
+/// Who carries out what is decided.
+pub(super) struct Hands {
+    /// Binds.
+    pub(super) placements: UnboundedSender<Vec<ToBind>>,
+    /// Asks extenders.
+    pub(super) questions: UnboundedSender<Consultation>,
+    /// Makes room.
+    pub(super) evictions: Evictions,
+}
+
 /// Starts the thread. It ends when the inbox is closed.
 pub(super) fn spawn(
     inbox: Arc<Inbox>,
-    placements: UnboundedSender<Vec<ToBind>>,
-    questions: UnboundedSender<Consultation>,
+    hands: Hands,
     reports: Reports,
     metrics: Arc<Metrics>,
     options: SchedulingOptions,
 ) -> JoinHandle<()> {
+    let Hands { placements, questions, evictions } = hands;
     let work = move || {
         let start = Instant::now();
         let mut core = Scheduler::new(options.core.clone());
@@ -66,8 +77,12 @@ pub(super) fn spawn(
                     }
                     // The core bounds how many there are. Nobody listens only when the loop is ending.
                     Decision::Consult(question) => drop(questions.send(question)),
-                    Decision::Refuse(refusal) => {
+                    Decision::Refuse(mut refusal) => {
                         metrics.decided(refusal.profile, Outcome::Unschedulable, each);
+                        if let Some(preemption) = refusal.preemption.take() {
+                            let (preemptor, profile) = (refusal.pod.clone(), refusal.profile);
+                            evictions.make_room(ToEvict { preemption, preemptor, profile });
+                        }
                         reports.refused(refusal);
                     }
                 }

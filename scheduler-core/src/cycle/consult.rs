@@ -7,9 +7,7 @@
 
 use std::sync::Arc;
 
-use super::{Say, Scheduler, hash};
-use crate::class::ClassId;
-use crate::filter::Verdict;
+use super::{Scheduler, hash};
 use crate::plan::{self, Consultation, Decision, Millis, Refusal};
 use crate::pods::{PodIndex, State};
 use crate::queue::Turn;
@@ -50,47 +48,27 @@ pub enum Advice {
 }
 
 impl Scheduler {
-    /// Hands a pod's candidates out, or puts it off while too many are being asked about. `None` when it fits nowhere as
-    /// it is, or when no extender is interested.
-    pub(super) fn consult(&mut self, index: PodIndex, winner: bool, say: Say) -> Option<Option<Decision>> {
+    /// Hands a pod's candidates out; puts it off while too many are being asked about.
+    pub(super) fn consult(&mut self, index: PodIndex) -> Option<Decision> {
         let pod = self.pods.get(index)?;
-        let class = self.classes.get(pod.class);
-        if class.interests == 0 || !winner {
-            return None;
-        }
         let turn = Turn::new(pod.priority, pod.ticket, index);
         if self.consulting >= CONSULTATIONS_MAX {
             self.put_off.push(turn);
-            return Some(None);
+            return None;
         }
-        let candidates: Vec<(Box<str>, u32)> = self.candidates(index, say);
+        self.survey(index);
         let pod = self.pods.get(index)?;
         let class = self.classes.get(pod.class);
+        let scored = self.scored(pod.class, usize::MAX, None).into_iter();
         let consultation = Consultation {
             pod: pod.id.clone(),
             ticket: pod.ticket,
             profile: class.demand.profile,
             interests: class.interests,
-            candidates,
+            candidates: scored.map(|scored| (scored.node, scored.total)).collect(),
         };
         self.move_to(index, State::Consulting);
-        Some(Some(Decision::Consult(consultation)))
-    }
-
-    /// The feasible nodes with their scores.
-    fn candidates(&self, index: PodIndex, say: Say) -> Vec<(Box<str>, u32)> {
-        let Some(pod) = self.pods.get(index) else { return Vec::new() };
-        let verdicts = self.verdicts(pod.class, say);
-        let scored = self.scored(pod.class, say, verdicts, usize::MAX, None);
-        scored.into_iter().map(|scored| (scored.node, scored.total)).collect()
-    }
-
-    /// The verdicts of the decision just made.
-    fn verdicts(&self, class: ClassId, say: Say) -> &[Verdict] {
-        match say {
-            Say::Class => self.classes.get(class).last_board().verdicts(),
-            Say::Terms | Say::Others => &self.scratch.verdicts,
-        }
+        Some(Decision::Consult(consultation))
     }
 
     /// Brings back those who were put off, as many as may be asked about now.
@@ -113,12 +91,9 @@ impl Scheduler {
         match advice {
             Advice::Node(node, score) => {
                 let slot = self.columns.find(&node);
-                let (_, say) = self.find(index);
-                let class = self.pods.get(index)?.class;
-                let fits = slot.is_some_and(|slot| {
-                    let verdicts = self.verdicts(class, say);
-                    verdicts.get(slot as usize).is_some_and(|verdict| verdict.fits())
-                });
+                self.survey(index);
+                let verdicts = &self.scratch.verdicts;
+                let fits = slot.is_some_and(|slot| verdicts.get(slot as usize).is_some_and(|verdict| verdict.fits()));
                 match slot.filter(|_| fits) {
                     Some(slot) => Some(self.place(index, slot, score)),
                     None => {
@@ -137,11 +112,10 @@ impl Scheduler {
 
     /// Nothing that the core sees would tell when an extender changes its mind: the pod pauses and asks again.
     fn turned_away(&mut self, now: Millis, index: PodIndex, mut reasons: Vec<(String, u32)>) -> Decision {
-        let (_, say) = self.find(index);
+        self.survey(index);
         let class = self.pods.at(index).class;
         let demand = Arc::clone(&self.classes.get(class).demand);
-        let verdicts = self.verdicts(class, say);
-        reasons.extend(plan::reasons(verdicts, &demand));
+        reasons.extend(plan::reasons(&self.scratch.verdicts, &demand));
         let nodes = self.columns.count();
         let mut message = format!("0/{nodes} nodes are available:");
         plan::list(&mut message, reasons);
@@ -158,19 +132,10 @@ impl Scheduler {
             news,
             overdue: false,
             attempts: pod.attempts,
+            nomination: None,
+            preemption: None,
             profile,
         })
-    }
-
-    /// Lets a pod pause after a failure.
-    pub(super) fn pause(&mut self, now: Millis, index: PodIndex) {
-        let ticket = self.queue.ticket();
-        self.move_to(index, State::Backoff);
-        self.arrivals.failed += 1;
-        let pod = self.pods.at(index);
-        pod.failures += 1;
-        pod.ticket = ticket;
-        self.queue.back_off(now, pod.failures, ticket, index);
     }
 }
 

@@ -1,12 +1,15 @@
 //! Why a pod is where it is, or nowhere: every node's verdict by plugin, and the best nodes' scores rule by rule. Worked
 //! out on demand from what decisions are made of; nothing here is asked while scheduling.
 
-use super::{Say, Scheduler};
+use super::Scheduler;
+use crate::class::ClassId;
 use crate::columns::Slot;
 use crate::filter::{Rule, Verdict, resources_fit};
 use crate::plan::{PodId, unsupported_message};
-use crate::pods::State;
+use crate::pods::{PodIndex, State};
 use crate::profile::Plugin;
+use crate::wide::whatif::{Case, Tables};
+use crate::wide::{self, Towards};
 
 /// What can be said of a pod's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,14 +81,11 @@ impl Scheduler {
         if state.slot().is_some() {
             self.settle(index, State::Aside);
         }
-        let (winner, say) = self.find(index);
+        let winner = self.survey(index);
         let pod = self.pods.get(index)?;
         let (id, class_id, scheduled, leaving) = (pod.id.clone(), pod.class, pod.scheduled, pod.leaving);
         let class = self.classes.get(class_id);
-        let mut verdicts: Vec<Verdict> = match say {
-            Say::Class => class.last_board().verdicts().to_vec(),
-            Say::Terms | Say::Others => self.scratch.verdicts.clone(),
-        };
+        let mut verdicts: Vec<Verdict> = self.scratch.verdicts.clone();
         verdicts.truncate(self.columns.slots());
         let need = class.demand.unsupported;
         let mut explanation = Explanation {
@@ -104,7 +104,7 @@ impl Scheduler {
             obstacle: need.map(|need| unsupported_message(self.columns.count(), need)),
         };
         if winner.is_some() {
-            explanation.best = self.scored(class_id, say, &verdicts, most, state.slot());
+            explanation.best = self.scored(class_id, most, state.slot());
         }
         if state.slot().is_some() {
             self.settle(index, state);
@@ -112,7 +112,7 @@ impl Scheduler {
         Some(explanation)
     }
 
-    fn turned_down(&self, class: crate::class::ClassId, verdicts: &[Verdict]) -> Vec<TurnedDown> {
+    fn turned_down(&self, class: ClassId, verdicts: &[Verdict]) -> Vec<TurnedDown> {
         let demand = &self.classes.get(class).demand;
         let mut all: Vec<(Rule, TurnedDown)> = Vec::new();
         for (slot, verdict) in (0..).zip(verdicts).filter(|(_, v)| !v.fits() && v.rule() != Rule::Absent) {
@@ -140,23 +140,42 @@ impl Scheduler {
         all.into_iter().map(|(_, known)| known).collect()
     }
 
-    /// The best nodes and, wherever it comes, the one that the pod is on.
-    pub(super) fn scored(
-        &self,
-        class: crate::class::ClassId,
-        say: Say,
-        verdicts: &[Verdict],
-        most: usize,
-        here: Option<Slot>,
-    ) -> Vec<Scored> {
+    /// Every node's verdict for a pod and the feasible ones' scores, left in `scratch`; and the best. What a decision looks
+    /// at without its short cuts.
+    pub(super) fn survey(&mut self, index: PodIndex) -> Option<(Slot, u32)> {
+        let pod = self.pods.get(index)?;
+        self.classes.board(pod.class, &self.columns);
+        // Lent out while the rest is looked at.
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let class = self.classes.get(pod.class);
+        let towards = Towards::new(&self.neighbours, pod.passport());
+        let (columns, neighbours, rules) = (&self.columns, &self.neighbours, class.wide.as_deref());
+        let decision = wide::Decision { columns, neighbours, class, rules, towards: &towards };
+        decision.filter(&mut scratch);
+        let rivals = self.rivals(index, pod.priority);
+        if !rivals.is_empty() {
+            let tables = Tables::new(columns, neighbours, class, &towards);
+            let case = Case { columns, neighbours, class, passport: pod.passport(), tables: &tables };
+            let bystanders = self.bystanders();
+            for (slot, pods) in &rivals {
+                let mut with = case.as_it_is(*slot);
+                pods.iter().for_each(|pod| case.comes(*slot, &mut with, &bystanders.other(*pod)));
+                let (verdict, known) = (case.verdict(*slot, &with), &mut scratch.verdicts[*slot as usize]);
+                if known.fits() {
+                    *known = verdict;
+                }
+            }
+        }
+        let best = decision.choose(&mut scratch);
+        self.scratch = scratch;
+        best
+    }
+
+    /// The best nodes of the survey just made and, wherever it comes, the one that the pod is on.
+    pub(super) fn scored(&self, class: ClassId, most: usize, here: Option<Slot>) -> Vec<Scored> {
         let class = self.classes.get(class);
         let board = class.last_board();
-        let fits = (0..).zip(verdicts).filter(|(_, v)| v.fits()).map(|(slot, _)| slot);
-        // Scores about other pods come from the decision just made; the class alone has none.
-        let about_pods: Vec<(Slot, i64, i64)> = match say {
-            Say::Class => fits.map(|slot| (slot, 0, 0)).collect(),
-            Say::Terms | Say::Others => self.scratch.scored().collect(),
-        };
+        let about_pods: Vec<(Slot, i64, i64)> = self.scratch.scored().collect();
         let worst = about_pods.iter().map(|(slot, ..)| board.unwelcome(*slot)).max().unwrap_or(0);
         let dearest = about_pods.iter().map(|(slot, ..)| board.preferred(*slot)).max().unwrap_or(0);
         let mut all: Vec<(u64, Slot, Scored)> = Vec::new();
