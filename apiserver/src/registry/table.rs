@@ -6,6 +6,8 @@ use compact_str::CompactString;
 use gantry_machinery::resource::{GroupVersionResource, Resource};
 use hashbrown::{Equivalent, HashMap};
 
+use super::kinds;
+use super::runtime_config::RuntimeConfig;
 use super::strategy::Strategy;
 
 /// One resource as the registry serves it.
@@ -78,6 +80,8 @@ impl Equivalent<GroupVersionResource> for Parts<'_> {
 #[derive(Debug, Default)]
 pub struct Table {
     rows: Vec<Row>,
+    /// What is answered without a row: reviews, and the old way to bind.
+    unstored: Vec<&'static Resource>,
     by_path: HashMap<GroupVersionResource, usize, ahash::RandomState>,
     by_collection: HashMap<CompactString, usize, ahash::RandomState>,
 }
@@ -86,7 +90,7 @@ impl Table {
     /// The table of these strategies. Of two with one path the later stands.
     #[must_use]
     pub fn new(strategies: impl IntoIterator<Item = &'static dyn Strategy>) -> Self {
-        let mut table = Self::default();
+        let mut table = Self { unstored: kinds::unstored().collect(), ..Self::default() };
         for strategy in strategies {
             let row = Row::new(strategy);
             let at = table.rows.len();
@@ -100,6 +104,27 @@ impl Table {
             table.rows.push(row);
         }
         table
+    }
+
+    /// The table of what a server serves that was started with this flag.
+    #[must_use]
+    pub fn served(config: &RuntimeConfig) -> Self {
+        let mut table = Self::new(kinds::served(config));
+        table.unstored.retain(|resource| config.serves(&resource.gvr));
+        table
+    }
+
+    /// The resources that are answered and never stored.
+    #[must_use]
+    pub fn unstored(&self) -> &[&'static Resource] {
+        &self.unstored
+    }
+
+    /// Whether a path in parts is one of those.
+    #[must_use]
+    pub fn serves_unstored(&self, group: &str, version: &str, resource: &str) -> bool {
+        let is = |gvr: &GroupVersionResource| gvr.resource == resource && gvr.version == version && gvr.group == group;
+        self.unstored.iter().any(|row| is(&row.gvr))
     }
 
     /// The rows, in the order of the kinds.
