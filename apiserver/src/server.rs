@@ -245,7 +245,7 @@ fn discovered(registry: &Registry) -> Vec<Resource> {
         ("authorization.k8s.io", "selfsubjectrulesreviews"),
         ("authorization.k8s.io", "subjectaccessreviews"),
     ];
-    let mut all: Vec<Resource> = registry.table().rows().iter().map(|row| row.resource.clone()).collect();
+    let mut all: Vec<Resource> = registry.table().resources();
     for (group, name) in UNSTORED {
         let listed = all.iter().any(|r| r.gvr.group == group && r.gvr.resource == name);
         all.extend(resource::find(group, "v1", name).filter(|_| !listed).cloned());

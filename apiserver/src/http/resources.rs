@@ -34,6 +34,9 @@ const PATCHES: [&str; 4] = [
     "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
 ];
+/// What patches of custom resources may come in: without a Go type there is no strategy to merge by.
+const CUSTOM_PATCHES: [&str; 3] =
+    ["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
 /// Kinds whose delete answers with the object instead of a Status, as upstream's registries are set.
 const RETURN_DELETED: [&str; 15] = [
     "pods",
@@ -62,8 +65,8 @@ pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Result<Respo
     if is_binding(info) {
         return bind(service, asked).await;
     }
-    let row = service.registry.table().find(&info.group, &info.version, &info.resource).cloned();
-    let row = row.ok_or_else(Status::no_such_resource)?;
+    let row = service.registry.table().find(&info.group, &info.version, &info.resource);
+    let row = (*row.ok_or_else(Status::no_such_resource)?).clone();
     if row.resource.namespaced {
         // Collections may be asked for across namespaces; single objects and creations may not.
         let across = info.namespace.is_empty();
@@ -228,8 +231,9 @@ impl ResourceRequest<'_> {
         let kind = match content_type(&self.asked.headers) {
             "application/json-patch+json" => PatchKind::Json,
             "application/merge-patch+json" => PatchKind::Merge,
-            "application/strategic-merge-patch+json" => PatchKind::Strategic,
+            "application/strategic-merge-patch+json" if !self.row.strategy.is_custom() => PatchKind::Strategic,
             "application/apply-patch+yaml" => PatchKind::Apply,
+            _ if self.row.strategy.is_custom() => return Err(Status::unsupported_media_type(&CUSTOM_PATCHES)),
             _ => return Err(Status::unsupported_media_type(&PATCHES)),
         };
         let verb = if kind == PatchKind::Apply { WriteVerb::Apply } else { WriteVerb::Patch };

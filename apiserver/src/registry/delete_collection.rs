@@ -31,7 +31,7 @@ impl Registry {
             let calls: Vec<Call<'_>> = batch
                 .iter()
                 .map(|object| Call {
-                    row,
+                    row: &row,
                     request,
                     namespace: object.key.namespace(),
                     name: object.key.name(),

@@ -8,7 +8,7 @@ use gantry_store_cache::object::StoredObject;
 
 use super::list::READ_WAIT;
 use super::request::RequestContext;
-use super::{Registry, answer};
+use super::{Registry, answer, body};
 
 impl Registry {
     /// One object as of now, as every writer that was answered has left it.
@@ -38,11 +38,12 @@ impl Registry {
             }
         };
         let object = object.ok_or_else(|| Status::not_found(row.gvr(), target.name))?;
+        let object = body::shown(&*row.strategy, object)?;
         match target.subresource {
             "" | "status" | "resize" | "ephemeralcontainers" | "approval" => Ok(object),
-            "scale" => self.scale_of(row, &object),
+            "scale" => self.scale_of(&row, &object),
             other => Err(self
-                .unconnected(row, target.namespace, target.name, other)
+                .unconnected(&row, target.namespace, target.name, other)
                 .unwrap_or_else(|| Status::method_not_supported(row.gvr(), "get"))),
         }
     }

@@ -12,7 +12,7 @@ use super::continue_token::ContinueToken;
 use super::request::RequestContext;
 use super::selection::Selection;
 use super::table::Row;
-use super::{Registry, answer};
+use super::{Registry, answer, body};
 
 /// How long a read waits for a state that has not arrived yet, as upstream's cache does.
 pub(super) const READ_WAIT: Duration = Duration::from_secs(3);
@@ -36,16 +36,22 @@ impl Registry {
             return Err(Status::method_not_supported(row.gvr(), "list"));
         }
         row.warn_deprecated(request);
-        let selection = Selection::new(row, of, &options.labels, &options.fields)?;
+        let selection = Selection::new(&row, of, &options.labels, &options.fields)?;
         let token = match options.continue_token.as_str() {
             "" => None,
             text => Some(ContinueToken::decode(text, &row.collection)?),
         };
         let view = match &token {
-            Some(token) => self.continued(row, token).await?,
-            None => self.state(row, options.version).await?,
+            Some(token) => self.continued(&row, token).await?,
+            None => self.state(&row, options.version).await?,
         };
-        Ok(chunk(&view, &selection, options.limit, token.as_ref()))
+        let mut found = chunk(&view, &selection, options.limit, token.as_ref());
+        if row.strategy.is_custom() {
+            for object in &mut found.items {
+                *object = body::shown(&*row.strategy, object.clone())?;
+            }
+        }
+        Ok(found)
     }
 
     /// The state a rule asks for.

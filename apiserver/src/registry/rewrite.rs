@@ -21,8 +21,10 @@ use crate::admission::{Attributes, Operation};
 pub(super) struct Current {
     /// As stored.
     pub(super) stored: Arc<StoredObject>,
-    /// Decoded; shared, so it is cloned by whoever changes it.
+    /// Decoded, in the version of the call; shared, so it is cloned by whoever changes it.
     pub(super) value: Arc<Value>,
+    /// Whether it is stored otherwise than this version's readers see it.
+    pub(super) converted: bool,
 }
 
 /// A new state, and how it came about.
@@ -64,7 +66,8 @@ impl Registry {
         let key = call.key(call.name);
         for attempt in 1.. {
             let Some(stored) = self.store.get(&key) else { return Ok(None) };
-            let current = Current { value: body::decode(&stored)?, stored };
+            let (value, converted) = body::decode_as(&*call.row.strategy, &stored)?;
+            let current = Current { value, stored, converted };
             let proposal = propose(&current)?;
             let versioned = !metadata::text(&proposal.object, "resourceVersion").is_empty();
             match self.replace(call, how, &current, proposal).await {
@@ -87,7 +90,7 @@ impl Registry {
         current: &Current,
         proposal: Proposal,
     ) -> Result<Arc<StoredObject>, Refusal> {
-        let (row, strategy, old) = (call.row, call.row.strategy, &*current.value);
+        let (row, strategy, old) = (call.row, &*call.row.strategy, &*current.value);
         let part = if how.part == Part::Object { "" } else { call.subresource };
         let mut new = proposal.object;
         settle_type(&mut new, &row.resource.api_version(), &row.resource.kind)?;
@@ -122,7 +125,7 @@ impl Registry {
         }
 
         // The same object again: no write, no event, the same resourceVersion.
-        if new == *old {
+        if new == *old && !current.converted {
             return Ok(current.stored.clone());
         }
         self.commit_rewritten(call, current, new).await
@@ -134,7 +137,7 @@ impl Registry {
         current: &Current,
         mut new: Value,
     ) -> Result<Arc<StoredObject>, Refusal> {
-        let (row, strategy, old) = (call.row, call.row.strategy, &*current.value);
+        let (row, strategy, old) = (call.row, &*call.row.strategy, &*current.value);
         let key = current.stored.key.clone();
         let mut beside = self.addresses.on_update(&self.store, row, &mut new, old)?;
         let gone = should_vanish(&new);
@@ -142,6 +145,7 @@ impl Registry {
         if call.options.dry_run {
             return Ok(body::answer(key, current.stored.revision, &new, facets));
         }
+        strategy.write_stored(&mut new);
         let encoded = body::encode(&mut new);
         self.check_size(encoded.bytes.len())?;
         let write = if gone {
@@ -155,7 +159,7 @@ impl Registry {
         match self.store.commit(txn).await {
             Ok(committed) => {
                 let object = committed.objects.into_iter().next().flatten();
-                Ok(object.unwrap_or_else(|| current.stored.clone()))
+                Ok(body::shown(strategy, object.unwrap_or_else(|| current.stored.clone()))?)
             }
             Err(TxnError::Conflict { .. }) => Err(Refusal::Raced),
             Err(error) => Err(Refusal::Final(answer::refused(error, row.gvr(), call.name))),

@@ -4,7 +4,7 @@ use gantry_machinery::resource_api::{Target, WriteOptions};
 use gantry_machinery::status::Status;
 use gantry_machinery::value::Value;
 
-use super::call::settle_name;
+use super::call::{Call, settle_name};
 use super::handle::Written;
 use super::managed::Ownership;
 use super::request::RequestContext;
@@ -23,7 +23,8 @@ impl Registry {
         mut object: Value,
         options: &WriteOptions,
     ) -> Result<Written, Status> {
-        let call = self.call(request, target, options)?;
+        let row = self.row(target.resource)?;
+        let call = Call::new(&row, request, target, options);
         match (call.row.plural(), call.subresource) {
             (_, "scale") if call.row.resource.subresource("scale").is_some() => {
                 return self.update_scale(&call, object).await;
