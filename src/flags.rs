@@ -23,7 +23,7 @@ pub(crate) enum Role {
     /// Run the API server alone, on the embedded store or on etcd
     Apiserver(Apiserver),
     /// Run the scheduler alone, against any Kubernetes API server
-    Scheduler(Loop),
+    Scheduler(Scheduler),
     /// Run the controllers alone, against any Kubernetes API server
     ControllerManager(ControllerManager),
     /// Run nodes alone, against any Kubernetes API server (simulated ones: real containers are not built yet)
@@ -41,9 +41,18 @@ pub(crate) struct Up {
     #[command(flatten)]
     pub(crate) apiserver: Apiserver,
     #[command(flatten)]
+    pub(crate) scheduling: Scheduling,
+    #[command(flatten)]
     pub(crate) nodes: Nodes,
     #[command(flatten)]
     pub(crate) controllers: Controllers,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Scheduling {
+    /// How to schedule: a KubeSchedulerConfiguration [default: upstream's default profile]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Args, Debug, Clone)]
@@ -122,11 +131,17 @@ pub(crate) struct Remote {
 }
 
 #[derive(Args, Debug, Clone)]
-pub(crate) struct Loop {
+pub(crate) struct Scheduler {
+    /// The cluster to work for [default: the configuration's clientConnection.kubeconfig]
+    #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
+    pub(crate) kubeconfig: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) remote: Remote,
+    pub(crate) scheduling: Scheduling,
+    /// Whether to wait for a Lease that only one of several instances holds [default: as configured, or true]
+    #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set)]
+    pub(crate) leader_elect: Option<bool>,
     #[command(flatten)]
-    pub(crate) election: Election,
+    pub(crate) logging: Logging,
 }
 
 #[derive(Args, Debug, Clone)]

@@ -2,11 +2,13 @@
 //! registry of this process; the roles here give them a client of the API server that a kubeconfig names.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gantry_controllers::manager::{self, Manager, ManagerConfig};
 use gantry_controllers::runtime::leader::{LeaderConfig, lead};
+use gantry_controllers::scheduling::config::Configuration;
 use gantry_controllers::scheduling::metrics::Metrics;
 use gantry_controllers::scheduling::{self, SchedulingOptions};
 use gantry_kubelet::fleet::{Fleet, FleetConfig};
@@ -19,21 +21,34 @@ use gantry_machinery::resource_api::ResourceApi;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::flags::{ControllerManager, Controllers, Kubelet, Loop, Nodes, Remote};
+use crate::flags::{ControllerManager, Controllers, Kubelet, Nodes, Scheduler, Scheduling};
 use crate::serve::runtime;
 use crate::signals::Signals;
 use crate::{log, say};
 
+/// The scheduler's configuration: the file's, or the default one.
+pub(crate) fn configuration(flags: &Scheduling) -> anyhow::Result<Configuration> {
+    let Some(path) = &flags.config else { return Ok(Configuration::default()) };
+    let read = || -> anyhow::Result<Configuration> { Ok(Configuration::read(&std::fs::read(path)?)?) };
+    let config = read().map_err(|error| anyhow::anyhow!("cannot use --config {}: {error:#}", path.display()))?;
+    for notice in &config.notices {
+        tracing::info!(notice, "accepted, without effect here");
+    }
+    Ok(config)
+}
+
 /// Starts the scheduler; gives its figures.
 pub(crate) fn start_scheduler(
     api: Arc<dyn ResourceApi>,
+    config: &Configuration,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Arc<Metrics> {
     let metrics = Arc::new(Metrics::default());
     let (recorder, recording) = Recorder::new(api.clone(), Clock::System, "default-scheduler", stop.clone());
     tasks.spawn(recording);
-    let (options, given) = (SchedulingOptions::default(), metrics.clone());
+    let options = SchedulingOptions { core: config.core(), ..SchedulingOptions::default() };
+    let given = metrics.clone();
     tasks.spawn(scheduling::run(api, Clock::System, recorder, given, options, stop.clone()));
     metrics
 }
@@ -68,15 +83,22 @@ pub(crate) fn start_nodes(
 }
 
 /// The role `scheduler`.
-pub(crate) fn scheduler(flags: Loop) -> anyhow::Result<()> {
-    run(&flags.remote, "scheduler", |api, tasks, stop| async move {
+pub(crate) fn scheduler(flags: Scheduler) -> anyhow::Result<()> {
+    log::start(&flags.logging);
+    let config = configuration(&flags.scheduling)?;
+    let kubeconfig = flags.kubeconfig.or_else(|| config.kubeconfig.clone());
+    let kubeconfig =
+        kubeconfig.ok_or_else(|| anyhow::anyhow!("--kubeconfig FILE must say which cluster to work for"))?;
+    run(&kubeconfig, "scheduler", |api, tasks, stop| async move {
+        let elect = flags.leader_elect.unwrap_or(config.leader_elect);
+        let lease = elect.then(|| config.lease.config(identity()));
         let work = async move |api, leading: CancellationToken| {
-            start_scheduler(api, &tasks, &leading);
+            start_scheduler(api, &config, &tasks, &leading);
             tasks.close();
             tasks.wait().await;
             Ok(())
         };
-        elected(api, "kube-scheduler", flags.election.leader_elect, stop, work).await
+        elected(api, lease, stop, work).await
     })
 }
 
@@ -87,20 +109,23 @@ pub(crate) fn controller_manager(flags: ControllerManager) -> anyhow::Result<()>
             .map_err(|error| anyhow::anyhow!("cannot use --root-ca-file {}: {error}", path.display()))?,
         None => String::new(),
     };
-    run(&flags.remote, "controller-manager", |api, _tasks, stop| async move {
+    log::start(&flags.remote.logging);
+    run(&flags.remote.kubeconfig, "controller-manager", |api, _tasks, stop| async move {
         let controllers = flags.controllers;
         let resources = resource::table().iter().filter(|row| row.is_stable()).cloned().collect();
         let work = async move |api, leading: CancellationToken| {
             start_controllers(api, &controllers, resources, root_ca, &leading)?.stopped().await;
             Ok(())
         };
-        elected(api, "kube-controller-manager", flags.election.leader_elect, stop, work).await
+        let lease = flags.election.leader_elect.then(|| LeaderConfig::new("kube-controller-manager", identity()));
+        elected(api, lease, stop, work).await
     })
 }
 
 /// The role `kubelet`.
 pub(crate) fn kubelet(flags: Kubelet) -> anyhow::Result<()> {
-    run(&flags.remote, "kubelet", |api, tasks, stop| async move {
+    log::start(&flags.remote.logging);
+    run(&flags.remote.kubeconfig, "kubelet", |api, tasks, stop| async move {
         let _fleet = start_nodes(api, &flags.nodes, &tasks, &stop)?;
         tasks.close();
         tasks.wait().await;
@@ -109,13 +134,12 @@ pub(crate) fn kubelet(flags: Kubelet) -> anyhow::Result<()> {
 }
 
 /// Runs a role on a remote API server until a signal.
-fn run<F, W>(flags: &Remote, role: &str, work: F) -> anyhow::Result<()>
+fn run<F, W>(kubeconfig: &Path, role: &str, work: F) -> anyhow::Result<()>
 where
     F: FnOnce(Arc<dyn ResourceApi>, TaskTracker, CancellationToken) -> W,
     W: Future<Output = anyhow::Result<()>>,
 {
-    log::start(&flags.logging);
-    let access = Kubeconfig::load(&flags.kubeconfig)?.access(None)?;
+    let access = Kubeconfig::load(kubeconfig)?.access(None)?;
     let server = format!("{}:{}", access.host, access.port);
     runtime()?.block_on(async {
         let mut signals = Signals::listen()?;
@@ -138,8 +162,7 @@ where
 /// as upstream's components do: whoever supervises the process starts it again.
 async fn elected<W, F>(
     api: Arc<dyn ResourceApi>,
-    lease: &str,
-    elect: bool,
+    lease: Option<LeaderConfig>,
     stop: CancellationToken,
     work: W,
 ) -> anyhow::Result<()>
@@ -147,17 +170,20 @@ where
     W: FnOnce(Arc<dyn ResourceApi>, CancellationToken) -> F,
     F: Future<Output = anyhow::Result<()>>,
 {
-    if !elect {
-        return work(api, stop).await;
-    }
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let identity = format!("{}_{}", host.trim(), std::process::id());
+    let Some(lease) = lease else { return work(api, stop).await };
+    let name = lease.name.clone();
     let mut outcome = Ok(());
-    lead(api.clone(), Clock::System, LeaderConfig::new(lease, identity), stop.clone(), |leading| async {
+    lead(api.clone(), Clock::System, lease, stop.clone(), |leading| async {
         outcome = work(api, leading).await;
     })
     .await;
     outcome?;
-    anyhow::ensure!(stop.is_cancelled(), "the lease kube-system/{lease} was lost");
+    anyhow::ensure!(stop.is_cancelled(), "the lease kube-system/{name} was lost");
     Ok(())
+}
+
+/// This process among the candidates for a Lease.
+fn identity() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}_{}", host.trim(), std::process::id())
 }

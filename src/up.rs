@@ -25,13 +25,15 @@ pub(crate) fn run(flags: Up) -> anyhow::Result<()> {
 
 async fn cluster(flags: Up) -> anyhow::Result<()> {
     let began = Instant::now();
+    // A file that is wrong is said before anything is touched.
+    let configuration = remote::configuration(&flags.scheduling)?;
     let mut signals = Signals::listen()?;
     let served = Served::start(&flags.apiserver).await?;
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
     let api =
         |name: &str| -> Arc<dyn ResourceApi> { Arc::new(served.registry.as_user(RequestContext::in_process(name))) };
-    let scheduling = remote::start_scheduler(api("system:kube-scheduler"), &tasks, &stop);
+    let scheduling = remote::start_scheduler(api("system:kube-scheduler"), &configuration, &tasks, &stop);
     let resources = served.registry.table().resources();
     let root_ca = served.server.pki().ca.certificate.clone();
     let manager = api("system:kube-controller-manager");

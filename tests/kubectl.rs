@@ -387,6 +387,9 @@ fn kubectl_can_ask_what_there_is_and_what_is_allowed() {
     assert!(c.kubectl("api-versions").contains("apps/v1\n"));
     let explained = c.kubectl("explain deployment.spec.strategy");
     assert!(explained.contains("rollingUpdate") && explained.contains("GROUP:      apps"), "{explained}");
+    // The field's own description, and that of what is in it.
+    assert!(explained.contains("The deployment strategy to use to replace"), "{explained}");
+    assert!(explained.contains("Can be \"Recreate\" or \"RollingUpdate\""), "{explained}");
     assert!(c.kubectl("explain pod.spec.containers --recursive").contains("livenessProbe"));
     let token = c.kubectl("create token default");
     assert_eq!(token.trim().split('.').count(), 3, "{token}");

@@ -6,6 +6,7 @@
 //! waiting for (a new namespace's default ServiceAccount) is waited for in [`Chain::settle`], before any plugin runs.
 
 pub(crate) mod default_toleration_seconds;
+pub(crate) mod ip_address_in_use;
 pub(crate) mod limit_ranger;
 pub(crate) mod namespace_lifecycle;
 pub(crate) mod priority;
@@ -93,6 +94,7 @@ impl Default for Chain {
                 Box::new(priority::Priority),
                 Box::new(default_toleration_seconds::DefaultTolerationSeconds::default()),
                 Box::new(rbac_escalation::RbacEscalation),
+                Box::new(ip_address_in_use::IpAddressInUse),
             ],
         }
     }

@@ -1,5 +1,5 @@
 //! What a fresh cluster holds: the four namespaces, the default roles and bindings, the two system PriorityClasses, the
-//! `kubernetes` Service with its endpoints, and the ConfigMap that tells extension servers whom to trust.
+//! `kubernetes` Service with its endpoints and its ServiceCIDR, and the ConfigMap that tells extension servers whom to trust.
 //!
 //! Runs at every start, through the same verbs as any client. Creates what is missing; of what is there, only the
 //! default roles are touched, to regain rules they lost (unless annotated `autoupdate: "false"`), as upstream does.
@@ -16,6 +16,8 @@ use gantry_machinery::typed::value_of;
 use gantry_machinery::value;
 use gantry_machinery::value::Value;
 
+static SERVICE_CIDRS: GroupVersionResource = GroupVersionResource::of("networking.k8s.io", "v1", "servicecidrs");
+
 /// The namespaces of a fresh cluster.
 pub const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -24,6 +26,8 @@ pub const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kub
 pub struct Facts {
     /// The address of the `kubernetes` Service: the first of the service range.
     pub service_ip: IpAddr,
+    /// The range it is the first of, in CIDR notation.
+    pub service_range: String,
     /// The address that clients inside the cluster reach this server at.
     pub advertise: IpAddr,
     /// The port this server listens on.
@@ -50,7 +54,33 @@ pub async fn run(api: &dyn ResourceApi, facts: &Facts) -> Result<(), Status> {
     .await?;
     let roles = policy::entries().into_iter().map(|entry| ensure_role(api, entry));
     let others = others(facts).into_iter().map(|(gvr, namespace, object)| ensure(api, gvr, namespace, object));
-    futures_util::try_join!(try_join_all(roles), try_join_all(others))?;
+    futures_util::try_join!(try_join_all(roles), try_join_all(others), ensure_service_range(api, facts))?;
+    Ok(())
+}
+
+/// The ServiceCIDR of the range that this server was started with, which is ready as long as it runs.
+async fn ensure_service_range(api: &dyn ResourceApi, facts: &Facts) -> Result<(), Status> {
+    let mut range = value!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": "kubernetes", "finalizers": ["networking.k8s.io/service-cidr-finalizer"]},
+        "spec": {"cidrs": [(facts.service_range.as_str())]}
+    });
+    let target = Target { subresource: "status", ..Target::object(&SERVICE_CIDRS, "", "kubernetes") };
+    if !ensure(api, &SERVICE_CIDRS, "", range.clone()).await? {
+        return Ok(());
+    }
+    range.set(
+        &["status", "conditions"],
+        value!([{
+            "type": "Ready",
+            "status": "True",
+            "reason": "Served",
+            "message": "Kubernetes default Service CIDR is ready",
+            "lastTransitionTime": (gantry_machinery::time::now())
+        }]),
+    );
+    api.update(&target, range, &WriteOptions::default()).await?;
     Ok(())
 }
 
@@ -154,25 +184,25 @@ fn others(facts: &Facts) -> Vec<(&'static GroupVersionResource, &'static str, Va
     all
 }
 
-/// Creates an object unless one of its name is there.
+/// Creates an object unless one of its name is there. Gives whether it did.
 async fn ensure(
     api: &dyn ResourceApi,
     resource: &GroupVersionResource,
     namespace: &str,
     object: Value,
-) -> Result<(), Status> {
+) -> Result<bool, Status> {
     let name = object.str_at(&["metadata", "name"]).unwrap_or_default().to_owned();
     match api.get(&Target::object(resource, namespace, &name)).await {
-        Ok(_) => return Ok(()),
+        Ok(_) => return Ok(false),
         Err(status) if status.code == 404 => {}
         Err(status) => return Err(status),
     }
     match api.create(&Target::object(resource, namespace, ""), object, &WriteOptions::default()).await {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(true),
         // Another server of this cluster was quicker.
-        Err(status) if status.reason == "AlreadyExists" => Ok(()),
+        Err(status) if status.reason == "AlreadyExists" => Ok(false),
         // A resource that this server does not serve needs no objects.
-        Err(status) if status == Status::no_such_resource() => Ok(()),
+        Err(status) if status == Status::no_such_resource() => Ok(false),
         Err(status) => Err(status),
     }
 }
@@ -184,7 +214,7 @@ async fn ensure_role(api: &dyn ResourceApi, entry: policy::Entry) -> Result<(), 
     let target = Target::object(resource, &namespace, &name);
     let present = match api.get(&target).await {
         Ok(present) => present,
-        Err(status) if status.code == 404 => return ensure(api, resource, &namespace, object).await,
+        Err(status) if status.code == 404 => return ensure(api, resource, &namespace, object).await.map(drop),
         Err(status) => return Err(status),
     };
     let Ok(mut present) = value_of(&present) else {

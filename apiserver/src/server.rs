@@ -118,6 +118,11 @@ impl ApiServer {
         registry.set_token_issuer(tokens.clone());
         let facts = bootstrap::Facts {
             service_ip,
+            service_range: format!(
+                "{}/{}",
+                config.service_cluster_ip_range.nth(0),
+                config.service_cluster_ip_range.prefix
+            ),
             advertise: advertised,
             port: address.port(),
             client_ca_pem: client_ca,

@@ -10,6 +10,8 @@
 //! stops deciding while too many bindings are under way.
 
 mod bind;
+pub mod config;
+pub mod extender;
 #[cfg(test)]
 mod fake;
 mod feed;

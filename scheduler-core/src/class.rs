@@ -14,10 +14,12 @@ use hashbrown::HashMap;
 use crate::columns::{Change, Columns, Load, Slot};
 use crate::filter::{self, NodeRules, Verdict, resources_fit};
 use crate::intern::fixed_hasher;
+use crate::profile::{Plugin, Profile, Weights};
 use crate::rows::Demand;
+use crate::score;
+use crate::score::allocation::{Balance, Fit};
 use crate::score::image_locality::ImageWorth;
 use crate::score::node_affinity::Preferred;
-use crate::score::{self, weight};
 use crate::tournament::{self, OUT, Tournament};
 use crate::wide::WideRules;
 
@@ -31,8 +33,15 @@ pub struct Class {
     pub demand: Arc<Demand>,
     /// What each takes from its node.
     pub load: Load,
+    /// What it asks of a node, where its profile does not ask for all that it takes.
+    asks: Option<Box<Load>>,
+    /// How its pods are scheduled.
+    pub profile: Arc<Profile>,
     rules: NodeRules,
     preferred: Preferred,
+    weights: Weights,
+    fit: Fit,
+    balance: Balance,
     /// Whether pods, CPU and memory are all it asks of a node, so that the vector scan decides alone.
     plain: bool,
     /// Its terms about other pods, if it has any; set by `cycle`, which knows the other pods.
@@ -107,7 +116,7 @@ impl<T: Ord + Copy + Default> Most<T> {
 }
 
 impl Class {
-    fn new(columns: &mut Columns, demand: Arc<Demand>) -> Self {
+    fn new(columns: &mut Columns, demand: Arc<Demand>, profile: &Arc<Profile>) -> Self {
         let load = Load {
             cpu: demand.requests.cpu,
             memory: demand.requests.memory,
@@ -116,12 +125,19 @@ impl Class {
             scored_memory: demand.scored_memory,
             extended: demand.requests.extended.iter().map(|(n, a)| (columns.extended_id(n), *a)).collect(),
             ports: demand.host_ports.clone().into(),
+            unasked: false,
         };
+        let asks = asks(&load, &demand, profile).map(Box::new);
         Self {
-            rules: NodeRules::new(columns, &demand),
-            preferred: Preferred::new(columns, &demand),
+            rules: NodeRules::new(columns, &demand, profile),
+            preferred: Preferred::new(columns, &demand, profile),
+            weights: profile.weights,
+            fit: Fit::new(columns, &profile.fit, &demand),
+            balance: Balance::new(columns, &profile.balanced, &demand),
             wide: None,
-            plain: load.ephemeral <= 0 && load.extended.is_empty() && load.ports.is_empty(),
+            plain: asks.is_none() && load.ephemeral <= 0 && load.extended.is_empty() && load.ports.is_empty(),
+            asks,
+            profile: Arc::clone(profile),
             load,
             demand,
             pods: 0,
@@ -134,7 +150,21 @@ impl Class {
     #[must_use]
     pub fn verdict(&self, columns: &Columns, slot: Slot) -> Verdict {
         let verdict = self.rules.verdict(columns, slot);
-        if verdict.fits() { filter::usage_verdict(columns, slot, &self.load) } else { verdict }
+        if verdict.fits() { filter::usage_verdict(columns, slot, self.asks()) } else { verdict }
+    }
+
+    /// What it asks of a node: what it takes, but for what its profile leaves out.
+    #[inline]
+    #[must_use]
+    pub fn asks(&self) -> &Load {
+        self.asks.as_deref().unwrap_or(&self.load)
+    }
+
+    /// What a rule's score counts for it.
+    #[inline]
+    #[must_use]
+    pub fn weight(&self, plugin: Plugin) -> u32 {
+        self.weights.of(plugin)
     }
 
     /// Answers taint lists that are new. Must precede [`verdict`](Self::verdict) after node changes.
@@ -182,7 +212,7 @@ impl Class {
             } else if roomy != 0 {
                 Verdict::FITS
             } else {
-                filter::usage_verdict(columns, slot, &self.load)
+                filter::usage_verdict(columns, slot, self.asks())
             };
             if verdict.fits() {
                 board.unwelcome.add(view.unwelcome);
@@ -239,7 +269,8 @@ impl Class {
             Change::Usage => before,
             Change::Node => self.view(columns, slot, &board.images),
         };
-        let verdict = if view.verdict.fits() { filter::usage_verdict(columns, slot, &self.load) } else { view.verdict };
+        let verdict =
+            if view.verdict.fits() { filter::usage_verdict(columns, slot, self.asks()) } else { view.verdict };
         if verdict.fits() {
             board.unwelcome.add(view.unwelcome);
             board.preferred.add(view.preferred);
@@ -281,7 +312,7 @@ impl Class {
     /// When it has none.
     #[must_use]
     pub fn last_board(&self) -> ClassBoard<'_> {
-        ClassBoard(self.board.as_ref().expect("the caller asked for the board just before"))
+        ClassBoard(self.board.as_ref().expect("the caller asked for the board just before"), &self.weights)
     }
 
     /// Whether the nodes must be looked at for each of its pods.
@@ -311,38 +342,23 @@ impl Class {
     #[inline]
     fn score(&self, board: &Board, columns: &Columns, at: usize) -> u32 {
         let view = &board.views[at];
-        let (cpu, memory) = (columns.cpu.allocatable[at], columns.memory.allocatable[at]);
-        let load = &self.load;
-        let mut sum = weight::TAINTS * score::taint_toleration::score(view.unwelcome, board.unwelcome.applied)
-            + weight::NODE_AFFINITY * score::node_affinity::score(view.preferred, board.preferred.applied)
-            + weight::IMAGES * u32::from(view.images)
-            + weight::FIT
-                * score::resources_fit::score(
-                    cpu,
-                    columns.scored_cpu[at] + load.scored_cpu,
-                    memory,
-                    columns.scored_memory[at] + load.scored_memory,
-                );
-        // A pod that requests nothing keeps every balance; upstream skips the rule.
-        if load.cpu != 0 || load.memory != 0 {
-            let (cpu_used, memory_used) = (columns.cpu.used[at], columns.memory.used[at]);
-            sum += weight::BALANCED
-                * score::balanced_allocation::score(
-                    cpu,
-                    (cpu_used, cpu_used + load.cpu),
-                    memory,
-                    (memory_used, memory_used + load.memory),
-                );
-        }
-        sum
+        let weigh = |plugin| self.weights.of(plugin);
+        weigh(Plugin::TaintToleration) * score::taint_toleration::score(view.unwelcome, board.unwelcome.applied)
+            + weigh(Plugin::NodeAffinity) * score::node_affinity::score(view.preferred, board.preferred.applied)
+            + weigh(Plugin::ImageLocality) * u32::from(view.images)
+            + weigh(Plugin::NodeResourcesFit) * self.fit.score(columns, at, &self.load)
+            + weigh(Plugin::NodeResourcesBalancedAllocation) * self.balance.score(columns, at, &self.load)
     }
 
     /// How many more of its pods a node could take, by the amounts alone; at least 1 for a feasible node.
     #[must_use]
     pub fn room(&self, columns: &Columns, slot: Slot) -> u32 {
-        let at = slot as usize;
+        let (at, asks) = (slot as usize, self.asks());
+        if asks.unasked {
+            return u32::MAX;
+        }
         let mut room = columns.pods.allocatable[at] - columns.pods.used[at];
-        for (column, amount) in [(&columns.cpu, self.load.cpu), (&columns.memory, self.load.memory)] {
+        for (column, amount) in [(&columns.cpu, asks.cpu), (&columns.memory, asks.memory)] {
             if amount > 0 {
                 room = room.min((column.allocatable[at] - column.used[at]) / amount);
             }
@@ -384,7 +400,7 @@ impl Board {
 
 /// A board, to look at in decisions that scale and add up anew.
 #[derive(Clone, Copy)]
-pub struct ClassBoard<'a>(&'a Board);
+pub struct ClassBoard<'a>(&'a Board, &'a Weights);
 
 impl ClassBoard<'_> {
     /// The verdicts without terms about other pods.
@@ -425,16 +441,36 @@ impl ClassBoard<'_> {
     #[inline]
     #[must_use]
     pub fn own_score(&self, slot: Slot) -> u32 {
-        let board = self.0;
-        let scaled = weight::TAINTS * score::taint_toleration::score(self.unwelcome(slot), board.unwelcome.applied)
-            + weight::NODE_AFFINITY * score::node_affinity::score(self.preferred(slot), board.preferred.applied);
+        let (board, weights) = (self.0, self.1);
+        let taints = score::taint_toleration::score(self.unwelcome(slot), board.unwelcome.applied);
+        let affinity = score::node_affinity::score(self.preferred(slot), board.preferred.applied);
+        let scaled = weights.of(Plugin::TaintToleration) * taints + weights.of(Plugin::NodeAffinity) * affinity;
         board.score(slot) - scaled
     }
+}
+
+/// What a class asks of a node, if its profile does not ask for all that it takes.
+fn asks(load: &Load, demand: &Demand, profile: &Profile) -> Option<Load> {
+    let (amounts, ports) = (profile.filters.has(Plugin::NodeResourcesFit), profile.filters.has(Plugin::NodePorts));
+    let mut asks = load.clone();
+    if !ports {
+        asks.ports = Box::default();
+    }
+    asks.unasked = !amounts;
+    // Left in their places, which the verdict's bits go by, but asked for nothing.
+    for ((name, _), (_, amount)) in demand.requests.extended.iter().zip(&mut asks.extended) {
+        if profile.ignores(name) {
+            *amount = 0;
+        }
+    }
+    let same = amounts && (ports || load.ports.is_empty()) && asks.extended == load.extended;
+    (!same).then_some(asks)
 }
 
 /// All classes that pods belong to, and some that pods belonged to lately.
 #[derive(Debug)]
 pub struct Classes {
+    profiles: Box<[Arc<Profile>]>,
     ids: HashMap<Arc<Demand>, ClassId, RandomState>,
     classes: Vec<Option<Class>>,
     free: Vec<ClassId>,
@@ -450,8 +486,9 @@ const IDLE_MAX: usize = 1024;
 impl Classes {
     /// None yet. Boards are kept within `board_bytes_max`, but for the one in use.
     #[must_use]
-    pub fn new(board_bytes_max: usize) -> Self {
+    pub fn new(profiles: &[Arc<Profile>], board_bytes_max: usize) -> Self {
         Self {
+            profiles: profiles.into(),
             ids: HashMap::with_hasher(fixed_hasher()),
             classes: Vec::new(),
             free: Vec::new(),
@@ -463,6 +500,9 @@ impl Classes {
     }
 
     /// The class of a demand, joined by one more pod.
+    ///
+    /// # Panics
+    /// When its profile is none of those given at the start.
     pub fn join(&mut self, columns: &mut Columns, demand: Demand) -> ClassId {
         if let Some(id) = self.ids.get(&demand) {
             let class = self.classes[*id as usize].as_mut().expect("an id in the table has its class");
@@ -471,7 +511,7 @@ impl Classes {
             return *id;
         }
         let demand = Arc::new(demand);
-        let mut class = Class::new(columns, Arc::clone(&demand));
+        let mut class = Class::new(columns, Arc::clone(&demand), &self.profiles[usize::from(demand.profile)]);
         class.pods = 1;
         let id = match self.free.pop() {
             Some(id) => {

@@ -42,6 +42,8 @@ pub struct Load {
     pub extended: SmallVec<[(ExtendedId, i64); 2]>,
     /// Host ports.
     pub ports: Box<[HostPort]>,
+    /// Whether the amounts are not asked of the node: the profile does without NodeResourcesFit.
+    pub unasked: bool,
 }
 
 /// What happened to a slot.

@@ -20,7 +20,8 @@ use crate::intern::fixed_hasher;
 use crate::neighbours::Neighbours;
 use crate::plan::{Decision, Millis, Placement, Plan, PodId, Reasons};
 use crate::pods::{Pod, PodIndex, Pods, State};
-use crate::queue::{GroupId, Queue, Seen, Turn};
+use crate::profile::{Plugin, Profile, ProfileId};
+use crate::queue::{BACKOFF_FIRST, BACKOFF_MAX, GroupId, Queue, Seen, Turn};
 use crate::rows::{Demand, NamespaceRow, NodeRow, PodRow};
 use crate::wide::{self, Scratch, Towards, WideRules};
 
@@ -54,17 +55,27 @@ pub enum Event {
 /// What is fixed for the life of a scheduler.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The names in `spec.schedulerName` that it answers to.
-    pub names: Vec<Box<str>>,
+    /// The scheduler names that it answers to, and what they stand for. Pods of other names are left alone.
+    pub profiles: Vec<Arc<Profile>>,
     /// Decides between equally good nodes. Schedulers that share a cluster should differ in it.
     pub seed: u64,
     /// The memory that class boards may take, in bytes.
     pub board_bytes_max: usize,
+    /// The pause after a first failure, in milliseconds.
+    pub backoff_first: Millis,
+    /// The longest pause, in milliseconds.
+    pub backoff_max: Millis,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { names: vec!["default-scheduler".into()], seed: 0, board_bytes_max: 256 << 20 }
+        Self {
+            profiles: vec![Arc::default()],
+            seed: 0,
+            board_bytes_max: 256 << 20,
+            backoff_first: BACKOFF_FIRST,
+            backoff_max: BACKOFF_MAX,
+        }
     }
 }
 
@@ -114,15 +125,16 @@ impl Scheduler {
     /// A scheduler that knows nothing yet.
     #[must_use]
     pub fn new(config: Config) -> Self {
+        let queue = Queue::new(config.backoff_first, config.backoff_max);
         Self {
             columns: Columns::new(config.seed),
-            classes: Classes::new(config.board_bytes_max),
+            classes: Classes::new(&config.profiles, config.board_bytes_max),
             config,
             pods: Pods::default(),
             neighbours: Neighbours::default(),
             scratch: Scratch::default(),
             placed: BTreeMap::new(),
-            queue: Queue::default(),
+            queue,
             pending: Pending::default(),
             reasons: HashMap::with_hasher(fixed_hasher()),
             reasons_at: (0, 0),
@@ -224,9 +236,11 @@ impl Scheduler {
             return;
         }
         let PodRow { namespace, name, uid, labels, node, scheduler, priority, never_preempts, .. } = row;
+        let profile = self.profile(&scheduler);
+        let demand = Demand { profile: profile.unwrap_or_default(), ..row.demand };
         let index = match known {
             Some(index) => {
-                self.change_class(index, row.demand);
+                self.change_class(index, demand);
                 let pod = self.pods.at(index);
                 pod.never_preempts = never_preempts;
                 pod.started = row.started;
@@ -252,7 +266,7 @@ impl Scheduler {
             }
             None => {
                 let told = row.refused_because.map_or(0, |message| hash(&*message));
-                let class = self.join(row.demand);
+                let class = self.join(demand);
                 self.pods.add(Pod {
                     id: PodId { namespace, name, uid },
                     class,
@@ -282,15 +296,22 @@ impl Scheduler {
             // An older sight of a pod whose binding is under way, or went through: the evidence will come.
             return;
         }
-        let ours = self.config.names.contains(&scheduler);
-        if !ours || row.deleting {
+        let profile = profile.map(|id| &self.config.profiles[usize::from(id)]);
+        let gates = profile.is_some_and(|profile| profile.pre_enqueue.has(Plugin::SchedulingGates));
+        if profile.is_none() || row.deleting {
             self.move_to(index, State::Aside);
-        } else if row.gated {
+        } else if row.gated && gates {
             self.move_to(index, State::Gated);
         } else if !state.is_pending() {
             self.pods.at(index).since = now;
             self.activate(index);
         }
+    }
+
+    /// The profile of a scheduler's name, if it is one of ours.
+    fn profile(&self, scheduler: &str) -> Option<ProfileId> {
+        let at = self.config.profiles.iter().position(|profile| *profile.name == *scheduler)?;
+        Some(ProfileId::try_from(at).expect("checked when it was configured"))
     }
 
     /// The class of a demand, joined by one more pod.

@@ -12,6 +12,7 @@ pub mod resources_fit;
 pub mod taint_toleration;
 
 use crate::columns::{Columns, Load, Slot};
+use crate::profile::{Plugin, PluginSet, Profile};
 use crate::rows::Demand;
 
 pub use node_affinity::NodeAffinity;
@@ -31,6 +32,8 @@ pub enum Rule {
     Unschedulable,
     /// A taint is not tolerated.
     Taints,
+    /// The profile's own required affinity does not match.
+    EnforcedAffinity,
     /// The node selector or required affinity does not match.
     NodeAffinity,
     /// A host port is taken.
@@ -57,7 +60,7 @@ impl Rule {
             Self::Fits | Self::Absent => "",
             Self::Unschedulable => "NodeUnschedulable",
             Self::Taints => "TaintToleration",
-            Self::NotNamed | Self::NodeAffinity => "NodeAffinity",
+            Self::NotNamed | Self::EnforcedAffinity | Self::NodeAffinity => "NodeAffinity",
             Self::Ports => "NodePorts",
             Self::Resources => "NodeResourcesFit",
             Self::Spread | Self::SpreadLabel => "PodTopologySpread",
@@ -73,6 +76,7 @@ impl Rule {
             Self::NotNamed => "node(s) didn't satisfy plugin(s) [NodeAffinity]",
             Self::Unschedulable => "node(s) were unschedulable",
             Self::Taints => "node(s) had untolerated taint(s)",
+            Self::EnforcedAffinity => "node(s) didn't match scheduler-enforced node affinity",
             Self::NodeAffinity => "node(s) didn't match Pod's node affinity/selector",
             Self::Ports => "node(s) didn't have free ports for the requested pod ports",
             Self::Spread => "node(s) didn't match pod topology spread constraints",
@@ -84,12 +88,13 @@ impl Rule {
     }
 
     fn of(code: u8) -> Self {
-        const ALL: [Rule; 13] = [
+        const ALL: [Rule; 14] = [
             Rule::Fits,
             Rule::Absent,
             Rule::NotNamed,
             Rule::Unschedulable,
             Rule::Taints,
+            Rule::EnforcedAffinity,
             Rule::NodeAffinity,
             Rule::Ports,
             Rule::Resources,
@@ -176,12 +181,24 @@ pub struct NodeRules {
     pub affinity: NodeAffinity,
     /// TaintToleration and NodeUnschedulable.
     pub taints: TaintToleration,
+    /// Of the profile: required of every pod.
+    added: Option<NodeAffinity>,
+    asked: PluginSet,
 }
 
 impl NodeRules {
     /// Compiles the rules of a demand.
-    pub fn new(columns: &mut Columns, demand: &Demand) -> Self {
-        Self { affinity: NodeAffinity::new(columns, demand), taints: TaintToleration::new(demand) }
+    pub fn new(columns: &mut Columns, demand: &Demand, profile: &Profile) -> Self {
+        let added = profile
+            .added_node_terms
+            .as_ref()
+            .map(|terms| NodeAffinity::new(columns, &Demand { node_terms: Some(terms.clone()), ..Demand::default() }));
+        Self {
+            affinity: NodeAffinity::new(columns, demand),
+            taints: TaintToleration::new(demand),
+            added,
+            asked: profile.filters,
+        }
     }
 
     /// The verdict on the node itself.
@@ -190,23 +207,30 @@ impl NodeRules {
         if !columns.is_present(slot) {
             return Verdict::ABSENT;
         }
-        if !self.affinity.is_named(columns, slot) {
+        let by_affinity = self.asked.has(Plugin::NodeAffinity);
+        if by_affinity && !self.affinity.is_named(columns, slot) {
             return Verdict::new(Rule::NotNamed);
         }
-        if node_unschedulable::is_kept_out(columns, slot, &self.taints) {
+        if node_unschedulable::is_kept_out(columns, slot, &self.taints) && self.asked.has(Plugin::NodeUnschedulable) {
             return Verdict::new(Rule::Unschedulable);
         }
-        if self.taints.keeps_out(columns.taint_set[slot as usize]) {
+        if self.taints.keeps_out(columns.taint_set[slot as usize]) && self.asked.has(Plugin::TaintToleration) {
             return Verdict::new(Rule::Taints);
         }
-        if !self.affinity.matches(columns, slot) {
-            return Verdict::new(Rule::NodeAffinity);
+        if by_affinity {
+            if self.added.as_ref().is_some_and(|added| !added.matches(columns, slot)) {
+                return Verdict::new(Rule::EnforcedAffinity);
+            }
+            if !self.affinity.matches(columns, slot) {
+                return Verdict::new(Rule::NodeAffinity);
+            }
         }
         Verdict::FITS
     }
 }
 
-/// The rules about what is on the node: ports and resources. Asked of nodes that passed the [`NodeRules`].
+/// The rules about what is on the node: ports and resources. Asked of nodes that passed the [`NodeRules`]. `load` is what
+/// the class [asks for](crate::class::Class::asks).
 #[inline]
 #[must_use]
 pub fn usage_verdict(columns: &Columns, slot: Slot, load: &Load) -> Verdict {

@@ -26,6 +26,7 @@ pub mod intern;
 pub mod neighbours;
 pub mod plan;
 pub mod pods;
+pub mod profile;
 pub mod queue;
 pub mod rows;
 pub mod score;

@@ -36,6 +36,8 @@ pub enum Meaning {
     Forbids,
     /// It had better come near, or (negative) not.
     Weighs(i32),
+    /// It had better come near, by as much as the pod's profile gives to what others require.
+    Requires,
 }
 
 /// A pod, as far as questions look at it.

@@ -155,8 +155,12 @@ pub(crate) fn count(verdicts: &[Verdict]) -> Vec<(Verdict, u32)> {
 pub(crate) fn plugins(verdicts: &[Verdict]) -> Arc<[&'static str]> {
     let mut rules: Vec<Rule> = count(verdicts).into_iter().map(|(v, _)| v.rule()).collect();
     rules.sort_unstable();
-    let mut names: Vec<&'static str> = rules.into_iter().map(Rule::plugin).collect();
-    names.dedup();
+    let mut names: Vec<&'static str> = Vec::new();
+    for name in rules.into_iter().map(Rule::plugin) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     names.into()
 }
 

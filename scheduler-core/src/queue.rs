@@ -16,9 +16,9 @@ use crate::class::ClassId;
 use crate::plan::Millis;
 use crate::pods::PodIndex;
 
-/// The pause after the first failed binding.
+/// The pause after the first failed binding, unless configured.
 pub const BACKOFF_FIRST: Millis = 1_000;
-/// The longest pause.
+/// The longest pause, unless configured.
 pub const BACKOFF_MAX: Millis = 10_000;
 /// After so long a waiting pod is tried again without a reason.
 pub const WAIT_MAX: Millis = 5 * 60 * 1_000;
@@ -69,8 +69,10 @@ pub struct Group {
 }
 
 /// All queues.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Queue {
+    /// The first pause and the longest.
+    pauses: (Millis, Millis),
     active: BinaryHeap<Turn>,
     backoff: BinaryHeap<Reverse<(Millis, u64, PodIndex)>>,
     waiting: BTreeMap<GroupId, Group>,
@@ -78,7 +80,26 @@ pub struct Queue {
     tickets: u64,
 }
 
+impl Default for Queue {
+    fn default() -> Self {
+        Self::new(BACKOFF_FIRST, BACKOFF_MAX)
+    }
+}
+
 impl Queue {
+    /// Nobody. Pauses last from `first` to `longest`.
+    #[must_use]
+    pub fn new(first: Millis, longest: Millis) -> Self {
+        Self {
+            pauses: (first, longest),
+            active: BinaryHeap::new(),
+            backoff: BinaryHeap::new(),
+            waiting: BTreeMap::new(),
+            waits: VecDeque::new(),
+            tickets: 0,
+        }
+    }
+
     /// A new ticket: the next place in time.
     pub fn ticket(&mut self) -> u64 {
         self.tickets += 1;
@@ -103,7 +124,8 @@ impl Queue {
 
     /// Lets a pod pause after its `failures`-th failure in a row.
     pub fn back_off(&mut self, now: Millis, failures: u32, ticket: u64, pod: PodIndex) {
-        let pause = BACKOFF_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(BACKOFF_MAX);
+        let (first, longest) = self.pauses;
+        let pause = first.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(longest);
         self.backoff.push(Reverse((now + pause, ticket, pod)));
     }
 

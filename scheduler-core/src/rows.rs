@@ -138,6 +138,9 @@ pub struct Demand {
     pub own: Option<Box<Own>>,
     /// What it needs that this scheduler cannot decide: such a pod waits, with this as the reason.
     pub unsupported: Option<Unsupported>,
+    /// The profile that schedules it, a [`ProfileId`](crate::profile::ProfileId): set by the core from the scheduler's name,
+    /// 0 in rows.
+    pub profile: u16,
 }
 
 /// The part of a pod's identity that its own terms refer to.

@@ -1,9 +1,10 @@
 //! How well would a pod of this class run on this node? One file per rule; the sum decides.
 //!
-//! Every rule gives 0 to 100 after normalisation, in upstream's integer arithmetic, and is multiplied by upstream's
-//! default weight. Rules about the node alone are kept per class and node; those about what is on it are computed
+//! Every rule gives 0 to 100 after normalisation, in upstream's integer arithmetic, and is multiplied by its weight in
+//! the pod's [profile](crate::profile). Rules about the node alone are kept per class and node; those about what is on it are computed
 //! anew when a pod comes or goes.
 
+pub mod allocation;
 pub mod balanced_allocation;
 pub mod image_locality;
 pub mod node_affinity;
@@ -12,24 +13,6 @@ pub mod taint_toleration;
 
 /// The best score of a rule.
 pub const MAX: i64 = 100;
-
-/// Upstream's default weights.
-pub mod weight {
-    /// TaintToleration.
-    pub const TAINTS: u32 = 3;
-    /// NodeAffinity.
-    pub const NODE_AFFINITY: u32 = 2;
-    /// PodTopologySpread.
-    pub const SPREAD: i64 = 2;
-    /// InterPodAffinity.
-    pub const POD_AFFINITY: i64 = 2;
-    /// NodeResourcesFit.
-    pub const FIT: u32 = 1;
-    /// NodeResourcesBalancedAllocation.
-    pub const BALANCED: u32 = 1;
-    /// ImageLocality.
-    pub const IMAGES: u32 = 1;
-}
 
 /// Scales a raw score to 0..100 by the greatest raw score among the feasible nodes (`DefaultNormalizeScore`).
 #[inline]

@@ -7,19 +7,22 @@
 pub const OUT: u64 = 0;
 
 const WAYS: usize = 16;
-const TIE_BITS: u32 = 52;
+/// The lower bits of a key: the standing among equally good nodes, shortened.
+pub const TIE_BITS: u32 = 40;
+/// Scores are less than this.
+pub const SCORE_MAX: u32 = (1 << (64 - TIE_BITS)) - 1;
 
 /// A key that orders by score, then by tie-break. Never [`OUT`].
 ///
 /// Upstream picks at random among the best nodes. We pick the one with the greatest tie-break
 /// ([`Columns::standing`](crate::columns::Columns::standing)): the fewest pods, then a hash of the scheduler's seed and the
 /// node's name. Deterministic for tests and replays, different between schedulers that share a cluster, and replicas
-/// too small to move a score still spread, as they do by chance upstream. Two names with equal 36-bit hashes fall to the
+/// too small to move a score still spread, as they do by chance upstream. Two names with equal 24-bit hashes fall to the
 /// lower slot.
 #[inline]
 #[must_use]
 pub fn key(score: u32, tie: u64) -> u64 {
-    debug_assert!(score < (1 << (64 - TIE_BITS)) - 1);
+    debug_assert!(score < SCORE_MAX);
     (u64::from(score + 1) << TIE_BITS) | (tie >> (64 - TIE_BITS))
 }
 

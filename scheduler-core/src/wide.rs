@@ -11,8 +11,9 @@ use crate::columns::{Columns, Slot};
 use crate::filter::{Rule, Verdict};
 use crate::intern::{NO_TEXT, TextId};
 use crate::neighbours::{BondId, Counts, CrowdId, Meaning, Neighbours, Passport, Question};
+use crate::profile::Plugin;
 use crate::rows::{Demand, PodTerm, SpreadConstraint};
-use crate::score::{self, MAX, weight};
+use crate::score::{self, MAX};
 use crate::tournament;
 
 const HOSTNAME: &str = "kubernetes.io/hostname";
@@ -100,8 +101,7 @@ impl WideRules {
             rules.holds.push(neighbours.bond(columns, term, Meaning::Weighs(*weight)));
         }
         for term in &pods.required {
-            // `hardPodAffinityWeight` is 1 by default.
-            rules.holds.push(neighbours.bond(columns, term, Meaning::Weighs(1)));
+            rules.holds.push(neighbours.bond(columns, term, Meaning::Requires));
         }
         Some(rules)
     }
@@ -252,8 +252,13 @@ impl Decision<'_> {
         scratch.verdicts.extend_from_slice(board.verdicts());
         let none = WideRules::default();
         let rules = self.rules.unwrap_or(&none);
-        self.filter_spread(rules, &board, scratch);
-        self.filter_affinity(rules, scratch);
+        let profile = &self.class.profile;
+        if profile.filters.has(Plugin::PodTopologySpread) {
+            self.filter_spread(rules, &board, scratch);
+        }
+        if profile.filters.has(Plugin::InterPodAffinity) {
+            self.filter_affinity(rules, scratch);
+        }
         scratch.feasible.clear();
         let fits = (0..).zip(&scratch.verdicts).filter(|(_, v)| v.fits()).map(|(slot, _)| slot);
         scratch.feasible.extend(fits);
@@ -264,11 +269,15 @@ impl Decision<'_> {
         self.score_affinity(rules, scratch);
         let worst = scratch.feasible.iter().map(|s| board.unwelcome(*s)).max().unwrap_or(0);
         let most = scratch.feasible.iter().map(|s| board.preferred(*s)).max().unwrap_or(0);
+        let weigh = |plugin| self.class.weight(plugin);
+        let (taints, node_affinity) = (weigh(Plugin::TaintToleration), weigh(Plugin::NodeAffinity));
+        let spread = i64::from(weigh(Plugin::PodTopologySpread));
+        let pod_affinity = i64::from(weigh(Plugin::InterPodAffinity));
         let keys = scratch.feasible.iter().enumerate().map(|(at, slot)| {
             let of_node = board.own_score(*slot)
-                + weight::TAINTS * score::taint_toleration::score(board.unwelcome(*slot), worst)
-                + weight::NODE_AFFINITY * score::node_affinity::score(board.preferred(*slot), most);
-            let of_pods = weight::SPREAD * scratch.spread[at] + weight::POD_AFFINITY * scratch.affinity[at];
+                + taints * score::taint_toleration::score(board.unwelcome(*slot), worst)
+                + node_affinity * score::node_affinity::score(board.preferred(*slot), most);
+            let of_pods = spread * scratch.spread[at] + pod_affinity * scratch.affinity[at];
             let score = of_node + u32::try_from(of_pods).unwrap_or(0);
             (tournament::key(score, self.columns.standing(*slot as usize)), *slot)
         });
@@ -361,7 +370,7 @@ impl Decision<'_> {
         let Scratch { feasible, spread, sums, .. } = scratch;
         spread.clear();
         spread.resize(feasible.len(), 0);
-        if rules.soft.is_empty() {
+        if rules.soft.is_empty() || self.class.weight(Plugin::PodTopologySpread) == 0 {
             return;
         }
         let has_all = |at: usize| rules.soft.iter().all(|c| columns.labels(c.column)[at] != NO_TEXT);
@@ -411,13 +420,21 @@ impl Decision<'_> {
         let Scratch { feasible, affinity, sums, .. } = scratch;
         affinity.clear();
         affinity.resize(feasible.len(), 0);
+        let profile = &self.class.profile;
+        let silent = profile.ignore_preferred_terms_of_existing_pods && rules.preferred.is_empty();
+        if silent || self.class.weight(Plugin::InterPodAffinity) == 0 {
+            return;
+        }
+        let hard_weight = i64::from(profile.hard_pod_affinity_weight);
         let ours = rules.preferred.iter().map(|(w, column, crowd)| (*w, *column, self.neighbours.counts(*crowd)));
-        let theirs = self.towards.bonds.iter().filter_map(|(id, meaning)| match meaning {
-            Meaning::Weighs(weight) => {
-                let bond = self.neighbours.bond_at(*id);
-                Some((i64::from(*weight), bond.column, &bond.counts))
-            }
-            Meaning::Forbids => None,
+        let theirs = self.towards.bonds.iter().filter_map(|(id, meaning)| {
+            let weight = match meaning {
+                Meaning::Weighs(weight) => i64::from(*weight),
+                Meaning::Requires => hard_weight,
+                Meaning::Forbids => return None,
+            };
+            let bond = self.neighbours.bond_at(*id);
+            Some((weight, bond.column, &bond.counts))
         });
         for (weight, column, counts) in ours.chain(theirs) {
             if counts.total == 0 {

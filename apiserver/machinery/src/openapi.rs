@@ -42,6 +42,30 @@ impl Language {
     }
 }
 
+/// What types and fields mean, for `description`s.
+pub trait Describe {
+    /// What a type is for, by its definition's name.
+    fn definition(&self, name: &str) -> Option<&str>;
+    /// What a field of a type means, by its JSON name.
+    fn field(&self, definition: &str, field: &str) -> Option<&str>;
+}
+
+/// Fetches the descriptions when a document is made: an idle server holds none.
+pub type Descriptions = fn() -> Box<dyn Describe>;
+
+/// Describes nothing.
+pub struct NoDescriptions;
+
+impl Describe for NoDescriptions {
+    fn definition(&self, _: &str) -> Option<&str> {
+        None
+    }
+
+    fn field(&self, _: &str, _: &str) -> Option<&str> {
+        None
+    }
+}
+
 /// A resource with the type of its objects, and of its subresources' where they differ.
 struct Row {
     resource: Resource,
@@ -54,6 +78,7 @@ struct Row {
 /// The OpenAPI documents of a server.
 pub struct OpenApi {
     title_version: String,
+    descriptions: Descriptions,
     /// By `api/v1` or `apis/<group>/<version>`.
     groups: BTreeMap<String, Vec<Row>>,
     common: Vec<Ref<Message>>,
@@ -67,7 +92,12 @@ impl OpenApi {
     /// Prepares the documents of these resources. `message` finds the type of a group, version and kind; resources whose
     /// kind it does not know are left out. `version` is the server's (`v1.36.0`).
     #[must_use]
-    pub fn new(rows: &[Resource], version: &str, message: impl Fn(&str, &str, &str) -> Option<Ref<Message>>) -> Self {
+    pub fn new(
+        rows: &[Resource],
+        version: &str,
+        message: impl Fn(&str, &str, &str) -> Option<Ref<Message>>,
+        descriptions: Descriptions,
+    ) -> Self {
         let mut groups: BTreeMap<String, Vec<Row>> = BTreeMap::new();
         for row in rows {
             let (group, version) = (&*row.gvr.group, &*row.gvr.version);
@@ -86,6 +116,7 @@ impl OpenApi {
         let v3 = groups.keys().map(|path| (path.clone(), OnceLock::new())).collect();
         Self {
             title_version: version.to_owned(),
+            descriptions,
             groups,
             common,
             v3,
@@ -115,7 +146,8 @@ impl OpenApi {
         let rows = self.groups.get(path)?;
         let place = self.v3.get(path)?;
         Some(place.get_or_init(|| {
-            let mut definitions = Definitions::new(Language::V3);
+            let texts = (self.descriptions)();
+            let mut definitions = Definitions::new(Language::V3, &*texts);
             for message in &self.common {
                 definitions.add(message);
             }
@@ -148,7 +180,8 @@ impl OpenApi {
     }
 
     fn v2_spec(&self) -> Json {
-        let mut definitions = Definitions::new(Language::V2);
+        let texts = (self.descriptions)();
+        let mut definitions = Definitions::new(Language::V2, &*texts);
         for message in &self.common {
             definitions.add(message);
         }
@@ -175,7 +208,7 @@ impl OpenApi {
                 text.push_str(&sub.name);
             }
             if let Ref::Shared(message) = &row.message {
-                let mut definitions = Definitions::new(Language::V3);
+                let mut definitions = Definitions::new(Language::V3, &NoDescriptions);
                 definitions.add(&Ref::Shared(message.clone()));
                 text.push_str(&definitions.finish().to_string());
             }
@@ -260,9 +293,27 @@ mod tests {
             }]
             .into(),
         };
-        OpenApi::new(&[row], "v1.36.0", |group, version, kind| {
-            (group.is_empty() && version == "v1" && kind == "Pod").then(|| Ref::Shared(pod.clone()))
-        })
+        OpenApi::new(
+            &[row],
+            "v1.36.0",
+            |group, version, kind| {
+                (group.is_empty() && version == "v1" && kind == "Pod").then(|| Ref::Shared(pod.clone()))
+            },
+            || Box::new(Sample),
+        )
+    }
+
+    /// Describes each thing by its own name.
+    struct Sample;
+
+    impl Describe for Sample {
+        fn definition(&self, name: &str) -> Option<&str> {
+            name.ends_with(".Pod").then_some("A group of containers.")
+        }
+
+        fn field(&self, definition: &str, field: &str) -> Option<&str> {
+            (definition.ends_with(".Pod") && field == "ports").then_some("Where it listens.")
+        }
     }
 
     fn parsed(document: &Document) -> Json {
@@ -292,6 +343,8 @@ mod tests {
         let pod = &schemas["io.k8s.api.core.v1.Pod"];
         assert_eq!(pod["x-kubernetes-group-version-kind"][0]["kind"], "Pod");
         assert_eq!(pod["required"], json!(["ports"]));
+        assert_eq!(pod["description"], "A group of containers.");
+        assert_eq!(pod["properties"]["ports"]["description"], "Where it listens.");
         let ports = &pod["properties"]["ports"];
         assert_eq!(ports["items"]["$ref"], "#/components/schemas/io.k8s.api.core.v1.ContainerPort");
         assert_eq!(ports["x-kubernetes-list-map-keys"], json!(["containerPort", "protocol"]));

@@ -4,7 +4,6 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use compact_str::CompactString;
-use jiff::Timestamp;
 
 /// The present moment as a `metav1.Time` (`2026-11-22T10:00:00Z`).
 #[must_use]
@@ -90,14 +89,39 @@ pub fn parse_nanos(text: &str) -> Option<i128> {
     if let Some(seconds) = parse_plain(text) {
         return Some(i128::from(seconds) * 1_000_000_000);
     }
-    // Go takes neither a space for the `T` nor a missing offset, which jiff would.
-    let shape = text.len() >= 20 && text.as_bytes()[10] == b'T' && text.as_bytes()[16] == b':';
-    let zone = text.ends_with('Z')
-        || text.as_bytes().get(text.len().wrapping_sub(6)).is_some_and(|b| matches!(b, b'+' | b'-'));
-    if !shape || !zone {
+    // A date and time as above but for the zone, then perhaps a fraction, then the zone.
+    let (plain, rest) = (text.get(..19)?, text.get(19..)?);
+    let seconds = parse_plain(&[plain, "Z"].concat())?;
+    let (nanos, zone) = match rest.strip_prefix(['.', ',']) {
+        None => (0, rest),
+        Some(rest) => {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            // What is finer than a nanosecond is cut off.
+            let kept = digits.min(9);
+            if kept == 0 {
+                return None;
+            }
+            (rest[..kept].parse::<i128>().ok()? * 10_i128.pow(9 - kept as u32), &rest[digits..])
+        }
+    };
+    Some((i128::from(seconds) - i128::from(zone_seconds(zone)?)) * 1_000_000_000 + nanos)
+}
+
+/// How far a zone (`Z`, `+01:00`) is ahead of UTC.
+fn zone_seconds(zone: &str) -> Option<i64> {
+    let &[sign, h1, h2, b':', m1, m2] = zone.as_bytes() else { return (zone == "Z").then_some(0) };
+    let number = |ten: u8, one: u8| {
+        (ten.is_ascii_digit() && one.is_ascii_digit()).then(|| i64::from(ten - b'0') * 10 + i64::from(one - b'0'))
+    };
+    let (hours, minutes) = (number(h1, h2)?, number(m1, m2)?);
+    if hours > 24 || minutes > 60 {
         return None;
     }
-    text.parse::<Timestamp>().ok().map(Timestamp::as_nanosecond)
+    match sign {
+        b'+' => Some(hours * 3_600 + minutes * 60),
+        b'-' => Some(-(hours * 3_600 + minutes * 60)),
+        _ => None,
+    }
 }
 
 /// Any RFC 3339 time, as Unix seconds (fractions cut off); `None` where it is none.
@@ -198,11 +222,15 @@ mod tests {
         ] {
             assert_eq!(time(unix), text);
             assert_eq!(parse(text), Some(unix));
-            assert_eq!(text.parse::<Timestamp>().unwrap().as_second(), unix);
+            assert_eq!(text.parse::<jiff::Timestamp>().unwrap().as_second(), unix);
         }
         assert_eq!(micro_time(1_795_341_845_000_120), "2026-11-22T10:04:05.000120Z");
         assert_eq!(parse_micros("2026-11-22T10:04:05.000120Z"), Some(1_795_341_845_000_120));
         assert_eq!(parse("2026-11-22T11:04:05+01:00"), Some(1_795_341_845));
+        assert_eq!(parse("2026-11-22T05:34:05.9-04:30"), Some(1_795_341_845));
+        assert_eq!(parse_nanos("2026-11-22T10:04:05.0000000019Z"), Some(1_795_341_845_000_000_001));
+        // The last second that has a form, which means "never" in many objects.
+        assert_eq!(parse_micros("9999-12-31T23:59:59.999999Z"), Some(253_402_300_799_999_999));
     }
 
     #[test]
@@ -214,6 +242,12 @@ mod tests {
             "2026-13-22T10:04:05Z",
             "2026-02-29T10:04:05Z",
             "2026-11-22T10:04:05",
+            "2026-11-22T10:04:05.Z",
+            "2026-11-22T10:04:05.5",
+            "2026-11-22T10:04:05+0100",
+            "2026-11-22T10:04:60Z",
+            "2026-11-22t10:04:05z",
+            "2026-11-22T10:04:05+01:é",
             "x",
         ] {
             assert_eq!(parse(text), None, "{text}");

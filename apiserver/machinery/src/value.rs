@@ -199,6 +199,16 @@ impl<K: Into<CompactString>, V: Into<Value>> FromIterator<(K, V)> for Object {
 }
 
 impl Value {
+    /// Whether lists and objects stand in each other more than `limit` deep.
+    #[must_use]
+    pub fn deeper_than(&self, limit: usize) -> bool {
+        match self {
+            Self::Array(items) => limit == 0 || items.iter().any(|item| item.deeper_than(limit - 1)),
+            Self::Object(fields) => limit == 0 || fields.iter().any(|(_, field)| field.deeper_than(limit - 1)),
+            _ => false,
+        }
+    }
+
     /// An empty object.
     #[must_use]
     pub const fn object() -> Self {

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures_util::{StreamExt, stream};
+use gantry_descriptions::Descriptions;
 use gantry_machinery::discovery::{Aggregated, Discovery, Document};
-use gantry_machinery::openapi::{OpenApi, V2_PROTOBUF};
+use gantry_machinery::openapi::{Describe, OpenApi, V2_PROTOBUF};
 use gantry_machinery::resource::Resource;
 use gantry_machinery::schema::{self, Ref};
 use gantry_machinery::status::Status;
@@ -28,6 +29,19 @@ pub struct Documents {
     core: Document,
 }
 
+/// The API reference's words, as the documents ask for them.
+struct Reference(Descriptions);
+
+impl Describe for Reference {
+    fn definition(&self, name: &str) -> Option<&str> {
+        self.0.definition(name)
+    }
+
+    fn field(&self, definition: &str, field: &str) -> Option<&str> {
+        self.0.field(definition, field)
+    }
+}
+
 /// What one set of resources gives.
 struct Made {
     discovery: Discovery,
@@ -41,7 +55,7 @@ impl Documents {
         let discovery = Discovery::new(resources);
         let core = discovery.core_versions(address);
         let message = |group: &str, version: &str, kind: &str| schema::kind(group, version, kind).map(Ref::Static);
-        let openapi = OpenApi::new(resources, GIT_VERSION, message);
+        let openapi = OpenApi::new(resources, GIT_VERSION, message, || Box::new(Reference(Descriptions::unpack())));
         Self { made: ArcSwap::from_pointee(Made { discovery, openapi }), core }
     }
 

@@ -9,8 +9,10 @@ mod field;
 pub mod config_map;
 pub mod controller_revision;
 pub mod cron_job;
+pub mod csi;
 pub mod daemon_set;
 pub mod deployment;
+pub mod device;
 pub mod endpoint_slice;
 pub mod endpoints;
 pub mod event;
@@ -32,6 +34,7 @@ pub mod resource_quota;
 pub mod secret;
 pub mod service;
 pub mod service_account;
+pub mod service_cidr;
 pub mod stateful_set;
 pub mod storage;
 mod workload;
@@ -98,7 +101,8 @@ pub fn all() -> Vec<&'static dyn Strategy> {
         &priority_class::PriorityClasses,
         &storage::StorageClasses,
     ];
-    all.extend(plain::ALL.iter().map(|kind| kind as &dyn Strategy));
+    let tables: [&[plain::Plain]; 4] = [&plain::ALL, &csi::ALL, &service_cidr::ALL, &device::ALL];
+    all.extend(tables.into_iter().flatten().map(|kind| kind as &dyn Strategy));
     all
 }
 

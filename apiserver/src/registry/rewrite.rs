@@ -195,13 +195,7 @@ fn check_preconditions(call: &Call<'_>, current: &Current, new: &Value) -> Resul
         )));
     }
     match metadata::text(new, "resourceVersion") {
-        "" if call.row.strategy.unconditional_update() => Ok(()),
-        "" => {
-            let mut errors = Errors::new();
-            let metadata = Path::new("metadata");
-            errors.invalid(&metadata.child("resourceVersion"), "", "must be specified for an update");
-            call.refuse_invalid(new, errors)
-        }
+        "" => Ok(()),
         version => match version.parse::<u64>() {
             Ok(version) if version == current.stored.revision.0 => Ok(()),
             Ok(_) => Err(Status::modified(gvr, call.name)),

@@ -9,6 +9,7 @@ use super::handle::Written;
 use super::managed::Ownership;
 use super::request::RequestContext;
 use super::rewrite::{Part, Proposal, Rewrite};
+use super::validate::{Errors, Path};
 use super::{Registry, metadata};
 
 /// A PUT that names no version is made against the latest; how often before the caller is told to come again.
@@ -44,6 +45,7 @@ impl Registry {
             .rewrite(&call, how, |_| {
                 let object = if once { kept.take() } else { kept.clone() };
                 let object = object.ok_or_else(|| Status::modified(call.row.gvr(), call.name))?;
+                refuse_unversioned(&call, &object)?;
                 Ok(Proposal { object, ownership: Ownership::Update })
             })
             .await?;
@@ -59,8 +61,18 @@ impl Registry {
     }
 }
 
+/// Some kinds are replaced only by who says which version is replaced. Patches need not: they name what they change.
+fn refuse_unversioned(call: &Call<'_>, object: &Value) -> Result<(), Status> {
+    if call.row.strategy.unconditional_update() || !metadata::text(object, "resourceVersion").is_empty() {
+        return Ok(());
+    }
+    let mut errors = Errors::new();
+    errors.invalid(&Path::new("metadata.resourceVersion"), "", "must be specified for an update");
+    call.refuse_invalid(object, errors)
+}
+
 /// Whether a subresource is one that is written by PUT and PATCH as a part of its object.
-pub(super) fn serves_update(call: &super::call::Call<'_>, subresource: &str) -> bool {
+pub(super) fn serves_update(call: &Call<'_>, subresource: &str) -> bool {
     call.row.resource.subresource(subresource).is_some_and(|s| s.verbs.iter().any(|v| v == "update"))
         && matches!(subresource, "status" | "resize" | "ephemeralcontainers" | "approval")
 }

@@ -4,8 +4,12 @@
 //! apimachinery's `field` package, so that clients see the causes that Kubernetes gives.
 
 pub mod affinity;
+pub mod collection;
+pub mod condition;
 pub mod container;
+pub mod device;
 pub mod env;
+pub mod expression;
 pub mod labels;
 pub mod name;
 pub mod pod_spec;

@@ -1,7 +1,7 @@
 //! PUT, and what it may change where.
 
 use gantry_machinery::resource::gvr;
-use gantry_machinery::resource_api::{ResourceApi, Target, WriteOptions};
+use gantry_machinery::resource_api::{PatchBody, PatchKind, ResourceApi, Target, WriteOptions};
 use gantry_machinery::status::MODIFIED;
 use gantry_machinery::value;
 
@@ -113,4 +113,18 @@ async fn an_invalid_update_changes_nothing() {
     assert_eq!((code, reason), (422, "Invalid"));
     assert!(message.contains("metadata.ownerReferences.uid: Invalid value: \"\": must not be empty"), "{message}");
     assert_eq!(cluster.revision(), before);
+}
+
+#[tokio::test]
+async fn a_kind_that_wants_the_version_named_is_still_patched_without() {
+    let cluster = Cluster::new().await;
+    let budget = value!({"metadata": {"name": "b", "namespace": "default"}, "spec": {"minAvailable": 1}});
+    cluster.create(&gvr::POD_DISRUPTION_BUDGETS, "default", budget.clone()).await.unwrap();
+    let (code, _, message) = told(cluster.update(&gvr::POD_DISRUPTION_BUDGETS, budget).await);
+    assert_eq!(code, 422);
+    assert!(message.contains("metadata.resourceVersion: Invalid value: \"\": must be specified"), "{message}");
+    let target = Target::object(&gvr::POD_DISRUPTION_BUDGETS, "default", "b");
+    let patch = PatchBody { kind: PatchKind::Merge, body: r#"{"spec":{"minAvailable":2}}"#.into() };
+    let patched = value(&cluster.api.patch(&target, patch, &WriteOptions::default()).await.unwrap());
+    assert_eq!(patched.i64_at(&["spec", "minAvailable"]), Some(2));
 }

@@ -21,6 +21,9 @@ const BITS: u32 = 23;
 #[inline]
 #[must_use]
 pub fn verdict(columns: &Columns, slot: Slot, load: &Load) -> Verdict {
+    if load.unasked {
+        return Verdict::FITS;
+    }
     let at = slot as usize;
     let mut mask = 0;
     if columns.pods.used[at] + 1 > columns.pods.allocatable[at] {

@@ -140,6 +140,7 @@ fn demand(spec: &PodSpec<'_>, status: &PodStatus<'_>, namespace: &str, labels: &
         pods,
         own,
         unsupported: unsupported(spec),
+        profile: 0,
     }
 }
 

@@ -11,6 +11,13 @@ use super::MAX;
 pub fn score(cpu: i64, cpu_used: (i64, i64), memory: i64, memory_used: (i64, i64)) -> u32 {
     let without = balance(cpu, cpu_used.0, memory, memory_used.0);
     let with = balance(cpu, cpu_used.1, memory, memory_used.1);
+    change(without, with)
+}
+
+/// The score of a balance that changes.
+#[inline]
+#[must_use]
+pub fn change(without: i64, with: i64) -> u32 {
     u32::try_from(MAX / 2 + (MAX / 2 + with - without) / 2).unwrap_or(0)
 }
 

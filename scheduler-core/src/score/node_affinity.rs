@@ -1,6 +1,7 @@
 //! NodeAffinity: the sum of the weights of the preferred terms that match.
 
 use crate::columns::{Columns, Slot};
+use crate::profile::Profile;
 use crate::rows::Demand;
 use crate::selector::CompiledTerm;
 
@@ -11,9 +12,10 @@ pub struct Preferred {
 }
 
 impl Preferred {
-    /// Compiles the preferred terms of a demand.
-    pub fn new(columns: &mut Columns, demand: &Demand) -> Self {
-        let terms = demand.preferred_node_terms.iter().filter(|p| p.weight != 0);
+    /// Compiles the preferred terms of a demand, and those that its profile adds.
+    pub fn new(columns: &mut Columns, demand: &Demand, profile: &Profile) -> Self {
+        let terms = demand.preferred_node_terms.iter().chain(&profile.added_preferred_node_terms);
+        let terms = terms.filter(|p| p.weight != 0);
         Self { terms: terms.map(|p| (p.weight, CompiledTerm::new(columns, &p.term))).collect() }
     }
 

@@ -1,9 +1,11 @@
 //! Clusters and streams of events, generated small and crowded so that rules meet each other.
 
+use gantry_scheduler_core::profile::{Plugin, Profile};
 use gantry_scheduler_core::rows::{
     Amounts, Demand, Effect, HostPort, NodeImage, NodeRow, NodeTerm, Operator, Own, PodAffinity, PodRow, PodTerm,
     PreferredNodeTerm, Requirement, Selector, SpreadConstraint, Taint, Toleration,
 };
+use gantry_scheduler_core::score::allocation::{Kind, Strategy as Fit};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -274,13 +276,13 @@ fn pod() -> impl Strategy<Value = PodRow> {
         prop_oneof![3 => Just(vec![]), 1 => vec(spread(), 1..3)],
         prop_oneof![2 => Just(None), 1 => affinity().prop_map(Some)],
     );
-    let flags = (prop::bool::weighted(0.1), prop::bool::weighted(0.1), prop::bool::weighted(0.2));
+    let flags = (prop::bool::weighted(0.1), prop::bool::weighted(0.1), prop::bool::weighted(0.2), scheduler());
     (demand(), terms, pod_labels(), 0..3i32, flags).prop_map(
-        |(demand, (spread, pods), labels, priority, (never_preempts, gated, elsewhere))| {
+        |(demand, (spread, pods), labels, priority, (never_preempts, gated, elsewhere, scheduler))| {
             let pods = pods.filter(|p| *p != PodAffinity::default()).map(Box::new);
             let mut row = PodRow {
                 namespace: if elsewhere { "other".into() } else { "default".into() },
-                scheduler: "default-scheduler".into(),
+                scheduler: scheduler.into(),
                 labels,
                 priority,
                 never_preempts,
@@ -298,4 +300,79 @@ fn pod() -> impl Strategy<Value = PodRow> {
 pub(crate) fn own(row: &mut PodRow) {
     let refers = !row.demand.spread.is_empty() || row.demand.pods.is_some();
     row.demand.own = refers.then(|| Box::new(Own { namespace: row.namespace.clone(), labels: row.labels.clone() }));
+}
+
+/// Mostly ours.
+fn scheduler() -> impl Strategy<Value = &'static str> {
+    prop_oneof![
+        6 => Just("default-scheduler"),
+        2 => Just("other-scheduler"),
+        1 => Just("nobody"),
+    ]
+}
+
+/// What the two scheduler names that pods use stand for.
+pub(crate) fn profiles() -> impl Strategy<Value = Vec<Profile>> {
+    (profile("default-scheduler"), profile("other-scheduler")).prop_map(|(one, other)| vec![one, other])
+}
+
+fn profile(name: &'static str) -> impl Strategy<Value = Profile> {
+    let without = vec(prop::sample::select(Plugin::ALL.to_vec()), 0..4);
+    let weights = vec((prop::sample::select(Plugin::ALL.to_vec()), prop::sample::select(vec![0u32, 1, 7, 1000])), 0..4);
+    let added = (option::weighted(0.2, vec(term(), 1..3)), vec((1..100i32, term()), 0..2));
+    let ignored = (prop::bool::weighted(0.2), prop::bool::weighted(0.1));
+    let affinity = (0..100i32, any::<bool>());
+    (without, weights, fit(), balanced(), added, ignored, affinity).prop_map(
+        move |(without, weights, fit, balanced, (required, preferred), (resource, group), (hard, ignore))| {
+            let mut profile = Profile::named(name);
+            for plugin in without {
+                // The message of a pod that fits nowhere is another matter.
+                if plugin != Plugin::DefaultPreemption && plugin != Plugin::DynamicResources {
+                    profile.filters = profile.filters.without(plugin);
+                    profile.pre_enqueue = profile.pre_enqueue.without(plugin);
+                }
+            }
+            for (plugin, weight) in weights {
+                if plugin.default_weight() > 0 {
+                    profile.weights.set(plugin, weight);
+                }
+            }
+            profile.fit = fit;
+            profile.balanced = balanced;
+            profile.added_node_terms = required;
+            profile.added_preferred_node_terms =
+                preferred.into_iter().map(|(weight, term)| PreferredNodeTerm { weight, term }).collect();
+            profile.ignored_resources = resource.then(|| "x.y/gpu".into()).into_iter().collect();
+            profile.ignored_resource_groups = group.then(|| "x.y".into()).into_iter().collect();
+            profile.hard_pod_affinity_weight = hard;
+            profile.ignore_preferred_terms_of_existing_pods = ignore;
+            profile
+        },
+    )
+}
+
+fn resource() -> impl Strategy<Value = Box<str>> {
+    prop::sample::select(vec!["cpu", "memory", "ephemeral-storage", "x.y/gpu", "z.y/nothing"]).prop_map(Box::from)
+}
+
+fn fit() -> impl Strategy<Value = Fit> {
+    let shape = (vec((1..40i64, 0..10i64), 1..4), 0..30i64).prop_map(|(steps, mut at)| {
+        let mut points = Vec::new();
+        for (step, score) in steps {
+            points.push((at, score * 10));
+            at += step;
+        }
+        Kind::RequestedToCapacityRatio(points)
+    });
+    let kind = prop_oneof![2 => Just(Kind::LeastAllocated), 1 => Just(Kind::MostAllocated), 2 => shape];
+    let general = (kind, vec((resource(), 1..6i64), 1..4)).prop_map(|(kind, resources)| Fit { kind, resources });
+    prop_oneof![1 => Just(Fit::default()), 2 => general]
+}
+
+fn balanced() -> impl Strategy<Value = Vec<Box<str>>> {
+    let general = vec(resource(), 1..5).prop_map(|mut all| {
+        all.dedup();
+        all
+    });
+    prop_oneof![1 => Just(vec!["cpu".into(), "memory".into()]), 1 => general]
 }

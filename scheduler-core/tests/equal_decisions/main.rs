@@ -3,12 +3,16 @@
 //!
 //! `GANTRY_SEED` picks another stream of clusters, `GANTRY_CASES` how many. A disagreement is shrunk and printed.
 
+mod allocation;
 mod generate;
 mod reference;
 
 use gantry_scheduler_core::cycle::{Config, Event, Scheduler};
 use gantry_scheduler_core::plan::{Decision, Plan};
+use gantry_scheduler_core::profile::Profile;
 use gantry_scheduler_core::rows::{NamespaceRow, PodRow};
+use std::sync::Arc;
+
 use generate::Happening;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Runs, RngAlgorithm, TestCaseError, TestRng, TestRunner};
@@ -27,10 +31,11 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(board_bytes_max: usize) -> Self {
+    fn new(board_bytes_max: usize, profiles: &[Profile]) -> Self {
+        let config = Config { profiles: profiles.iter().cloned().map(Arc::new).collect(), ..Config::default() };
         Self {
-            fast: Scheduler::new(Config { seed: SEED, board_bytes_max, ..Config::default() }),
-            slow: Reference::new(SEED),
+            fast: Scheduler::new(Config { seed: SEED, board_bytes_max, ..config }),
+            slow: Reference::new(SEED, profiles.to_vec()),
             pending: Vec::new(),
             now: 0,
             made: 0,
@@ -141,8 +146,9 @@ impl Bench {
                     );
                     let placed = self.slow.pods.get_mut(&uid).expect("decided");
                     prop_assert!(placed.node.is_none(), "{} was placed already", uid);
-                    prop_assert!(!placed.row.gated && !placed.row.deleting);
+                    prop_assert!(!placed.row.deleting);
                     placed.node = Some(placement.node.to_string());
+                    prop_assert!(!self.slow.is_gated(&self.slow.pods[&uid].row));
                 }
                 Decision::Refuse(refusal) => {
                     let expected = self.slow.decide(&self.slow.pods[&*refusal.pod.uid].row);
@@ -160,7 +166,8 @@ impl Bench {
     /// Whoever is not placed fits nowhere, is gated, or pauses after a failed binding.
     fn nobody_is_left_behind(&self) -> Result<(), TestCaseError> {
         let mut idle = 0;
-        for placed in self.slow.pods.values().filter(|p| p.node.is_none() && !p.row.gated && !p.row.deleting) {
+        let waits = |row: &PodRow| self.slow.profile(row).is_some() && !self.slow.is_gated(row) && !row.deleting;
+        for placed in self.slow.pods.values().filter(|p| p.node.is_none() && waits(&p.row)) {
             if let Verdict::Node(node, _) = self.slow.decide(&placed.row) {
                 idle += 1;
                 let pausing = self.fast.pending().backoff;
@@ -186,7 +193,15 @@ fn pick<'a>(from: impl Iterator<Item = &'a String>, n: u8) -> Option<String> {
 }
 
 fn run(happenings: &[Happening], board_bytes_max: usize) -> Result<Vec<Plan>, TestCaseError> {
-    let mut bench = Bench::new(board_bytes_max);
+    run_with(happenings, board_bytes_max, &[Profile::default()])
+}
+
+fn run_with(
+    happenings: &[Happening],
+    board_bytes_max: usize,
+    profiles: &[Profile],
+) -> Result<Vec<Plan>, TestCaseError> {
+    let mut bench = Bench::new(board_bytes_max, profiles);
     for what in happenings {
         bench.happens(what)?;
     }
@@ -195,6 +210,10 @@ fn run(happenings: &[Happening], board_bytes_max: usize) -> Result<Vec<Plan>, Te
 }
 
 fn for_all(cases: u32, check: impl Fn(Vec<Happening>) -> Result<(), TestCaseError>) {
+    for_each(cases, &generate::happenings(), check);
+}
+
+fn for_each<S: Strategy>(cases: u32, of: &S, check: impl Fn(S::Value) -> Result<(), TestCaseError>) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seed = number("GANTRY_SEED").unwrap_or(0);
     let cases = number("GANTRY_CASES").map_or(cases, |n| n as u32);
@@ -202,7 +221,7 @@ fn for_all(cases: u32, check: impl Fn(Vec<Happening>) -> Result<(), TestCaseErro
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let config = Runs { cases, failure_persistence: None, ..Runs::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-    if let Err(error) = runner.run(&generate::happenings(), check) {
+    if let Err(error) = runner.run(of, check) {
         panic!("GANTRY_SEED={seed}: {error}");
     }
 }
@@ -210,6 +229,12 @@ fn for_all(cases: u32, check: impl Fn(Vec<Happening>) -> Result<(), TestCaseErro
 #[test]
 fn the_fast_scheduler_decides_as_the_reference() {
     for_all(600, |happenings| run(&happenings, usize::MAX).map(|_| ()));
+}
+
+#[test]
+fn profiles_of_any_kind_decide_as_the_reference() {
+    let all = (generate::happenings(), generate::profiles());
+    for_each(400, &all, |(happenings, profiles)| run_with(&happenings, usize::MAX, &profiles).map(|_| ()));
 }
 
 #[test]

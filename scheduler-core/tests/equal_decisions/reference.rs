@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use gantry_scheduler_core::columns::{standing, tie};
+use gantry_scheduler_core::profile::{Plugin, Profile};
 use gantry_scheduler_core::rows::{
     Demand, Effect, HostPort, NodeRow, NodeTerm, Operator, PodAffinity, PodRow, PodTerm, Requirement, Selector,
     SpreadConstraint, Taint, Toleration,
 };
+use gantry_scheduler_core::tournament::TIE_BITS;
 
 type Labels = Vec<(Box<str>, Box<str>)>;
 
@@ -21,6 +23,8 @@ pub(crate) struct Reference {
     /// Image name → size as first reported, and who has it.
     images: BTreeMap<String, (i64, Vec<String>)>,
     pub(crate) seed: u64,
+    /// What the scheduler names stand for.
+    pub(crate) profiles: Vec<Profile>,
 }
 
 /// A pod and where it is: bound, or assumed.
@@ -38,8 +42,18 @@ pub(crate) enum Verdict {
 }
 
 impl Reference {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self { seed, ..Self::default() }
+    pub(crate) fn new(seed: u64, profiles: Vec<Profile>) -> Self {
+        Self { seed, profiles, ..Self::default() }
+    }
+
+    /// What a pod's scheduler name stands for, if it is ours to schedule.
+    pub(crate) fn profile(&self, pod: &PodRow) -> Option<&Profile> {
+        self.profiles.iter().find(|profile| profile.name == pod.scheduler)
+    }
+
+    /// Whether gates hold the pod back.
+    pub(crate) fn is_gated(&self, pod: &PodRow) -> bool {
+        pod.gated && self.profile(pod).is_some_and(|profile| profile.pre_enqueue.has(Plugin::SchedulingGates))
     }
 
     pub(crate) fn set_node(&mut self, row: NodeRow) {
@@ -89,23 +103,25 @@ impl Reference {
         if feasible.is_empty() {
             return Verdict::Nowhere(self.message(pod, &reasons, unresolvable));
         }
+        let profile = self.profile(pod).expect("only pods of ours are decided on");
+        let weigh = |plugin| i64::from(profile.weights.of(plugin));
         let unwelcome: Vec<i64> = feasible.iter().map(|n| unwelcome(demand, n)).collect();
-        let preferred: Vec<i64> = feasible.iter().map(|n| preferred(demand, n)).collect();
+        let preferred: Vec<i64> = feasible.iter().map(|n| preferred(profile, demand, n)).collect();
         let (most_unwelcome, most_preferred) = (max(&unwelcome), max(&preferred));
         let spread = self.spread_scores(pod, &feasible);
         let affinity_to_pods = self.pod_affinity_scores(pod, &feasible);
         let scored = feasible.iter().enumerate().map(|(at, node)| {
             let taints = if most_unwelcome == 0 { 100 } else { 100 - 100 * unwelcome[at] / most_unwelcome };
             let affinity = if most_preferred == 0 { 0 } else { 100 * preferred[at] / most_preferred };
-            let sum = 3 * taints
-                + 2 * affinity
-                + 2 * spread[at]
-                + 2 * affinity_to_pods[at]
-                + self.least_allocated(demand, node)
-                + self.balanced(demand, node)
-                + self.image_locality(demand, node);
+            let sum = weigh(Plugin::TaintToleration) * taints
+                + weigh(Plugin::NodeAffinity) * affinity
+                + weigh(Plugin::PodTopologySpread) * spread[at]
+                + weigh(Plugin::InterPodAffinity) * affinity_to_pods[at]
+                + weigh(Plugin::NodeResourcesFit) * self.fit_score(profile, demand, node)
+                + weigh(Plugin::NodeResourcesBalancedAllocation) * self.balance_score(profile, demand, node)
+                + weigh(Plugin::ImageLocality) * self.image_locality(demand, node);
             let pods = i64::try_from(self.on(&node.name).count()).expect("few");
-            (sum, standing(pods, tie(self.seed, &node.name)) >> 12, node.name.to_string())
+            (sum, standing(pods, tie(self.seed, &node.name)) >> (64 - TIE_BITS), node.name.to_string())
         });
         let (score, _, name) = scored.max().expect("there is a feasible node");
         Verdict::Node(name, u32::try_from(score).expect("scores are not negative"))
@@ -145,29 +161,43 @@ impl Reference {
     pub(crate) fn filter(&self, pod: &PodRow, node: &NodeRow) -> Result<(), (Vec<String>, bool)> {
         let demand = &pod.demand;
         let no = |text: &str, hopeless: bool| Err((vec![text.to_owned()], hopeless));
+        let profile = self.profile(pod).expect("only pods of ours are decided on");
+        let asked = |plugin| profile.filters.has(plugin);
         if let Some(names) = named(demand)
+            && asked(Plugin::NodeAffinity)
             && !names.contains(&node.name.to_string())
         {
             return no("node(s) didn't satisfy plugin(s) [NodeAffinity]", true);
         }
         let cordon = taint("node.kubernetes.io/unschedulable", Effect::NoSchedule);
-        if node.unschedulable && !tolerated(&demand.tolerations, &cordon) {
+        if asked(Plugin::NodeUnschedulable) && node.unschedulable && !tolerated(&demand.tolerations, &cordon) {
             return no("node(s) were unschedulable", true);
         }
         let hard = node.taints.iter().filter(|t| t.effect != Effect::PreferNoSchedule);
-        if hard.into_iter().any(|t| !tolerated(&demand.tolerations, t)) {
+        if asked(Plugin::TaintToleration) && hard.into_iter().any(|t| !tolerated(&demand.tolerations, t)) {
             return no("node(s) had untolerated taint(s)", true);
         }
-        if !selected(demand, node) {
+        let added = profile.added_node_terms.as_ref();
+        if asked(Plugin::NodeAffinity) && added.is_some_and(|terms| !terms.iter().any(|t| term_holds(t, node))) {
+            return no("node(s) didn't match scheduler-enforced node affinity", true);
+        }
+        if asked(Plugin::NodeAffinity) && !selected(demand, node) {
             return no("node(s) didn't match Pod's node affinity/selector", true);
         }
         let used = self.on(&node.name).flat_map(|p| p.demand.host_ports.iter());
-        if used.into_iter().any(|u| demand.host_ports.iter().any(|w| clash(u, w))) {
+        if asked(Plugin::NodePorts) && used.into_iter().any(|u| demand.host_ports.iter().any(|w| clash(u, w))) {
             return no("node(s) didn't have free ports for the requested pod ports", false);
         }
-        self.fits(demand, node)?;
-        self.spreads(pod, node)?;
-        self.goes_with_pods(pod, node)
+        if asked(Plugin::NodeResourcesFit) {
+            self.fits(profile, demand, node)?;
+        }
+        if asked(Plugin::PodTopologySpread) {
+            self.spreads(pod, node)?;
+        }
+        if asked(Plugin::InterPodAffinity) {
+            self.goes_with_pods(pod, node)?;
+        }
+        Ok(())
     }
 
     /// How many pods of a domain a constraint counts.
@@ -295,6 +325,10 @@ impl Reference {
     fn pod_affinity_scores(&self, pod: &PodRow, feasible: &[&NodeRow]) -> Vec<i64> {
         let none = PodAffinity::default();
         let ours = pod.demand.pods.as_deref().unwrap_or(&none);
+        let profile = self.profile(pod).expect("only pods of ours are decided on");
+        if profile.ignore_preferred_terms_of_existing_pods && ours.preferred.is_empty() {
+            return vec![0; feasible.len()];
+        }
         let raw: Vec<i64> = feasible
             .iter()
             .map(|node| {
@@ -308,7 +342,7 @@ impl Reference {
                         sum += if self.term_selects(t, p) && same(n, t) { i64::from(*weight) } else { 0 };
                     }
                     let Some(theirs) = p.demand.pods.as_deref() else { continue };
-                    let required = theirs.required.iter().map(|t| (1, t));
+                    let required = theirs.required.iter().map(|t| (profile.hard_pod_affinity_weight, t));
                     for (weight, t) in required.chain(theirs.preferred.iter().map(|(w, t)| (*w, t))) {
                         sum += if self.term_selects(t, pod) && same(n, t) { i64::from(weight) } else { 0 };
                     }
@@ -322,7 +356,7 @@ impl Reference {
         raw.iter().map(scale).collect()
     }
 
-    fn fits(&self, demand: &Demand, node: &NodeRow) -> Result<(), (Vec<String>, bool)> {
+    fn fits(&self, profile: &Profile, demand: &Demand, node: &NodeRow) -> Result<(), (Vec<String>, bool)> {
         let (mut texts, mut hopeless) = (Vec::new(), false);
         if i64::try_from(self.on(&node.name).count()).expect("few") + 1 > node.allocatable.pods {
             texts.push("Too many pods".to_owned());
@@ -338,7 +372,7 @@ impl Reference {
         ask("cpu", want.cpu, all.cpu, used(&|p| p.demand.requests.cpu));
         ask("memory", want.memory, all.memory, used(&|p| p.demand.requests.memory));
         ask("ephemeral-storage", want.ephemeral, all.ephemeral, used(&|p| p.demand.requests.ephemeral));
-        for (name, amount) in &want.extended {
+        for (name, amount) in want.extended.iter().filter(|(name, _)| !profile.ignores(name)) {
             ask(name, *amount, all.extended(name), used(&|p| p.demand.requests.extended(name)));
         }
         if texts.is_empty() { Ok(()) } else { Err((texts, hopeless)) }
@@ -347,38 +381,6 @@ impl Reference {
     /// The pods on a node.
     pub(crate) fn on<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a PodRow> {
         self.pods.values().filter(move |p| p.node.as_deref() == Some(node)).map(|p| &p.row)
-    }
-
-    fn least_allocated(&self, demand: &Demand, node: &NodeRow) -> i64 {
-        let cpu: i64 = self.on(&node.name).map(|p| p.demand.scored_cpu).sum::<i64>() + demand.scored_cpu;
-        let memory: i64 = self.on(&node.name).map(|p| p.demand.scored_memory).sum::<i64>() + demand.scored_memory;
-        let mut scores = Vec::new();
-        for (used, all) in [(cpu, node.allocatable.cpu), (memory, node.allocatable.memory)] {
-            if all != 0 {
-                scores.push(if used > all { 0 } else { (all - used) * 100 / all });
-            }
-        }
-        if scores.is_empty() { 0 } else { scores.iter().sum::<i64>() / scores.len() as i64 }
-    }
-
-    fn balanced(&self, demand: &Demand, node: &NodeRow) -> i64 {
-        if demand.requests.cpu == 0 && demand.requests.memory == 0 {
-            return 0;
-        }
-        let cpu: i64 = self.on(&node.name).map(|p| p.demand.requests.cpu).sum();
-        let memory: i64 = self.on(&node.name).map(|p| p.demand.requests.memory).sum();
-        let balance = |cpu: i64, memory: i64| {
-            let mut fractions = Vec::new();
-            for (used, all) in [(cpu, node.allocatable.cpu), (memory, node.allocatable.memory)] {
-                if all != 0 {
-                    fractions.push((used as f64 / all as f64).min(1.0));
-                }
-            }
-            let deviation = if fractions.len() == 2 { ((fractions[0] - fractions[1]) / 2.0).abs() } else { 0.0 };
-            ((1.0 - deviation) * 100.0) as i64
-        };
-        let with = balance(cpu + demand.requests.cpu, memory + demand.requests.memory);
-        50 + (50 + with - balance(cpu, memory)) / 2
     }
 
     fn image_locality(&self, demand: &Demand, node: &NodeRow) -> i64 {
@@ -428,8 +430,9 @@ fn unwelcome(demand: &Demand, node: &NodeRow) -> i64 {
     soft.filter(|t| !tolerated(&demand.tolerations, t)).count() as i64
 }
 
-fn preferred(demand: &Demand, node: &NodeRow) -> i64 {
-    demand.preferred_node_terms.iter().filter(|p| term_holds(&p.term, node)).map(|p| i64::from(p.weight)).sum()
+fn preferred(profile: &Profile, demand: &Demand, node: &NodeRow) -> i64 {
+    let terms = demand.preferred_node_terms.iter().chain(&profile.added_preferred_node_terms);
+    terms.filter(|p| term_holds(&p.term, node)).map(|p| i64::from(p.weight)).sum()
 }
 
 fn selected(demand: &Demand, node: &NodeRow) -> bool {

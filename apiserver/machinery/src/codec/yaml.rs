@@ -12,6 +12,16 @@ use crate::schema::Message;
 use crate::status::Status;
 use crate::value::Value;
 
+/// How deep a document may nest: twice what the schemas of large CustomResourceDefinitions need, and what the parser's
+/// recursion takes on 2 MiB of stack even without optimization. Clients that nest deeper send JSON.
+const DEPTH_MAX: usize = 64;
+
+/// How many nodes aliases may repeat in all: more than any manifest that is written by hand, less than a bomb.
+const REPEATED_MAX: usize = 100_000;
+
+/// How many bytes all texts may have, repeated ones included: bodies end at 3 MiB.
+const TEXT_BYTES_MAX: usize = 12 << 20;
+
 /// One YAML document as a [`Value`]; of keys given twice the last counts. An empty document is `null`.
 /// # Errors
 /// [`DecodeError::Syntax`] with the parser's text. Anchors and nesting are bounded by the parser's budget.
@@ -19,10 +29,24 @@ pub fn parse(bytes: &[u8]) -> Result<Value, DecodeError> {
     read(bytes, DuplicateKeyPolicy::LastWins)
 }
 
+/// The same, but keys given twice are an error: for configuration, where neither can be what was meant.
+/// # Errors
+/// As [`parse`].
+pub fn parse_unique(bytes: &[u8]) -> Result<Value, DecodeError> {
+    read(bytes, DuplicateKeyPolicy::Error)
+}
+
 fn read(bytes: &[u8], duplicate_keys: DuplicateKeyPolicy) -> Result<Value, DecodeError> {
     let mut options = Options::default();
     options.duplicate_keys = duplicate_keys;
     options.legacy_octal_numbers = true;
+    options.alias_limits.max_total_replayed_events = REPEATED_MAX;
+    if let Some(budget) = &mut options.budget {
+        budget.max_depth = DEPTH_MAX;
+        budget.max_recorded_anchor_events = REPEATED_MAX;
+        budget.max_recorded_anchor_bytes = TEXT_BYTES_MAX;
+        budget.max_total_scalar_bytes = TEXT_BYTES_MAX;
+    }
     let text = String::from_utf8_lossy(bytes);
     let fault = |error: serde_saphyr::Error| {
         let text = error.to_string();
@@ -30,18 +54,10 @@ fn read(bytes: &[u8], duplicate_keys: DuplicateKeyPolicy) -> Result<Value, Decod
         DecodeError::Syntax(format!("yaml: {}", text.lines().next().unwrap_or_default()))
     };
     let value: Value = serde_saphyr::from_str_with_options(&text, options).map_err(fault)?;
-    if deeper_than(&value, json::MAX_DEPTH) {
+    if value.deeper_than(json::MAX_DEPTH) {
         return Err(DecodeError::Syntax("yaml: exceeded max depth".to_owned()));
     }
     Ok(value)
-}
-
-fn deeper_than(value: &Value, limit: usize) -> bool {
-    match value {
-        Value::Array(items) => limit == 0 || items.iter().any(|item| deeper_than(item, limit - 1)),
-        Value::Object(fields) => limit == 0 || fields.iter().any(|(_, field)| deeper_than(field, limit - 1)),
-        _ => false,
-    }
 }
 
 /// A YAML document as an object of this type, as [`json::decode`] does it.
@@ -125,6 +141,9 @@ mod tests {
             bomb.push_str(&format!("a{n}: &a{n} [{items}]\n"));
         }
         assert!(matches!(parse(bomb.as_bytes()), Err(DecodeError::Syntax(_))));
+        let nested = |depth: usize| (0..depth).map(|at| format!("{}a:\n", " ".repeat(at))).collect::<String>();
+        assert!(parse(nested(60).as_bytes()).is_ok());
+        assert!(parse(nested(70).as_bytes()).is_err());
         let deep = [b"[".repeat(5_000), b"]".repeat(5_000)].concat();
         assert!(matches!(parse(&deep), Err(DecodeError::Syntax(_))));
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::Language;
+use super::{Describe, Language};
 use crate::schema::{Field, Merge, Message, Ref, Type};
 
 const TIME: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Time";
@@ -19,14 +19,15 @@ const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 pub(super) const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
 
 /// The definitions that a document needs.
-pub(super) struct Definitions {
+pub(super) struct Definitions<'a> {
     language: Language,
+    texts: &'a dyn Describe,
     made: BTreeMap<String, Json>,
 }
 
-impl Definitions {
-    pub(super) fn new(language: Language) -> Self {
-        Self { language, made: BTreeMap::new() }
+impl<'a> Definitions<'a> {
+    pub(super) fn new(language: Language, texts: &'a dyn Describe) -> Self {
+        Self { language, texts, made: BTreeMap::new() }
     }
 
     /// A reference to a type, which is defined with all it is made of.
@@ -86,13 +87,21 @@ impl Definitions {
         Json::Object(self.made.into_iter().collect())
     }
 
-    fn standard(&mut self, name: &str, schema: Json) -> Json {
-        self.made.entry(name.to_owned()).or_insert(schema);
+    fn standard(&mut self, name: &str, mut schema: Json) -> Json {
+        if !self.made.contains_key(name) {
+            if let Some(text) = self.texts.definition(name) {
+                schema["description"] = text.into();
+            }
+            self.made.insert(name.to_owned(), schema);
+        }
         self.language.reference(name)
     }
 
     fn object(&mut self, message: &Message) -> Json {
         let mut schema = Map::new();
+        if let Some(text) = self.texts.definition(&message.name) {
+            schema.insert("description".into(), text.into());
+        }
         schema.insert("type".into(), "object".into());
         let properties: Map<String, Json> =
             message.fields.iter().map(|field| (field.json.to_string(), self.field(message, field))).collect();
@@ -118,6 +127,10 @@ impl Definitions {
 
     fn field(&mut self, message: &Message, field: &Field) -> Json {
         let mut schema = self.ty(&field.ty);
+        if let Some(text) = self.texts.field(&message.name, &field.json) {
+            schema = self.with_siblings(schema);
+            schema["description"] = text.into();
+        }
         // The one scalar default that decides what an item is: ports are told apart by protocol.
         if field.json == "protocol"
             && (message.name.ends_with("ContainerPort") || message.name.ends_with("ServicePort"))

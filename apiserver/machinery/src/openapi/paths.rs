@@ -67,34 +67,38 @@ enum Body<'a> {
 }
 
 /// Adds all paths of a row.
-pub(super) fn add(paths: &mut Map<String, Json>, row: &Row, language: Language, definitions: &mut Definitions) {
+pub(super) fn add(paths: &mut Map<String, Json>, row: &Row, language: Language, definitions: &mut Definitions<'_>) {
     let resource = &row.resource;
     let base = format!("/{}", group_path(&resource.gvr.group, &resource.gvr.version));
     let can = |verb: &str| resource.verbs.iter().any(|v| v == verb);
     let gvk = json!({"group": resource.gvr.group, "version": resource.gvr.version, "kind": resource.kind});
     let status = definitions.status();
     let scope = if resource.namespaced { "Namespaced" } else { "" };
-    let mut put =
-        |path: String, scope: &str, suffix: &str, gvk: &Json, operations: Vec<Operation<'_>>, d: &mut Definitions| {
-            if operations.is_empty() {
-                return;
-            }
-            let mut item = Map::new();
-            for operation in operations {
-                let id = format!("{}{}{scope}{suffix}", operation.prefix, camel(resource));
-                let method = operation.method.to_owned();
-                item.insert(method, operation.write(&id, gvk, resource, language, d));
-            }
-            let parameters: Vec<Json> = ["namespace", "name"]
-                .into_iter()
-                .filter(|n| path.contains(&format!("{{{n}}}")))
-                .map(|n| in_path(n, language))
-                .collect();
-            if !parameters.is_empty() {
-                item.insert("parameters".into(), parameters.into());
-            }
-            paths.insert(path, item.into());
-        };
+    let mut put = |path: String,
+                   scope: &str,
+                   suffix: &str,
+                   gvk: &Json,
+                   operations: Vec<Operation<'_>>,
+                   d: &mut Definitions<'_>| {
+        if operations.is_empty() {
+            return;
+        }
+        let mut item = Map::new();
+        for operation in operations {
+            let id = format!("{}{}{scope}{suffix}", operation.prefix, camel(resource));
+            let method = operation.method.to_owned();
+            item.insert(method, operation.write(&id, gvk, resource, language, d));
+        }
+        let parameters: Vec<Json> = ["namespace", "name"]
+            .into_iter()
+            .filter(|n| path.contains(&format!("{{{n}}}")))
+            .map(|n| in_path(n, language))
+            .collect();
+        if !parameters.is_empty() {
+            item.insert("parameters".into(), parameters.into());
+        }
+        paths.insert(path, item.into());
+    };
 
     let object = definitions.add(&row.message);
     let list = if can("list") { definitions.add_list(&row.message, row.list.as_ref(), &gvk) } else { Json::Null };
@@ -190,7 +194,7 @@ impl Operation<'_> {
         gvk: &Json,
         resource: &crate::resource::Resource,
         language: Language,
-        definitions: &mut Definitions,
+        definitions: &mut Definitions<'_>,
     ) -> Json {
         let tag = format!("{}_{}", camel_group(&resource.gvr.group, false), resource.gvr.version);
         let mut parameters: Vec<Json> = self.parameters.iter().map(|(name, ty)| in_query(name, ty, language)).collect();

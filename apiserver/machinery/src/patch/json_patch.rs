@@ -4,6 +4,7 @@
 //! thrown away. Bounds: [`OPERATIONS_MAX`] operations, [`COPY_BYTES_MAX`] bytes of growth by `copy`.
 
 use super::error::does_not_apply;
+use crate::codec::json::MAX_DEPTH;
 use crate::status::Status;
 use crate::value::Value;
 
@@ -55,8 +56,10 @@ fn one(object: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), 
         "add" => add(object, &path, value()?),
         "remove" => remove(object, &path).map(drop),
         "replace" => {
+            let value = value()?;
+            path.may_hold(&value)?;
             let place = path.find_mut(object).ok_or_else(|| path.missing("replace"))?;
-            *place = value()?;
+            *place = value;
             Ok(())
         }
         "move" => {
@@ -93,6 +96,7 @@ fn one(object: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), 
 }
 
 fn add(object: &mut Value, path: &Pointer, value: Value) -> Result<(), String> {
+    path.may_hold(&value)?;
     let Some((last, way)) = path.0.split_last() else {
         *object = value;
         return Ok(());
@@ -164,6 +168,14 @@ impl Pointer {
             None if text.is_empty() => Ok(Self(Vec::new())),
             None => Err(format!("invalid path: {text:?}")),
             Some(rest) => Ok(Self(rest.split('/').map(|t| t.replace("~1", "/").replace("~0", "~")).collect())),
+        }
+    }
+
+    /// Whether the value may stand here: operations must not pile up what no body could bring, and no stack would hold.
+    fn may_hold(&self, value: &Value) -> Result<(), String> {
+        match MAX_DEPTH.checked_sub(self.0.len()) {
+            Some(room) if !value.deeper_than(room) => Ok(()),
+            _ => Err(format!("the value at the end of {} tokens nests deeper than {MAX_DEPTH}", self.0.len())),
         }
     }
 

@@ -3,6 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use compact_str::CompactString;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use super::MAGIC;
 use super::wire::{Fields, Payload, WireError};
@@ -114,7 +116,41 @@ pub(super) fn json_schema() -> &'static Message {
 
 /// Reads a message's fields into an object.
 fn fields(bytes: &[u8], message: &Message, object: &mut Object, depth: usize) -> Result<(), DecodeError> {
-    fields_of(bytes, message, message, object, depth)
+    fields_of(bytes, message, message, object, depth)?;
+    for (name, value) in object.fields_mut() {
+        if let Value::Object(entries) = value
+            && entries.len() > 1
+            && message.field(name).is_some_and(|field| matches!(field.ty, Type::Map(_)))
+        {
+            keep_last(entries);
+        }
+    }
+    Ok(())
+}
+
+/// Of entries with one key the last counts, in the place of the first.
+fn keep_last(entries: &mut Object) {
+    const SCAN_UP_TO: usize = 16;
+    let repeated = |fields: &[(CompactString, Value)]| {
+        fields.iter().enumerate().any(|(at, (key, _))| fields[..at].iter().any(|(earlier, _)| earlier == key))
+    };
+    if entries.len() <= SCAN_UP_TO && !repeated(entries.as_slice()) {
+        return;
+    }
+    let mut places: HashMap<CompactString, usize, _> =
+        HashMap::with_capacity_and_hasher(entries.len(), ahash::RandomState::new());
+    let mut kept: Vec<(CompactString, Value)> = Vec::with_capacity(entries.len());
+    for (key, value) in std::mem::take(entries.fields_mut()) {
+        match places.entry(key) {
+            Entry::Occupied(place) => kept[*place.get()].1 = value,
+            Entry::Vacant(place) => {
+                let key = place.key().clone();
+                place.insert(kept.len());
+                kept.push((key, value));
+            }
+        }
+    }
+    *entries.fields_mut() = kept;
 }
 
 /// Reads the fields of `message`, which is `owner` or embedded in it: all go into the one object, and what their zero
@@ -195,7 +231,8 @@ fn one(
                 }
             }
             let value = value.unwrap_or_else(|| json::zero(item));
-            object.object_entry(field.json.clone()).insert(key, value);
+            // Looked through for repeated keys once the message is read.
+            object.object_entry(field.json.clone()).push_unchecked(key, value);
         }
         (ty, payload) => {
             // A message that comes twice is merged, and so is what a message of Go's would hold already.
