@@ -44,7 +44,7 @@ pub(crate) fn start_scheduler(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Arc<Metrics> {
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(Metrics::new(config.profiles.iter().map(|profile| &*profile.name)));
     let (recorder, recording) = Recorder::new(api.clone(), Clock::System, "default-scheduler", stop.clone());
     tasks.spawn(recording);
     let options = SchedulingOptions { core: config.core(), ..SchedulingOptions::default() };
@@ -112,7 +112,7 @@ pub(crate) fn controller_manager(flags: ControllerManager) -> anyhow::Result<()>
     log::start(&flags.remote.logging);
     run(&flags.remote.kubeconfig, "controller-manager", |api, _tasks, stop| async move {
         let controllers = flags.controllers;
-        let resources = resource::table().iter().filter(|row| row.is_stable()).cloned().collect();
+        let resources = resource::collections().cloned().collect();
         let work = async move |api, leading: CancellationToken| {
             start_controllers(api, &controllers, resources, root_ca, &leading)?.stopped().await;
             Ok(())

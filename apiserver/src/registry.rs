@@ -12,6 +12,7 @@ pub(crate) mod body;
 pub(crate) mod call;
 mod continue_token;
 mod create;
+pub mod custom;
 mod decode;
 mod delete;
 mod delete_collection;
@@ -38,6 +39,7 @@ pub mod token;
 mod unconnected;
 mod update;
 pub mod validate;
+pub mod versions;
 pub mod watch;
 
 use std::sync::{Arc, OnceLock};

@@ -20,5 +20,7 @@ mod services;
 mod support;
 #[path = "verbs/update.rs"]
 mod update;
+#[path = "verbs/versions.rs"]
+mod versions;
 #[path = "verbs/watch.rs"]
 mod watch;

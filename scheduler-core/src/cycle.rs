@@ -103,6 +103,25 @@ pub struct Pending {
     pub gated: usize,
 }
 
+/// How many pods came into the queues, and why (`scheduler_queue_incoming_pods_total`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrivals {
+    /// New, to be tried.
+    pub added: u64,
+    /// New or changed, held back by gates.
+    pub gated: u64,
+    /// To pause after a failed binding.
+    pub failed: u64,
+    /// To wait: they fit nowhere.
+    pub refused: u64,
+    /// To be tried after their pause.
+    pub rested: u64,
+    /// To be tried because they waited for so long.
+    pub overdue: u64,
+    /// To be tried because something changed that helps.
+    pub helped: u64,
+}
+
 /// The scheduler.
 #[derive(Debug)]
 pub struct Scheduler {
@@ -113,6 +132,8 @@ pub struct Scheduler {
     neighbours: Neighbours,
     queue: Queue,
     pending: Pending,
+    arrivals: Arrivals,
+    assumed: usize,
     scratch: Scratch,
     /// How many pods of each priority are on nodes.
     placed: BTreeMap<i32, usize>,
@@ -136,6 +157,8 @@ impl Scheduler {
             placed: BTreeMap::new(),
             queue,
             pending: Pending::default(),
+            arrivals: Arrivals::default(),
+            assumed: 0,
             reasons: HashMap::with_hasher(fixed_hasher()),
             reasons_at: (0, 0),
         }
@@ -301,9 +324,11 @@ impl Scheduler {
         if profile.is_none() || row.deleting {
             self.move_to(index, State::Aside);
         } else if row.gated && gates {
+            self.arrivals.gated += u64::from(state != State::Gated);
             self.move_to(index, State::Gated);
         } else if !state.is_pending() {
             self.pods.at(index).since = now;
+            self.arrivals.added += 1;
             self.activate(index);
         }
     }
@@ -403,6 +428,7 @@ impl Scheduler {
         }
         let ticket = self.queue.ticket();
         self.move_to(index, State::Backoff);
+        self.arrivals.failed += 1;
         let pod = self.pods.at(index);
         pod.failures += 1;
         pod.ticket = ticket;
@@ -449,7 +475,8 @@ impl Scheduler {
                 State::Backoff => &mut self.pending.backoff,
                 State::Waiting => &mut self.pending.unschedulable,
                 State::Gated => &mut self.pending.gated,
-                State::Aside | State::Assumed(_) | State::Bound(_) => continue,
+                State::Assumed(_) => &mut self.assumed,
+                State::Aside | State::Bound(_) => continue,
             };
             *count = count.wrapping_add_signed(by);
         }
@@ -471,12 +498,14 @@ impl Scheduler {
     fn release_rested(&mut self, now: Millis) {
         while let Some((ticket, index)) = self.queue.rested(now) {
             if let Some(index) = self.current(index, ticket, State::Backoff) {
+                self.arrivals.rested += 1;
                 self.activate(index);
             }
         }
         while let Some((ticket, index)) = self.queue.overdue(now) {
             if let Some(index) = self.current(index, ticket, State::Waiting) {
                 self.pods.at(index).overdue = true;
+                self.arrivals.overdue += 1;
                 self.activate(index);
             }
         }
@@ -519,7 +548,22 @@ impl Scheduler {
         let node = self.columns.name(slot).into();
         let pod = self.pods.at(index);
         pod.overdue = false;
-        Decision::Bind(Placement { pod: pod.id.clone(), node, score, attempts: pod.attempts, since: pod.since })
+        let (attempts, since) = (pod.attempts, pod.since);
+        let pod = pod.id.clone();
+        let profile = self.classes.get(class).demand.profile;
+        Decision::Bind(Placement { pod, node, score, attempts, since, profile })
+    }
+
+    /// How many pods came into the queues.
+    #[must_use]
+    pub fn arrivals(&self) -> Arrivals {
+        self.arrivals
+    }
+
+    /// How many pods are placed and not yet seen bound.
+    #[must_use]
+    pub fn assumed(&self) -> usize {
+        self.assumed
     }
 
     /// How many pods are in each queue.

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::filter::{Rule, Verdict, resources_fit};
+use crate::profile::ProfileId;
 use crate::rows::{Demand, Unsupported};
 
 /// Milliseconds on the caller's steady clock.
@@ -55,6 +56,8 @@ pub struct Placement {
     pub attempts: u32,
     /// When it first came into the queue.
     pub since: Millis,
+    /// The profile that placed it.
+    pub profile: ProfileId,
 }
 
 /// A pod that fits nowhere, and why.
@@ -73,6 +76,8 @@ pub struct Refusal {
     pub overdue: bool,
     /// How often it was tried, this time included.
     pub attempts: u32,
+    /// The profile that tried it.
+    pub profile: ProfileId,
 }
 
 /// Why the pods of a group fit nowhere: shared by all of them.

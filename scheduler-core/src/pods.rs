@@ -160,6 +160,12 @@ impl Pods {
         self.pods[index as usize].as_mut().expect("the caller just found it")
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.by_uid.len()
+    }
+
     /// The pods on nodes.
     pub fn placed(&self) -> impl Iterator<Item = (Slot, Passport<'_>)> {
         self.iter().filter_map(|(_, pod)| Some((pod.state.slot()?, pod.passport())))

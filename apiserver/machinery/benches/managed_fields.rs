@@ -42,7 +42,7 @@ fn condition(kind: &str, status: &str) -> Value {
 }
 
 fn writer(manager: &'static str, api_version: &'static str, subresource: &'static str) -> Writer<'static> {
-    Writer { manager, api_version, subresource, now: "2026-01-02T00:00:00Z", reset: &[&["status"]] }
+    Writer { manager, api_version, subresource, now: "2026-01-02T00:00:00Z", reset: &[&["status"]], others: None }
 }
 
 fn message(group: &str, version: &str, kind: &str) -> &'static Message {

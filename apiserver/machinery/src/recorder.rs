@@ -65,7 +65,7 @@ struct Fact {
     severity: Severity,
     reason: &'static str,
     message: String,
-    component: &'static str,
+    component: CompactString,
     host: CompactString,
 }
 
@@ -74,7 +74,7 @@ struct Fact {
 pub struct Recorder {
     facts: mpsc::Sender<Fact>,
     dropped: Arc<AtomicU64>,
-    component: &'static str,
+    component: CompactString,
     host: CompactString,
 }
 
@@ -83,12 +83,17 @@ impl Recorder {
     pub fn new(
         api: Arc<dyn ResourceApi>,
         clock: Clock,
-        component: &'static str,
+        component: impl Into<CompactString>,
         stop: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, facts) = mpsc::channel(WAITING_MAX);
         let dropped = Arc::new(AtomicU64::new(0));
-        let recorder = Self { facts: sender, dropped: dropped.clone(), component, host: CompactString::default() };
+        let recorder = Self {
+            facts: sender,
+            dropped: dropped.clone(),
+            component: component.into(),
+            host: CompactString::default(),
+        };
         let work = async move {
             let writing = write_facts(api, clock, facts, &dropped);
             stop.run_until_cancelled(writing).await;
@@ -98,8 +103,8 @@ impl Recorder {
 
     /// The same, speaking for another component.
     #[must_use]
-    pub fn speaking_for(&self, component: &'static str) -> Self {
-        Self { component, ..self.clone() }
+    pub fn speaking_for(&self, component: impl Into<CompactString>) -> Self {
+        Self { component: component.into(), ..self.clone() }
     }
 
     /// The same, speaking for a node.
@@ -119,7 +124,8 @@ impl Recorder {
     }
 
     fn record(&self, subject: Subject, severity: Severity, reason: &'static str, message: String) {
-        let fact = Fact { subject, severity, reason, message, component: self.component, host: self.host.clone() };
+        let fact =
+            Fact { subject, severity, reason, message, component: self.component.clone(), host: self.host.clone() };
         if self.facts.try_send(fact).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -213,7 +219,7 @@ async fn write(
     body: Value,
 ) -> Result<(), crate::status::Status> {
     let namespace = namespace_of(fact);
-    let options = WriteOptions { field_manager: fact.component.to_owned(), ..WriteOptions::default() };
+    let options = WriteOptions { field_manager: fact.component.to_string(), ..WriteOptions::default() };
     if let Some(name) = repeated {
         let patch = serde_json::json!({"count": count, "lastTimestamp": seconds(now)});
         let patch = PatchBody { kind: PatchKind::Merge, body: Bytes::from(patch.to_string()) };
@@ -239,7 +245,7 @@ fn event(fact: &Fact, name: &str, count: i64, first: Timestamp, now: Timestamp) 
     if !field_path.is_empty() {
         involved.set(&["fieldPath"], field_path);
     }
-    let mut source = value!({"component": (fact.component)});
+    let mut source = value!({"component": (fact.component.clone())});
     if !fact.host.is_empty() {
         source.set(&["host"], fact.host.clone());
     }
@@ -260,7 +266,7 @@ fn event(fact: &Fact, name: &str, count: i64, first: Timestamp, now: Timestamp) 
         "count": count,
         "type": severity,
         "eventTime": null,
-        "reportingComponent": (fact.component),
+        "reportingComponent": (fact.component.clone()),
         "reportingInstance": (fact.host.clone()),
     })
 }

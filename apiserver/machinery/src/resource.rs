@@ -114,6 +114,15 @@ pub fn table() -> &'static [Resource] {
     &table::RESOURCES
 }
 
+/// One row for each collection of the default API: the preferred version where several show the same objects. What loops
+/// over all objects go by.
+pub fn collections() -> impl Iterator<Item = &'static Resource> {
+    let shown_elsewhere = |row: &Resource| {
+        matches!((&*row.gvr.group, &*row.gvr.version), ("autoscaling", "v1") | ("events.k8s.io", "v1"))
+    };
+    table().iter().filter(move |row| row.is_stable() && !shown_elsewhere(row))
+}
+
 /// The row of a built-in resource.
 #[must_use]
 pub fn find(group: &str, version: &str, resource: &str) -> Option<&'static Resource> {

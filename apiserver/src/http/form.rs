@@ -25,6 +25,7 @@ use super::pretty::pretty;
 use super::query::Query;
 use crate::registry::handle::BodyFormat;
 use crate::registry::table::Row;
+use crate::registry::versions::Version;
 
 /// What answers may be given in.
 pub(super) const FORMATS: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
@@ -95,7 +96,7 @@ impl Form {
     /// Whether objects go out as they are stored.
     #[must_use]
     pub fn is_stored(&self) -> bool {
-        self.accepted == Accepted::default()
+        self.accepted == Accepted::default() && self.row.strategy.version().is_none()
     }
 
     /// The answer's `Content-Type`.
@@ -122,6 +123,7 @@ impl Form {
             | (shape as u32) << 12
             | (self.include as u32) << 16
             | u32::from(pretty) << 20
+            | self.row.strategy.version().map_or(0, Version::ordinal) << 21
     }
 
     /// Appends one object.
@@ -337,7 +339,11 @@ impl Form {
         object: &StoredObject,
         columns: bool,
     ) -> Result<(), Status> {
-        let body = self.body(object, columns)?;
+        // Events are shared by the watchers of every version: here they become the one asked for.
+        let body = match self.row.strategy.version() {
+            None => self.body(object, columns)?,
+            Some(version) => self.body(&version.shown(object)?, columns)?,
+        };
         if self.accepted.format == Format::Protobuf {
             rope.push(Bytes::from(protobuf::watch_frame(kind, &body)));
             return Ok(());

@@ -13,7 +13,7 @@ use super::handle::Written;
 use super::managed::{self, Ownership};
 use super::request::RequestContext;
 use super::validate::Errors;
-use super::{Registry, answer, body, metadata};
+use super::{Registry, answer, body, metadata, versions};
 use crate::admission::{Attributes, Operation, namespace_lifecycle};
 
 /// How often `generateName` draws another suffix when a name is taken (upstream's number).
@@ -73,6 +73,9 @@ impl Registry {
             });
         }
         warn_of_duplicate_owners(call, &mut object);
+        if let Some(version) = strategy.version() {
+            version.accept(&mut object);
+        }
 
         let now = time::now();
         metadata::fill_for_create(&mut object, &now);
@@ -108,7 +111,7 @@ impl Registry {
         for warning in strategy.warnings(&object, None) {
             call.request.warnings.add(warning);
         }
-        self.commit_new(call, object, &base).await
+        versions::show_written(strategy, self.commit_new(call, object, &base).await?)
     }
 
     /// Commits a finished new object, drawing other names from `base` (if not empty) while they are taken.
@@ -142,7 +145,7 @@ impl Registry {
                 Ok(committed) => {
                     let object = committed.objects.into_iter().next().flatten();
                     let object = object.ok_or_else(|| Status::internal("a put gave no object"))?;
-                    return Ok(Written { object: body::shown(strategy, object)?, created: true });
+                    return Ok(Written { object, created: true });
                 }
                 // Something beside the object changed in between: an address was taken, or the namespace was written.
                 Err(TxnError::Conflict { key: taken, .. }) if taken != key => {

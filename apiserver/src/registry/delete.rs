@@ -20,7 +20,7 @@ use super::call::Call;
 use super::create::Beside;
 use super::metadata::{FOREGROUND, ORPHAN};
 use super::request::RequestContext;
-use super::{Registry, answer, body, metadata};
+use super::{Registry, answer, body, metadata, versions};
 use crate::admission::{Attributes, Operation};
 
 /// A delete without a version precondition is made against whatever is there; how often before 409.
@@ -55,7 +55,7 @@ impl Registry {
             // Upstream: the strategy takes a negative period for the shortest one.
             tracing::debug!(seconds, "a negative grace period counts as one second");
         }
-        self.delete_object(&call, options).await
+        versions::show_deleted(&*call.row.strategy, self.delete_object(&call, options).await?)
     }
 
     /// Deletes an object that the caller has resolved; also used by eviction and deletecollection.
@@ -105,6 +105,13 @@ impl Registry {
 
 /// Which step of its way out the object takes now.
 fn step(call: &Call<'_>, old: &Value, options: &DeleteOptions) -> Step {
+    let prepared = if metadata::is_deleting(old) {
+        None
+    } else {
+        let mut prepared = old.clone();
+        call.row.strategy.prepare_for_delete(&mut prepared).then_some(prepared)
+    };
+    let old = prepared.as_ref().unwrap_or(old);
     let grace = call.row.strategy.grace_period(old, options.grace_period_seconds);
     let deleting = metadata::is_deleting(old);
     let keeps_dependents = matches!(options.propagation, Some(Propagation::Orphan | Propagation::Foreground));

@@ -4,9 +4,9 @@ use futures_util::future::join_all;
 use gantry_machinery::resource_api::{Collection, DeleteOptions, Deleted, ListOptions, ObjectList, WriteOptions};
 use gantry_machinery::status::Status;
 
-use super::Registry;
 use super::call::Call;
 use super::request::RequestContext;
+use super::{Registry, versions};
 
 /// How many deletes of one request are on their way at once: they share the store's group commits.
 const AT_ONCE: usize = 256;
@@ -44,7 +44,9 @@ impl Registry {
         let mut items = Vec::with_capacity(outcomes.len());
         for outcome in outcomes {
             match outcome {
-                Ok(Deleted::Gone(object) | Deleted::Marked(object)) => items.push(object),
+                Ok(Deleted::Gone(object) | Deleted::Marked(object)) => {
+                    items.push(versions::show(&*row.strategy, object)?)
+                }
                 // Somebody else was quicker.
                 Err(status) if status.is_not_found() => {}
                 Err(status) => return Err(status),

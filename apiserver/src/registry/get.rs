@@ -8,7 +8,7 @@ use gantry_store_cache::object::StoredObject;
 
 use super::list::READ_WAIT;
 use super::request::RequestContext;
-use super::{Registry, answer, body};
+use super::{Registry, answer, body, versions};
 
 impl Registry {
     /// One object as of now, as every writer that was answered has left it.
@@ -40,7 +40,7 @@ impl Registry {
         let object = object.ok_or_else(|| Status::not_found(row.gvr(), target.name))?;
         let object = body::shown(&*row.strategy, object)?;
         match target.subresource {
-            "" | "status" | "resize" | "ephemeralcontainers" | "approval" => Ok(object),
+            "" | "status" | "resize" | "ephemeralcontainers" | "approval" => versions::show(&*row.strategy, object),
             "scale" => self.scale_of(&row, &object),
             other => Err(self
                 .unconnected(&row, target.namespace, target.name, other)

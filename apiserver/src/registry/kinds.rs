@@ -1,15 +1,18 @@
-//! One file per kind: its strategy and nothing else. [`all`] is the table the registry is built from.
+//! One file per kind: its strategy and nothing else. [`all`] is the table the registry is built from by default,
+//! [`every`] what can be switched on.
 //!
 //! A strategy names its resource with `row!`; the trait's own methods serve a kind without rules. What kinds share is
 //! in [`cells`] (Tables), [`field`] (defaulting) and [`super::validate`].
 
 mod cells;
 mod field;
+mod further_versions;
 
 pub mod config_map;
 pub mod controller_revision;
 pub mod cron_job;
 pub mod csi;
+pub mod custom_resource_definition;
 pub mod daemon_set;
 pub mod deployment;
 pub mod device;
@@ -39,9 +42,12 @@ pub mod stateful_set;
 pub mod storage;
 mod workload;
 
+use std::sync::LazyLock;
+
 use gantry_machinery::resource::Resource;
 use gantry_machinery::schema::Message;
 
+pub(super) use self::further_versions::VERSIONS;
 use super::strategy::Strategy;
 
 /// Names a strategy's resource: its row and its fields in the generated tables.
@@ -62,9 +68,33 @@ macro_rules! row {
 }
 use row;
 
-/// Every built-in kind that is stored, in the order that discovery lists groups.
+/// Everything that is served by default: the stable versions.
 #[must_use]
 pub fn all() -> Vec<&'static dyn Strategy> {
+    every().into_iter().filter(|kind| kind.resource().is_stable()).collect()
+}
+
+/// Every version of every kind that can be served, those that are off by default included.
+#[must_use]
+pub fn every() -> Vec<&'static dyn Strategy> {
+    let mut every = STORED.clone();
+    every.extend(VERSIONS.iter().filter(|version| version.is_built()).map(|version| version as &dyn Strategy));
+    every
+}
+
+static STORED: LazyLock<Vec<&'static dyn Strategy>> = LazyLock::new(stored);
+
+/// The strategy of a version that objects are stored in.
+pub(super) fn stored_kind(group: &str, version: &str, resource: &str) -> Option<&'static dyn Strategy> {
+    let is = |kind: &&&dyn Strategy| {
+        let gvr = &kind.resource().gvr;
+        gvr.resource == resource && gvr.version == version && gvr.group == group
+    };
+    STORED.iter().find(is).copied()
+}
+
+/// Every built-in kind in the version that it is stored in, in the order that discovery lists groups.
+fn stored() -> Vec<&'static dyn Strategy> {
     let mut all: Vec<&'static dyn Strategy> = vec![
         &config_map::ConfigMaps,
         &endpoints::EndpointsKind,
@@ -81,6 +111,7 @@ pub fn all() -> Vec<&'static dyn Strategy> {
         &service_account::ServiceAccounts,
         &service::Services,
         &controller_revision::ControllerRevisions,
+        &custom_resource_definition::CustomResourceDefinitions,
         &daemon_set::DaemonSets,
         &deployment::Deployments,
         &replica_set::ReplicaSets,
@@ -106,11 +137,11 @@ pub fn all() -> Vec<&'static dyn Strategy> {
     all
 }
 
-fn resource(group: &str, version: &str, resource: &str) -> &'static Resource {
+pub(super) fn resource(group: &str, version: &str, resource: &str) -> &'static Resource {
     gantry_machinery::resource::find(group, version, resource).expect("the generated table has every built-in resource")
 }
 
-fn message(group: &str, version: &str, resource: &str) -> &'static Message {
+pub(super) fn message(group: &str, version: &str, resource: &str) -> &'static Message {
     let kind = &self::resource(group, version, resource).kind;
     gantry_machinery::schema::kind(group, version, kind).expect("the generated table has every built-in kind")
 }
@@ -125,7 +156,7 @@ mod tests {
 
     #[test]
     fn every_row_is_as_wide_as_its_columns() {
-        for kind in all() {
+        for kind in every() {
             let cells = kind.row(&Value::object(), 0).len();
             assert_eq!(cells, kind.columns().len(), "{}", kind.resource().gvr);
         }
@@ -133,7 +164,7 @@ mod tests {
 
     #[test]
     fn defaults_are_idempotent_and_rules_survive_anything() {
-        for kind in all() {
+        for kind in every() {
             let mut once = value!({"metadata": {"name": "a"}});
             kind.default(&mut once);
             let mut twice = once.clone();
@@ -148,12 +179,13 @@ mod tests {
 
     #[test]
     fn what_the_server_fills_in_is_in_the_schema() {
-        for kind in all() {
+        for kind in every() {
             let mut object = value!({"metadata": {"name": "a", "uid": "u"}});
             kind.prepare_for_create(&mut object);
             kind.default(&mut object);
             let mut strangers = Vec::new();
-            find_strangers(kind.message(), &object, "", &mut strangers);
+            let message = kind.version().map_or(kind.message(), |version| version.stored().message());
+            find_strangers(message, &object, "", &mut strangers);
             assert_eq!(strangers, Vec::<String>::new(), "{}", kind.resource().gvr);
         }
     }

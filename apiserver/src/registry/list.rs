@@ -12,7 +12,7 @@ use super::continue_token::ContinueToken;
 use super::request::RequestContext;
 use super::selection::Selection;
 use super::table::Row;
-use super::{Registry, answer, body};
+use super::{Registry, answer, versions};
 
 /// How long a read waits for a state that has not arrived yet, as upstream's cache does.
 pub(super) const READ_WAIT: Duration = Duration::from_secs(3);
@@ -45,13 +45,12 @@ impl Registry {
             Some(token) => self.continued(&row, token).await?,
             None => self.state(&row, options.version).await?,
         };
-        let mut found = chunk(&view, &selection, options.limit, token.as_ref());
-        if row.strategy.is_custom() {
-            for object in &mut found.items {
-                *object = body::shown(&*row.strategy, object.clone())?;
-            }
+        let mut list = chunk(&view, &selection, options.limit, token.as_ref());
+        if row.strategy.version().is_some() || row.strategy.is_custom() {
+            let stored = std::mem::take(&mut list.items);
+            list.items = stored.into_iter().map(|o| versions::show(&*row.strategy, o)).collect::<Result<_, _>>()?;
         }
-        Ok(found)
+        Ok(list)
     }
 
     /// The state a rule asks for.

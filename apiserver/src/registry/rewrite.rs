@@ -14,7 +14,7 @@ use super::create::warn_of_duplicate_owners;
 use super::handle::Written;
 use super::managed::{self, Ownership};
 use super::validate::{Errors, Path};
-use super::{Registry, answer, body, metadata};
+use super::{Registry, answer, body, metadata, versions};
 use crate::admission::{Attributes, Operation};
 
 /// What a new state is made from: the stored object and its decoded form.
@@ -23,8 +23,10 @@ pub(super) struct Current {
     pub(super) stored: Arc<StoredObject>,
     /// Decoded, in the version of the call; shared, so it is cloned by whoever changes it.
     pub(super) value: Arc<Value>,
-    /// Whether it is stored otherwise than this version's readers see it.
-    pub(super) converted: bool,
+    /// Decoded, in the shape that is stored: the same unless the call is in another version.
+    old: Arc<Value>,
+    /// Whether what is stored is otherwise than `old` nevertheless: the definition of a custom kind has changed since.
+    outdated: bool,
 }
 
 /// A new state, and how it came about.
@@ -66,8 +68,8 @@ impl Registry {
         let key = call.key(call.name);
         for attempt in 1.. {
             let Some(stored) = self.store.get(&key) else { return Ok(None) };
-            let (value, converted) = body::decode_as(&*call.row.strategy, &stored)?;
-            let current = Current { value, stored, converted };
+            let (old, outdated) = body::decode_as(&*call.row.strategy, &stored)?;
+            let current = Current { value: seen(call, &old), old, outdated, stored };
             let proposal = propose(&current)?;
             let versioned = !metadata::text(&proposal.object, "resourceVersion").is_empty();
             match self.replace(call, how, &current, proposal).await {
@@ -76,7 +78,10 @@ impl Registry {
                 }
                 Err(Refusal::Raced) => {}
                 Err(Refusal::Final(status)) => return Err(status),
-                Ok(object) => return Ok(Some(Written { object, created: false })),
+                Ok(object) => {
+                    let object = versions::show(&*call.row.strategy, object)?;
+                    return Ok(Some(Written { object, created: false }));
+                }
             }
         }
         unreachable!("the last attempt returns")
@@ -90,12 +95,15 @@ impl Registry {
         current: &Current,
         proposal: Proposal,
     ) -> Result<Arc<StoredObject>, Refusal> {
-        let (row, strategy, old) = (call.row, &*call.row.strategy, &*current.value);
+        let (row, strategy, old) = (call.row, &*call.row.strategy, &*current.old);
         let part = if how.part == Part::Object { "" } else { call.subresource };
         let mut new = proposal.object;
         settle_type(&mut new, &row.resource.api_version(), &row.resource.kind)?;
         settle_namespace(call, &mut new)?;
         check_preconditions(call, current, &new)?;
+        if let Some(version) = strategy.version() {
+            version.accept(&mut new);
+        }
 
         let now = time::now();
         warn_of_duplicate_owners(call, &mut new);
@@ -125,7 +133,7 @@ impl Registry {
         }
 
         // The same object again: no write, no event, the same resourceVersion.
-        if new == *old && !current.converted {
+        if new == *old && !current.outdated {
             return Ok(current.stored.clone());
         }
         self.commit_rewritten(call, current, new).await
@@ -137,7 +145,7 @@ impl Registry {
         current: &Current,
         mut new: Value,
     ) -> Result<Arc<StoredObject>, Refusal> {
-        let (row, strategy, old) = (call.row, &*call.row.strategy, &*current.value);
+        let (row, strategy, old) = (call.row, &*call.row.strategy, &*current.old);
         let key = current.stored.key.clone();
         let mut beside = self.addresses.on_update(&self.store, row, &mut new, old)?;
         let gone = should_vanish(&new);
@@ -159,10 +167,22 @@ impl Registry {
         match self.store.commit(txn).await {
             Ok(committed) => {
                 let object = committed.objects.into_iter().next().flatten();
-                Ok(body::shown(strategy, object.unwrap_or_else(|| current.stored.clone()))?)
+                Ok(object.unwrap_or_else(|| current.stored.clone()))
             }
             Err(TxnError::Conflict { .. }) => Err(Refusal::Raced),
             Err(error) => Err(Refusal::Final(answer::refused(error, row.gvr(), call.name))),
+        }
+    }
+}
+
+/// A stored object as the call's version shows it.
+fn seen(call: &Call<'_>, stored: &Arc<Value>) -> Arc<Value> {
+    match call.row.strategy.version() {
+        None => stored.clone(),
+        Some(version) => {
+            let mut value = (**stored).clone();
+            version.turn(&mut value);
+            Arc::new(value)
         }
     }
 }

@@ -50,6 +50,15 @@ impl Selection {
         let mut name = None;
         let mut facets = Vec::new();
         let mut computed = Vec::new();
+        let translated;
+        let fields = match row.strategy.version() {
+            None => fields,
+            Some(version) => {
+                let offered = row.strategy.selectable_fields();
+                translated = version.translated(fields).map_err(|field| unsupported(&field, offered))?;
+                &translated
+            }
+        };
         for requirement in fields.requirements() {
             let field = requirement.field.as_str();
             let exact = || (!requirement.negated).then(|| requirement.value.clone());

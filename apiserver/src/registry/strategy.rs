@@ -20,7 +20,9 @@ use gantry_store_cache::revision::Revision;
 
 use tokio_util::sync::CancellationToken;
 
+use super::custom::kind::CustomKind;
 use super::validate::Errors;
+use super::versions::Version;
 
 /// Group, version and kind that a body is to have.
 pub type Expected<'a> = (&'a str, &'a str, &'a str);
@@ -82,6 +84,17 @@ pub trait Strategy: Send + Sync + 'static {
     /// Whether the kind is a custom one: without protobuf and strategic merge patches, its state perhaps stored under
     /// an older schema.
     fn is_custom(&self) -> bool {
+        self.custom().is_some()
+    }
+
+    /// The custom kind that this is, if it is one.
+    fn custom(&self) -> Option<&CustomKind> {
+        None
+    }
+
+    /// Makes an object that is to be deleted ready for it: its own finalizer, a condition. Gives whether there is
+    /// anything that holds it.
+    fn prepare_for_delete(&self, _object: &mut Value) -> bool {
         false
     }
 
@@ -111,6 +124,11 @@ pub trait Strategy: Send + Sync + 'static {
 
     /// The value of a field that objects can be selected by although it is no facet; `None` if there is no such field.
     fn computed_field(&self, _object: &Value, _field: &str) -> Option<CompactString> {
+        None
+    }
+
+    /// How objects of this version become stored ones, if it is not the version they are stored in.
+    fn version(&self) -> Option<&Version> {
         None
     }
 
@@ -226,7 +244,7 @@ pub trait Strategy: Send + Sync + 'static {
 }
 
 /// Restores the top-level `field` from `old`.
-pub(super) fn keep(new: &mut Value, old: &Value, field: &str) {
+pub(crate) fn keep(new: &mut Value, old: &Value, field: &str) {
     match old.get(field) {
         Some(was) if new.get(field) == Some(was) => {}
         Some(was) => {
@@ -240,7 +258,7 @@ pub(super) fn keep(new: &mut Value, old: &Value, field: &str) {
 
 /// What a write of status may not touch: everything but `status` and `metadata` (of which the verbs keep what no
 /// update may change). Compares before it copies: most writers send the rest back as it was.
-pub(super) fn keep_all_but_status(new: &mut Value, old: &Value) {
+pub(crate) fn keep_all_but_status(new: &mut Value, old: &Value) {
     let written = |field: &str| matches!(field, "status" | "metadata");
     new.force_object().retain(|field, _| written(field) || old.get(field).is_some());
     for (field, _) in old.as_object().into_iter().flat_map(gantry_machinery::value::Object::iter) {

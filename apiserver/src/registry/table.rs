@@ -31,8 +31,9 @@ impl Row {
     #[must_use]
     pub fn new(strategy: &'static dyn Strategy) -> Self {
         let resource = strategy.resource();
+        let stored = strategy.version().map_or(resource, |version| version.stored().resource());
         Self {
-            collection: CompactString::from(resource.gvr.collection().as_ref()),
+            collection: CompactString::from(stored.gvr.collection().as_ref()),
             resource: Ref::Static(resource),
             strategy: AnyStrategy::BuiltIn(strategy),
         }
@@ -135,7 +136,12 @@ impl Table {
             let row = Row::new(strategy);
             let at = table.rows.len();
             table.by_path.insert(row.resource.gvr.clone(), at);
-            table.by_collection.insert(row.collection.clone(), at);
+            // The stored version's row knows the collection best; another's stands in where that is not served.
+            if row.strategy.version().is_none() {
+                table.by_collection.insert(row.collection.clone(), at);
+            } else {
+                table.by_collection.entry(row.collection.clone()).or_insert(at);
+            }
             table.rows.push(row);
         }
         table
@@ -172,6 +178,15 @@ impl Table {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// One row for each collection: what loops over all objects go by.
+    pub fn collections(&self) -> impl Iterator<Item = &Row> {
+        self.rows
+            .iter()
+            .enumerate()
+            .filter(|(at, row)| self.by_collection.get(&row.collection) == Some(at))
+            .map(|(_, row)| row)
     }
 
     /// The row of a path.

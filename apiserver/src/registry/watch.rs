@@ -23,7 +23,7 @@ use super::list::at_least;
 use super::request::RequestContext;
 use super::selection::Selection;
 use super::strategy::{AnyStrategy, Strategy};
-use super::{Registry, answer, body, random};
+use super::{Registry, answer, body, random, versions};
 
 /// How often a watcher that asked for bookmarks is told how far it has come.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -45,8 +45,9 @@ pub struct WatchFeed {
     next_bookmark: Instant,
     ends: Instant,
     failed: bool,
-    /// Of a custom kind: what shows its objects, until its definition changes.
-    custom: Option<AnyStrategy>,
+    /// Shows objects to loops in the version asked for; the HTTP layer encodes events in it. What a custom kind's watchers
+    /// see is made here, until its definition changes.
+    strategy: AnyStrategy,
 }
 
 /// One thing to tell a watcher.
@@ -87,7 +88,7 @@ impl WatchFeed {
         }
         loop {
             let wake = if self.bookmarks { self.next_bookmark.min(self.ends) } else { self.ends };
-            let retired = self.custom.as_ref().and_then(|strategy| strategy.retired());
+            let retired = self.strategy.retired();
             tokio::select! {
                 biased;
                 () = async { retired.expect("asked only if there is one").cancelled().await }, if retired.is_some() => {
@@ -98,16 +99,15 @@ impl WatchFeed {
                         if let Some(last) = changes.last() {
                             self.told = last.event.revision;
                         }
-                        match &self.custom {
-                            None => Ok(changes.into_iter().map(FeedItem::Change).collect()),
-                            Some(strategy) => {
-                                let shown = changes.into_iter().map(|change| item(&**strategy, change)).collect();
-                                if let Err(status) = &shown {
-                                    tracing::error!(%status, "a watch breaks off");
-                                    self.failed = true;
-                                }
-                                shown
+                        if self.strategy.is_custom() {
+                            let shown = changes.into_iter().map(|change| item(&*self.strategy, change)).collect();
+                            if let Err(status) = &shown {
+                                tracing::error!(%status, "a watch breaks off");
+                                self.failed = true;
                             }
+                            shown
+                        } else {
+                            Ok(changes.into_iter().map(FeedItem::Change).collect())
                         }
                     }
                     Err(expired) => {
@@ -151,21 +151,26 @@ impl WatchStream for WatchFeed {
             Ok(items) => items,
             Err(status) => return Some(Err(status)),
         };
-        let event = |item| match item {
-            FeedItem::Initial(object) => WatchEvent::Added(object),
-            FeedItem::Converted(ChangeKind::Added, object) => WatchEvent::Added(object),
-            FeedItem::Converted(ChangeKind::Modified, object) => WatchEvent::Modified(object),
-            FeedItem::Converted(ChangeKind::Deleted, object) => WatchEvent::Deleted(object),
-            FeedItem::Change(change) => match change.kind {
-                ChangeKind::Added => WatchEvent::Added(change.event.object.clone()),
-                ChangeKind::Modified => WatchEvent::Modified(change.event.object.clone()),
-                ChangeKind::Deleted => WatchEvent::Deleted(change.event.departed()),
-            },
-            FeedItem::Bookmark { revision, initial_events_end } => {
-                WatchEvent::Bookmark { revision, initial_events_end }
-            }
+        let show = |object| {
+            if self.strategy.is_custom() { Ok(object) } else { versions::show(&*self.strategy, object) }
         };
-        Some(Ok(items.into_iter().map(event).collect()))
+        let event = |item| {
+            Ok(match item {
+                FeedItem::Initial(object) => WatchEvent::Added(show(object)?),
+                FeedItem::Converted(ChangeKind::Added, object) => WatchEvent::Added(object),
+                FeedItem::Converted(ChangeKind::Modified, object) => WatchEvent::Modified(object),
+                FeedItem::Converted(ChangeKind::Deleted, object) => WatchEvent::Deleted(object),
+                FeedItem::Change(change) => match change.kind {
+                    ChangeKind::Added => WatchEvent::Added(show(change.event.object.clone())?),
+                    ChangeKind::Modified => WatchEvent::Modified(show(change.event.object.clone())?),
+                    ChangeKind::Deleted => WatchEvent::Deleted(show(change.event.departed())?),
+                },
+                FeedItem::Bookmark { revision, initial_events_end } => {
+                    WatchEvent::Bookmark { revision, initial_events_end }
+                }
+            })
+        };
+        Some(items.into_iter().map(event).collect())
     }
 }
 
@@ -213,7 +218,7 @@ impl Registry {
             next_bookmark: now + BOOKMARK_EVERY.min(limit.saturating_sub(LAST_BOOKMARK_BEFORE_END).max(limit / 2)),
             ends,
             failed: false,
-            custom: row.strategy.is_custom().then(|| row.strategy.clone()),
+            strategy: row.strategy.clone(),
         })
     }
 }

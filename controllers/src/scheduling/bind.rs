@@ -5,7 +5,7 @@
 //! goes back to the queue. Meanwhile the core keeps the node's resources reserved, so nothing is over-committed.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gantry_machinery::resource::gvr;
 use gantry_machinery::resource_api::{Binding, ResourceApi, Target};
@@ -77,7 +77,9 @@ async fn bind(
     metrics: Arc<Metrics>,
 ) {
     let bindings = batch.iter().map(|b| binding(&b.placement)).collect();
+    let asked = Instant::now();
     let answers = api.bind_batch(bindings).await;
+    let took = asked.elapsed();
     let mut bound = 0;
     // An answer that is missing is no answer.
     let answers = answers.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
@@ -85,15 +87,16 @@ async fn bind(
         match answer {
             Some(Ok(())) => {
                 bound += 1;
+                metrics.bind(placement.profile, true, took);
                 metrics.bound(queued.elapsed(), placement.attempts);
                 reports.bound(&placement);
             }
             failed => {
-                metrics.failed();
+                metrics.bind(placement.profile, false, took);
                 let why = failed.and_then(Result::err).unwrap_or_default();
                 tracing::debug!(pod = %placement.pod.name, node = %placement.node, error = %why, "binding refused");
                 // Seeking evidence may take long: nobody else should wait for it.
-                tokio::spawn(settle(api.clone(), inbox.clone(), placement.pod, why));
+                tokio::spawn(settle(api.clone(), inbox.clone(), reports.clone(), placement, why));
             }
         }
     }
@@ -110,12 +113,18 @@ fn binding(placement: &Placement) -> Binding {
 }
 
 /// Finds out what became of a pod whose binding failed, and tells the core.
-async fn settle(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>, pod: PodId, why: Status) {
+async fn settle(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>, reports: Reports, placement: Placement, why: Status) {
+    let Placement { pod, profile, .. } = placement;
     let mut pause = PAUSE_FIRST;
     for _ in 0..READS_MAX {
         let target = Target::object(&gvr::PODS, &pod.namespace, &pod.name);
         let read = api.get(&target).await;
         if let Some(events) = evidence(&pod, read) {
+            if events.iter().any(|event| matches!(event, Event::BindFailed(_))) {
+                // Upstream's words for a binding that the API turned down.
+                let text = format!("binding rejected: running Bind plugin \"DefaultBinder\": {}", why.message);
+                reports.failed(pod.clone(), profile, &text);
+            }
             inbox.settle(1, events);
             return;
         }

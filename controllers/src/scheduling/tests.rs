@@ -87,6 +87,10 @@ async fn a_refused_binding_is_tried_again() {
         api.put("nodes", node("n1", 1));
         api.put("pods", pod("a"));
     });
+    let said = "FailedScheduling a: binding rejected: running Bind plugin \"DefaultBinder\": refused";
+    run.api.until(|view| view.events().iter().any(|event| event == said).then_some(())).await;
+    let patch = run.api.until(|view| view.patches("a").pop()).await;
+    assert_eq!(patch["status"]["conditions"][0]["reason"], "SchedulerError");
     assert_eq!(run.bound("a").await, "n1");
     run.end().await;
 }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::SchedulingOptions;
 use super::inbox::Inbox;
-use super::metrics::{Metrics, Outcome};
+use super::metrics::{Metrics, Outcome, Standing};
 use super::report::Reports;
 
 /// Decisions of one step: enough to fill a batch of bindings, few enough that the first does not wait for the last.
@@ -47,18 +47,24 @@ pub(super) fn spawn(
             let now = millis(began.duration_since(start));
             let plan = core.step(now, mail.events, limit);
             let took = began.elapsed();
-            metrics.pending(core.pending());
+            metrics.standing(Standing {
+                pending: core.pending(),
+                arrivals: core.arrivals(),
+                nodes: core.columns().count() as usize,
+                pods: core.pods().count(),
+                assumed: core.assumed(),
+            });
             let each = took / u32::try_from(plan.decisions.len().max(1)).unwrap_or(u32::MAX);
             let mut batch = Vec::with_capacity(plan.decisions.len());
             for decision in plan.decisions {
                 match decision {
                     Decision::Bind(placement) => {
-                        metrics.decided(Outcome::Scheduled, each);
+                        metrics.decided(placement.profile, Outcome::Scheduled, each);
                         let queued = start + Duration::from_millis(placement.since);
                         batch.push(ToBind { placement, queued });
                     }
                     Decision::Refuse(refusal) => {
-                        metrics.decided(Outcome::Unschedulable, each);
+                        metrics.decided(refusal.profile, Outcome::Unschedulable, each);
                         reports.refused(refusal);
                     }
                 }

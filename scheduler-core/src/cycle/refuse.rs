@@ -23,6 +23,7 @@ impl Scheduler {
     /// Lets a pod wait for a change that helps, and says why it must.
     pub(super) fn refuse(&mut self, now: Millis, index: PodIndex, say: Say) -> Decision {
         self.move_to(index, State::Waiting);
+        self.arrivals.refused += 1;
         let ticket = self.queue.ticket();
         let seen = self.seen();
         let pod = self.pods.at(index);
@@ -37,6 +38,7 @@ impl Scheduler {
             Displacing::Nobody
         };
         let reasons = self.reasons(group, displacing, say);
+        let profile = self.classes.get(group.0).demand.profile;
         let told = hash(&*reasons.message);
         let pod = self.pods.at(index);
         let news = pod.told != told;
@@ -50,6 +52,7 @@ impl Scheduler {
             news,
             overdue,
             attempts: pod.attempts,
+            profile,
         })
     }
 

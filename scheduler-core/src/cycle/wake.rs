@@ -16,6 +16,7 @@ impl Scheduler {
             for turn in if most == 0 { Vec::new() } else { self.queue.take_waiting(group, most) } {
                 // Taken out above already; `move_to` finds nothing left to take out.
                 self.activate(turn.pod());
+                self.arrivals.helped += 1;
                 woke = true;
             }
         }

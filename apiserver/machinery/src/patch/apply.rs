@@ -20,10 +20,13 @@ mod set;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 use self::conflict::Conflict;
 use self::managers::{Entry, Operation};
 use self::shape::Shape;
+use self::versions::ChangesByVersion;
+pub use self::versions::OtherVersions;
 use super::error::plain;
 use crate::schema::Message;
 use crate::status::Status;
@@ -49,6 +52,8 @@ pub struct Writer<'a> {
     /// Paths that this endpoint does not write (`["status"]` for the object, `["spec"]` for its status): nobody comes
     /// to own them by it.
     pub reset: &'a [&'a [&'a str]],
+    /// The other versions that the object's entries may be in; `None` where all versions have the same fields.
+    pub others: Option<&'a dyn OtherVersions>,
 }
 
 impl Writer<'_> {
@@ -92,20 +97,19 @@ pub fn update_managed_fields(old: Option<&Value>, new: &mut Value, writer: &Writ
 }
 
 fn record_update(old: Option<&Value>, new: &Value, entries: &mut Vec<Entry>, writer: &Writer<'_>, message: &Message) {
-    let mut changes = diff::between(old, new, message);
-    for path in writer.reset {
-        set::remove_path(&mut changes.changed, path);
-        set::remove_path(&mut changes.removed, path);
-    }
     let mine = |e: &Entry| e.is(writer.name(), Operation::Update, writer.api_version, writer.subresource);
-    for entry in entries.iter_mut() {
+    let mut changes = ChangesByVersion::between(old, new, writer, message);
+    entries.retain_mut(|entry| {
+        let Some(changes) = changes.of(&entry.api_version) else { return false };
         if !mine(entry) && !changes.changed.is_empty() {
             set::subtract(&mut entry.fields, &changes.changed);
         }
         if !changes.removed.is_empty() {
             set::subtract(&mut entry.fields, &changes.removed);
         }
-    }
+        true
+    });
+    let changes = changes.into_native();
     if !changes.changed.is_empty() {
         match entries.iter_mut().find(|e| mine(e)) {
             Some(entry) => {
@@ -190,26 +194,29 @@ impl Plan<'_> {
         let mut object = live.cloned().unwrap_or_else(Value::object);
         object.remove(&["metadata", "managedFields"]);
         merge::merge(&mut object, applied, shape);
-        if let Some(last) = &last {
-            prune(&mut object, &last.fields, &config, &entries, message);
+        match &last {
+            None => {}
+            Some(last) if writer.others.is_none() || last.api_version == writer.api_version => {
+                prune(&mut object, &last.fields, &config, &entries, message);
+            }
+            Some(last) => object = versions::pruned_elsewhere(object, applied, last, &entries, writer),
         }
 
-        let mut changes = diff::between(live, &object, message);
-        for path in writer.reset {
-            set::remove_path(&mut changes.changed, path);
-            set::remove_path(&mut changes.removed, path);
-        }
+        let mut by_version = ChangesByVersion::between(live, &object, writer, message);
+        entries.retain(|entry| by_version.of(&entry.api_version).is_some());
         if !force {
-            let conflicts = conflicts(live, &entries, &changes.changed, writer, message);
+            let conflicts = conflicts(live, &entries, &mut by_version, writer, message);
             if !conflicts.is_empty() {
                 return Err(conflict::status(conflicts));
             }
         }
-        for entry in &mut entries {
+        entries.retain_mut(|entry| {
+            let Some(changes) = by_version.of(&entry.api_version) else { return false };
             set::subtract(&mut entry.fields, &changes.changed);
             set::subtract(&mut entry.fields, &changes.removed);
-        }
-        entries.retain(|e| !e.fields.is_empty());
+            !entry.fields.is_empty()
+        });
+        let changes = by_version.into_native();
 
         let mut fields = config;
         strip_unowned(&mut fields);
@@ -277,7 +284,7 @@ fn prune(object: &mut Value, last: &Object, config: &Object, others: &[Entry], m
 fn conflicts(
     live: Option<&Value>,
     entries: &[Entry],
-    changed: &Object,
+    changes: &mut ChangesByVersion<'_>,
     writer: &Writer<'_>,
     message: &Message,
 ) -> Vec<Conflict> {
@@ -287,7 +294,7 @@ fn conflicts(
         _ => None,
     };
     let found = entries.iter().filter_map(|entry| {
-        let mut fields = set::intersect(&entry.fields, changed);
+        let mut fields = set::intersect(&entry.fields, &changes.of(&entry.api_version)?.changed);
         if let Some(allowed) = &taken_over {
             set::subtract(&mut fields, allowed);
         }

@@ -333,6 +333,7 @@ fn patches_of_every_kind() {
             subresource: "",
             now: "2026-11-22T10:00:00Z",
             reset: &[&["status"]],
+            others: None,
         };
         let mut applied = patch.clone();
         if applied.as_object().is_some() {
@@ -367,8 +368,14 @@ fn ownership_that_clients_claim() {
     let live = json::parse(LIVE.as_bytes()).expect("this is JSON");
     fuzz("managedFields", &[LIVE.as_bytes().to_vec()], &TOKENS, |bytes| {
         let Ok(mut object) = json::parse(bytes) else { return false };
-        let writer =
-            Writer { manager: "n", api_version: "apps/v1", subresource: "", now: "2026-11-22T10:00:00Z", reset: &[] };
+        let writer = Writer {
+            manager: "n",
+            api_version: "apps/v1",
+            subresource: "",
+            now: "2026-11-22T10:00:00Z",
+            reset: &[],
+            others: None,
+        };
         if object.as_object().is_none() {
             return false;
         }

@@ -1,4 +1,6 @@
-//! Event of the core group: what happened to an object, kept for an hour.
+//! Event of the core group: what happened to an object, kept for an hour. Also how `events.k8s.io` events are stored.
+
+pub(super) mod events_k8s_io;
 
 use std::time::Duration;
 
@@ -74,20 +76,7 @@ impl Strategy for Events {
     }
 
     fn check(&self, event: &Value, errors: &mut Errors) {
-        let given = Event::of(event);
-        let namespace = event.at(&["metadata", "namespace"]).text();
-        let target = given.object("namespace");
-        let matches = if target.is_empty() { matches!(namespace, "" | "default") } else { namespace == target };
-        if !matches {
-            let at = Path::new("involvedObject");
-            errors.invalid(&at.child("namespace"), target, "does not match event.namespace");
-        }
-        if given.event_time.is_some() {
-            check_new_fields(&given, errors);
-        }
-        for wrong in gantry_machinery::names::dns_subdomain(if namespace.is_empty() { "default" } else { namespace }) {
-            errors.invalid(&Path::new("namespace"), namespace, wrong);
-        }
+        check_in(event, "reportingComponent", errors);
     }
 
     fn create_on_update(&self) -> bool {
@@ -172,25 +161,48 @@ fn source(event: &Event<'_>) -> String {
     if host.is_empty() { component.to_owned() } else { format!("{component}, {host}") }
 }
 
-/// The fields that came with `eventTime`.
-fn check_new_fields(event: &Event<'_>, errors: &mut Errors) {
-    let reporter = event.reporter.text();
-    let at = Path::new("reportingComponent");
-    if reporter.is_empty() {
-        errors.required(&at, "");
+/// The rules of every version. `reporter` is what the version calls the reporting component.
+fn check_in(event: &Value, reporter: &str, errors: &mut Errors) {
+    let given = Event::of(event);
+    let namespace = event.at(&["metadata", "namespace"]).text();
+    let target = given.object("namespace");
+    // Events with a time may be about an object of any namespace; what lies in none is told of in two of them.
+    let matches = match (target, given.event_time.is_some()) {
+        ("", false) => matches!(namespace, "" | "default"),
+        ("", true) => matches!(namespace, "default" | "kube-system"),
+        (target, false) => namespace == target,
+        (_, true) => true,
+    };
+    if !matches {
+        let at = Path::new("involvedObject");
+        errors.invalid(&at.child("namespace"), target, "does not match event.namespace");
     }
-    name::qualified(reporter, &at, errors);
+    if given.event_time.is_some() {
+        check_new_fields(&given, &Path::new(reporter), errors);
+    }
+    for wrong in gantry_machinery::names::dns_subdomain(if namespace.is_empty() { "default" } else { namespace }) {
+        errors.invalid(&Path::new("namespace"), namespace, wrong);
+    }
+}
+
+/// The fields that came with `eventTime`; the reporting component stands at `at`.
+fn check_new_fields(event: &Event<'_>, at: &Path<'_>, errors: &mut Errors) {
+    let reporter = event.reporter.text();
+    if reporter.is_empty() {
+        errors.required(at, "");
+    }
+    name::qualified(reporter, at, errors);
     for (field, value) in [("reportingInstance", event.instance), ("action", event.action), ("reason", event.reason)] {
         let at = Path::new(field);
         if value.text().is_empty() {
             errors.required(&at, "");
         }
         if value.text().len() > 128 {
-            errors.too_long(&at, 128);
+            errors.invalid(&at, "", "can have at most 128 characters");
         }
     }
     if event.message.text().len() > 1024 {
-        errors.too_long(&Path::new("message"), 1024);
+        errors.invalid(&Path::new("message"), "", "can have at most 1024 characters");
     }
 }
 

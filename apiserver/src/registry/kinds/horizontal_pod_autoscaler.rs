@@ -1,7 +1,10 @@
-//! HorizontalPodAutoscaler: how many replicas a load deserves. Stored, defaulted and checked; a loop acts on it.
+//! HorizontalPodAutoscaler: how many replicas a load deserves, stored in `autoscaling/v2`. Defaulted and checked here;
+//! a loop acts on it.
+
+pub(super) mod v1;
 
 use gantry_machinery::names;
-use gantry_machinery::value::Value;
+use gantry_machinery::value::{Object, Value};
 
 use super::cells::{age_cell, name_cell};
 use super::field::fill_with;
@@ -21,12 +24,13 @@ impl Strategy for HorizontalPodAutoscalers {
         let spec = scaler.force_object().object_entry("spec");
         fill_with(spec, "minReplicas", || Value::Int(1));
         if spec.get("metrics").items().is_empty() {
-            let cpu = gantry_machinery::value!({
-                "type": "Resource",
-                "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}},
-            });
-            spec.insert("metrics", Value::Array(vec![cpu]));
+            spec.insert("metrics", Value::Array(vec![cpu_metric(Value::Int(80))]));
         }
+        if let Some(behavior) = spec.get_mut("behavior").and_then(Value::as_object_mut) {
+            default_rules(behavior.object_entry("scaleUp"), Some(0), &[("Pods", 4), ("Percent", 100)]);
+            default_rules(behavior.object_entry("scaleDown"), None, &[("Percent", 100)]);
+        }
+        v1::drop_round_trip(scaler);
         let status = scaler.force_object().object_entry("status");
         fill_with(status, "desiredReplicas", || Value::Int(0));
     }
@@ -58,6 +62,11 @@ impl Strategy for HorizontalPodAutoscalers {
         let metrics = at.child("metrics");
         for (n, metric) in spec.get("metrics").items().iter().enumerate() {
             check_metric(metric, &metrics.index(n), errors);
+        }
+        for direction in ["scaleUp", "scaleDown"] {
+            if let Some(rules) = spec.at(&["behavior", direction]).filter(|r| !r.is_null()) {
+                check_rules(rules, &at.child("behavior").child(direction), errors);
+            }
         }
     }
 
@@ -91,6 +100,65 @@ impl Strategy for HorizontalPodAutoscalers {
             Value::Int(scaler.at(&["status", "currentReplicas"]).number()),
             age_cell(scaler, now),
         ]
+    }
+}
+
+/// A target of so many percent of the CPU that pods ask for.
+fn cpu_metric(percent: Value) -> Value {
+    gantry_machinery::value!({
+        "type": "Resource",
+        "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": percent}},
+    })
+}
+
+/// A behaviour that says anything says all of it.
+fn default_rules(rules: &mut Object, window: Option<i64>, policies: &[(&'static str, i64)]) {
+    if let Some(window) = window {
+        fill_with(rules, "stabilizationWindowSeconds", || Value::Int(window));
+    }
+    fill_with(rules, "selectPolicy", || Value::from("Max"));
+    fill_with(rules, "policies", || {
+        let policy = |(kind, value): &(&'static str, i64)| gantry_machinery::value!({"type": (*kind), "value": (*value), "periodSeconds": 15});
+        Value::Array(policies.iter().map(policy).collect())
+    });
+}
+
+fn check_rules(rules: &Value, at: &Path<'_>, errors: &mut Errors) {
+    if let Some(window) = rules.get("stabilizationWindowSeconds").int() {
+        let at = at.child("stabilizationWindowSeconds");
+        if window < 0 {
+            errors.invalid(&at, window, "must be greater than or equal to zero");
+        }
+        if window > 3600 {
+            errors.invalid(&at, window, "must be less than or equal to 3600");
+        }
+    }
+    if let Some(select) = rules.get("selectPolicy").and_then(Value::as_str)
+        && !matches!(select, "Disabled" | "Max" | "Min")
+    {
+        errors.not_supported(&at.child("selectPolicy"), select, &["Disabled", "Max", "Min"]);
+    }
+    let policies = rules.get("policies").items();
+    let at_policies = at.child("policies");
+    if policies.is_empty() {
+        errors.required(&at_policies, "must specify at least one Policy");
+    }
+    for (n, policy) in policies.iter().enumerate() {
+        let at = at_policies.index(n);
+        let kind = policy.get("type").text();
+        if !matches!(kind, "Percent" | "Pods") {
+            errors.not_supported(&at.child("type"), kind, &["Percent", "Pods"]);
+        }
+        let (value, period) = (policy.get("value").number(), policy.get("periodSeconds").number());
+        if value <= 0 {
+            errors.invalid(&at.child("value"), value, "must be greater than zero");
+        }
+        if period <= 0 {
+            errors.invalid(&at.child("periodSeconds"), period, "must be greater than zero");
+        }
+        if period > 1800 {
+            errors.invalid(&at.child("periodSeconds"), period, "must be less than or equal to 1800");
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::value;
 const V: &str = "example/v1";
 
 fn writer<'a>(manager: &'a str, now: &'a str) -> Writer<'a> {
-    Writer { manager, api_version: V, subresource: "", now, reset: &[&["status"]] }
+    Writer { manager, api_version: V, subresource: "", now, reset: &[&["status"]], others: None }
 }
 
 fn with_type(mut object: Value) -> Value {
