@@ -187,41 +187,37 @@ impl Follower {
     async fn settle(&mut self, changed: &[String]) {
         let group = |name: &str| name.split_once('.').map_or("", |(_, group)| group).to_owned();
         let groups: Vec<String> = changed.iter().map(|name| group(name)).collect();
-        let mut statuses = Vec::new();
+        let mut due = Vec::new();
         for (name, held) in &self.held {
             let waits = conditions::status_of(&held.value, "NamesAccepted") == Some("False");
             if !changed.contains(name) && !(waits && groups.contains(&group(name))) {
                 continue;
             }
-            if metadata::is_deleting(&held.value) {
-                let finalizer = metadata::finalizers(&held.value).any(|f| f == finalize::FINALIZER);
-                if finalizer && self.emptying.insert(name.clone()) {
-                    finalize::begin(&self.handle, name, &self.stop);
-                }
-                continue;
+            if !metadata::is_deleting(&held.value) {
+                due.push(name.clone());
+            } else if metadata::finalizers(&held.value).any(|f| f == finalize::FINALIZER)
+                && self.emptying.insert(name.clone())
+            {
+                finalize::begin(&self.handle, name, &self.stop);
             }
-            let others = self.held.iter().filter(|(other, _)| *other != name).map(|(_, held)| &*held.value);
-            let claimed = Claimed::by(others, held.value.str_at(&["spec", "group"]).unwrap_or_default());
-            statuses.extend(naming::settled(&held.value, &claimed, held.served.is_some()).map(|s| (name.clone(), s)));
         }
-        // One at a time, each as of now: two that want one name must not both get it.
-        for (at, (name, status)) in statuses.into_iter().enumerate() {
-            if at == 0 || !conditions::is_true(&status, "NamesAccepted") || self.still_free(&name, &status) {
-                if let Some(written) = write_status(&self.handle, &name, status).await {
-                    self.put(&written);
-                }
+        for name in due {
+            // Each as of now: two that want one name must not both get it.
+            let Some(status) = self.status_due(&name) else { continue };
+            if let Some(written) = write_status(&self.handle, &name, status).await
+                && self.put(&written)
+            {
+                self.publish();
             }
         }
     }
 
-    /// Whether a status decided a moment ago claims nothing that another definition has claimed since.
-    fn still_free(&self, name: &str, status: &Value) -> bool {
+    /// The definition with the status that is due, if it is another than it has.
+    fn status_due(&self, name: &str) -> Option<Value> {
+        let held = self.held.get(name)?;
         let others = self.held.iter().filter(|(other, _)| *other != name).map(|(_, held)| &*held.value);
-        let claimed = Claimed::by(others, status.str_at(&["spec", "group"]).unwrap_or_default());
-        self.held
-            .get(name)
-            .and_then(|held| naming::settled(&held.value, &claimed, held.served.is_some()))
-            .is_some_and(|now| now.at(&["status", "acceptedNames"]) == status.at(&["status", "acceptedNames"]))
+        let claimed = Claimed::by(others, held.value.str_at(&["spec", "group"]).unwrap_or_default());
+        naming::settled(&held.value, &claimed, held.served.is_some())
     }
 }
 
