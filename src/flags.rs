@@ -106,6 +106,9 @@ pub(crate) struct Nodes {
     /// How many simulated nodes to run
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) simulated_nodes: usize,
+    /// Label the simulated nodes with this many zones, in turn; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) simulated_zones: u32,
     /// How long a simulated container takes to start, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 500)]
     pub(crate) simulated_start_delay_ms: u64,

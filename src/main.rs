@@ -2,6 +2,7 @@
 
 mod flags;
 mod log;
+mod memory;
 mod remote;
 mod serve;
 mod signals;
@@ -22,6 +23,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 fn main() -> ExitCode {
+    memory::use_small_pages();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and the like are answers, not errors.

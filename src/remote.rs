@@ -79,6 +79,7 @@ pub(crate) fn start_nodes(
     let mut config = FleetConfig { nodes, ..FleetConfig::default() };
     config.simulated.start_delay = Duration::from_millis(flags.simulated_start_delay_ms);
     config.simulated.seed = flags.simulated_seed;
+    config.node.zones = flags.simulated_zones;
     Ok(Fleet::start(api, config, tasks, stop))
 }
 

@@ -13,7 +13,9 @@ use gantry_apiserver::registry::describe::{FacetReader, indexed_fields};
 use gantry_apiserver::registry::kinds;
 use gantry_apiserver::registry::table::Table;
 use gantry_apiserver::server::{ApiServer, Running};
+use gantry_scheduler_core::rows::projection::{NodeProjection, PodProjection};
 use gantry_store_cache::config::{EtcdConfig, StoreConfig};
+use gantry_store_cache::projection::Projection;
 use gantry_store_cache::store::Store;
 
 use crate::flags::{self, Apiserver};
@@ -38,7 +40,7 @@ impl Served {
 
         let store = open(flags, &data_dir).await?;
         let registry = Registry::new(store.clone(), Table::new(kinds::all()));
-        let server = ApiServer::start(config, registry.clone()).await?;
+        let server = ApiServer::start(config, registry.clone(), projections()).await?;
         let kubeconfig = data_dir.join("admin.kubeconfig");
         server.write_admin_kubeconfig(&kubeconfig)?;
         Ok(Self { server, registry, kubeconfig, store })
@@ -75,6 +77,11 @@ pub(crate) fn run(flags: Apiserver) -> anyhow::Result<()> {
 /// One worker per core, all kinds of I/O.
 pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
+}
+
+/// The rows that a scheduler in another process reads.
+fn projections() -> Vec<Arc<dyn Projection>> {
+    vec![Arc::new(NodeProjection), Arc::new(PodProjection)]
 }
 
 fn config(flags: &Apiserver, data_dir: &Path) -> anyhow::Result<Config> {

@@ -13,7 +13,10 @@ use cluster::Cluster;
 
 fn manifests() -> Vec<PathBuf> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/manifests/kinds");
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .expect("the manifests are there")
+        .map(|entry| entry.expect("the folder can be read").path())
+        .collect();
     files.sort();
     files
 }

@@ -16,7 +16,7 @@ use gantry_apiserver::registry::request::RequestContext;
 use gantry_apiserver::registry::table::Table;
 use gantry_machinery::codec::json;
 use gantry_machinery::resource::gvr;
-use gantry_machinery::resource_api::{Binding, ResourceApi, Target, WriteOptions};
+use gantry_machinery::resource_api::{Binding, PatchBody, PatchKind, ResourceApi, Target, WriteOptions};
 use gantry_machinery::value;
 use gantry_machinery::value::Value;
 use gantry_store_cache::config::{ExecutorKind, StoreConfig};
@@ -100,6 +100,67 @@ fn benches(criterion: &mut Criterion) {
     });
 }
 
+/// What a kubelet says of a pod that runs: the second of the two statuses that every pod gets.
+fn statuses(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let api = runtime.block_on(cluster());
+    runtime.block_on(create_batch(&api, 0));
+    let options = WriteOptions { field_manager: "kubelet".into(), ..WriteOptions::default() };
+    let mut second = 0;
+    criterion.bench_function("registry/patch_pod_status/64_at_once", |bencher| {
+        bencher.iter_custom(|rounds| {
+            let begin = Instant::now();
+            for _ in 0..rounds {
+                second += 1;
+                let patches = (0..BATCH).map(|n| {
+                    let (api, options) = (&api, &options);
+                    async move {
+                        let name = format!("pod-{n}");
+                        let target = Target::object(&gvr::PODS, "default", &name).sub("status");
+                        let body = PatchBody { kind: PatchKind::Strategic, body: running(second).into() };
+                        api.patch(&target, body, options).await.unwrap();
+                    }
+                });
+                runtime.block_on(futures_util::future::join_all(patches));
+            }
+            begin.elapsed() / u32::try_from(BATCH).unwrap()
+        });
+    });
+}
+
+fn running(second: i64) -> Vec<u8> {
+    let ip = "10.128.31.2";
+    let time = gantry_machinery::time::time(second);
+    let condition = |kind: &str| {
+        value!({"type": kind, "status": "True", "observedGeneration": 1, "lastTransitionTime": (time.as_str()),
+                "reason": null, "message": null})
+    };
+    let kinds = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"];
+    json::encode(&value!({"status": {
+        "observedGeneration": 1,
+        "phase": "Running",
+        "conditions": (Value::Array(kinds.map(condition).into())),
+        "reason": null,
+        "message": null,
+        "hostIP": "172.16.0.41",
+        "hostIPs": [{"ip": "172.16.0.41"}],
+        "podIP": ip,
+        "podIPs": [{"ip": ip}],
+        "startTime": "2026-11-23T12:32:37Z",
+        "containerStatuses": [{
+            "name": "c",
+            "state": {"running": {"startedAt": (time.as_str())}},
+            "lastState": {},
+            "ready": true,
+            "restartCount": 0,
+            "image": "registry.example.com/web:1.2.3",
+            "imageID": "registry.example.com/web@sha256:284de576858087f7cb083c57e954a705db33dac856a7dea436575b60d356980b",
+            "containerID": "simulated://345eba9f5328282f8b19334e86a22802ea925a584581476c30cebe0c8f401caa",
+            "started": true,
+        }],
+    }}))
+}
+
 /// A node's heartbeat: the whole Lease with the version it was read at, as kubelets send it.
 fn renewals(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -139,5 +200,5 @@ fn renewals(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(registry, benches, renewals);
+criterion_group!(registry, benches, statuses, renewals);
 criterion_main!(registry);

@@ -140,6 +140,11 @@ impl Chain {
         Ok(())
     }
 
+    /// Whether any plugin has something to say about this write.
+    pub(crate) fn concerned(&self, attributes: &Attributes<'_>) -> bool {
+        self.handling(attributes).next().is_some()
+    }
+
     fn handling<'c>(&'c self, attributes: &'c Attributes<'_>) -> impl Iterator<Item = &'c dyn Plugin> {
         self.plugins.iter().map(AsRef::as_ref).filter(|plugin| plugin.handles(attributes))
     }

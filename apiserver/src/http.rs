@@ -13,6 +13,7 @@ pub mod service;
 
 pub mod documents;
 pub mod health;
+mod interchange;
 pub mod paths;
 pub mod resources;
 pub mod review;

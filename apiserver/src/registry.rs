@@ -27,6 +27,7 @@ mod managed;
 mod metadata;
 pub mod options;
 mod patch;
+mod pod_status;
 pub(crate) mod random;
 pub mod request;
 mod rewrite;

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use gantry_machinery::resource::{self, Resource};
 use gantry_machinery::status::Status;
+use gantry_store_cache::projection::Projection;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -80,11 +81,15 @@ pub struct Running {
 }
 
 impl ApiServer {
-    /// Starts.
+    /// Starts. `projections` are the rows that loops in other processes may read in place of objects.
     ///
     /// # Errors
     /// [`StartError`].
-    pub async fn start(config: Config, registry: Arc<Registry>) -> Result<Running, StartError> {
+    pub async fn start(
+        config: Config,
+        registry: Arc<Registry>,
+        projections: Vec<Arc<dyn Projection>>,
+    ) -> Result<Running, StartError> {
         config.validate().map_err(StartError::Config)?;
         let service_ip = config.service_cluster_ip_range.nth(1);
         let advertised = config.advertised();
@@ -182,6 +187,7 @@ impl ApiServer {
                     &registry.table().custom_rows(),
                     &SocketAddr::new(advertised, address.port()).to_string(),
                 ),
+                projections,
                 shutdown: shutdown.clone(),
                 request_timeout: config.request_timeout,
                 ids: AuditIds::new(random()),

@@ -16,8 +16,33 @@ use gantry_apiserver::registry::describe::FacetReader;
 use gantry_apiserver::registry::kinds;
 use gantry_apiserver::registry::table::Table;
 use gantry_apiserver::server::{ApiServer, Running};
+use gantry_machinery::client::kubeconfig::Kubeconfig;
+use gantry_machinery::interchange::Rows;
+use gantry_machinery::resource_api::{Binding, ResourceApi};
+use gantry_store_cache::object::StoredObject;
+use gantry_store_cache::projection::Projection;
 use gantry_store_cache::store::Store;
+use rkyv::util::AlignedVec;
 use tempfile::TempDir;
+
+/// Rows that are the names of pods, ended by a dot; pods called `hidden` have none.
+struct Names;
+
+impl Projection for Names {
+    fn name(&self) -> &'static str {
+        "test.names/1"
+    }
+
+    fn collection(&self) -> &'static str {
+        "pods"
+    }
+
+    fn project(&self, object: &StoredObject, out: &mut AlignedVec) {
+        if object.key.name() != "hidden" {
+            out.extend_from_slice(format!("{}.", object.key.name()).as_bytes());
+        }
+    }
+}
 
 struct Server {
     running: Running,
@@ -39,7 +64,7 @@ impl Server {
         change(&mut config);
         let store = Store::in_memory(Arc::new(FacetReader::new(Table::new(kinds::all()))));
         let registry = Registry::new(store, Table::new(kinds::all()));
-        let running = ApiServer::start(config, registry).await.unwrap();
+        let running = ApiServer::start(config, registry, vec![Arc::new(Names)]).await.unwrap();
         Self { running, _dir: dir }
     }
 
@@ -273,7 +298,7 @@ async fn a_taken_port_is_one_clear_error() {
     config.secure_port = server.running.address().port();
     let store = Store::in_memory(Arc::new(FacetReader::new(Table::new(kinds::all()))));
     let registry = Registry::new(store, Table::new(kinds::all()));
-    let Err(error) = ApiServer::start(config, registry).await else { panic!("it started") };
+    let Err(error) = ApiServer::start(config, registry, Vec::new()).await else { panic!("it started") };
     assert!(error.to_string().contains("another process has the port"), "{error}");
 }
 
@@ -283,4 +308,82 @@ async fn a_client_that_says_nothing_does_not_hold_up_the_end() {
     let _silent = tokio::net::TcpStream::connect(server.running.address()).await.unwrap();
     let _idle = server.admin().await;
     tokio::time::timeout(Duration::from_secs(20), server.running.stop()).await.expect("the server ends");
+}
+
+fn pod(name: &str) -> String {
+    format!(
+        r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{name}"}},"spec":{{"containers":[{{"name":"c","image":"i"}}]}}}}"#
+    )
+}
+
+/// The rows of a part as texts, with `-` before those that are gone.
+fn texts(part: &Rows) -> Vec<String> {
+    let text = |row: &gantry_machinery::interchange::Row| {
+        let name = std::str::from_utf8(&row.archived).unwrap();
+        if row.gone { format!("-{name}") } else { name.to_owned() }
+    };
+    part.rows.iter().map(text).collect()
+}
+
+#[tokio::test]
+async fn another_process_reads_rows_and_binds_in_batches() {
+    const PODS: &str = "/api/v1/namespaces/default/pods";
+    let server = Server::start().await;
+    let mut client = server.admin().await;
+    let account = r#"{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"default"}}"#;
+    assert_eq!(client.send("POST", "/api/v1/namespaces/default/serviceaccounts", &[], account).await.code, 201);
+    for name in ["a", "b", "hidden"] {
+        assert_eq!(client.send("POST", PODS, &[], pod(name)).await.code, 201);
+    }
+    let kubeconfig = server._dir.path().join("admin.kubeconfig");
+    server.running.write_admin_kubeconfig(&kubeconfig).unwrap();
+    let access = Kubeconfig::load(&kubeconfig).unwrap().access(None).unwrap();
+    let remote = gantry_machinery::client::Client::new(access, "test");
+
+    assert!(remote.rows("test.no-such/1").await.unwrap().is_none());
+    let mut rows = remote.rows("test.names/1").await.unwrap().expect("the server has them");
+    let mut initial = Vec::new();
+    loop {
+        let part = rows.next().await.unwrap().unwrap();
+        initial.extend(texts(&part));
+        if part.complete {
+            break;
+        }
+    }
+    assert_eq!(initial, ["a.", "b."], "what has no row is left out");
+
+    let binding =
+        |name: &str| Binding { namespace: "default".into(), name: name.into(), uid: String::new(), node: "n".into() };
+    let answers = remote.bind_batch(vec![binding("a"), binding("missing"), binding("b")]).await;
+    let codes: Vec<u16> = answers.iter().map(|a| a.as_ref().err().map_or(200, |status| status.code)).collect();
+    assert_eq!(codes, [200, 404, 200]);
+    let mut changed = Vec::new();
+    while changed.len() < 2 {
+        changed.extend(texts(&rows.next().await.unwrap().unwrap()));
+    }
+    assert_eq!(changed, ["a.", "b."], "bound pods are told as changed");
+    let deleted = client.send("DELETE", &format!("{PODS}/a?gracePeriodSeconds=0"), &[], "").await;
+    assert_eq!(deleted.code, 200);
+    loop {
+        let told = texts(&rows.next().await.unwrap().unwrap());
+        if told.contains(&"-a.".to_owned()) {
+            break;
+        }
+        assert!(told.iter().all(|row| row == "a."), "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn batches_and_rows_are_for_those_who_may_do_the_same_one_by_one() {
+    let server = Server::start().await;
+    let mut stranger = server.stranger().await;
+    let grpc = [("content-type", "application/grpc"), ("authorization", "Bearer jane-token")];
+    // Frame of an empty message: asks to bind nothing, or for the rows of nothing.
+    let rows = "\0\0\0\0\u{e}\n\u{c}test.names/1";
+    for (path, message) in [("BindBatch", "\0\0\0\0\0"), ("Rows", rows)] {
+        let path = format!("/gantry.interchange.v1.Interchange/{path}");
+        let answer = stranger.send("POST", &path, &grpc, message).await;
+        assert_eq!((answer.code, answer.header("grpc-status")), (200, "7"), "{path}: {answer:?}");
+        assert!(answer.text().is_empty());
+    }
 }

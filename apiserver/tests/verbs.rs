@@ -14,6 +14,8 @@ mod eviction;
 mod list;
 #[path = "verbs/patch.rs"]
 mod patch;
+#[path = "verbs/pod_status.rs"]
+mod pod_status;
 #[path = "verbs/services.rs"]
 mod services;
 #[path = "verbs/support.rs"]

@@ -18,6 +18,7 @@ mod feed;
 mod inbox;
 pub mod metrics;
 mod report;
+mod source;
 #[cfg(test)]
 mod tests;
 mod worker;

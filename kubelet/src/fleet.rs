@@ -167,12 +167,29 @@ struct Pod {
     written: u64,
     /// Our last write: its echo in the watch is no news.
     echo: Revision,
+    /// What the watch showed while a write was under way: most likely that very write, as its answer will tell.
+    unheard: Option<Arc<StoredObject>>,
     /// The API has the status of the pod's end.
     end_written: bool,
     /// The final delete was accepted.
     deleted: bool,
     /// The next entry of the timer heap that is meant for it.
     timer: Option<Instant>,
+}
+
+impl Pod {
+    /// Whether a changed object is to be read now. While a write is under way, a change is most likely the write's own,
+    /// and waits for the answer to tell; of two, one must be somebody else's.
+    fn is_news(&mut self, object: &Arc<StoredObject>) -> bool {
+        if object.revision <= self.echo {
+            return false;
+        }
+        if self.writing.under_way() && self.unheard.take().is_none() {
+            self.unheard = Some(object.clone());
+            return false;
+        }
+        true
+    }
 }
 
 struct Pods {
@@ -283,18 +300,17 @@ impl Pods {
                     .filter_map(|object| Some((object, decode(object)?)))
                     .partition(|(_, (_, prior))| !prior.pod_ip.is_empty());
                 for (object, (brief, prior)) in having.into_iter().chain(new) {
-                    self.seen(&object.key, brief, &prior);
+                    self.seen(object, brief, &prior);
                 }
             }
             Delta::Changes(events) => {
                 for event in events {
                     match event {
                         WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                            let known = self.by_key.get(&object.key).and_then(|id| self.pods.get(id));
-                            if known.is_none_or(|pod| pod.echo < object.revision)
-                                && let Some((brief, prior)) = decode(&object)
-                            {
-                                self.seen(&object.key, brief, &prior);
+                            let id = self.by_key.get(&object.key).copied();
+                            let known = id.and_then(|id| self.pods.get_mut(&id));
+                            if known.is_none_or(|pod| pod.is_news(&object)) {
+                                self.read(&object);
                             }
                         }
                         WatchEvent::Deleted(object) => self.drop_pod(&object.key),
@@ -305,14 +321,24 @@ impl Pods {
         }
     }
 
+    /// A pod's object, read only where it is news.
+    fn read(&mut self, object: &StoredObject) {
+        if let Some((brief, prior)) = decode(object) {
+            self.seen(object, brief, &prior);
+        }
+    }
+
     /// A pod as its object is now.
-    fn seen(&mut self, key: &ObjectKey, brief: PodBrief, prior: &Prior) {
+    fn seen(&mut self, object: &StoredObject, brief: PodBrief, prior: &Prior) {
+        let key = &object.key;
         let known = self.by_key.get(key).copied();
         if let Some(id) = known {
-            let same = self.pods.get(&id).is_some_and(|pod| pod.worker.brief.uid == brief.uid);
-            if same {
-                let now = self.now();
-                self.correct(id, prior);
+            let same = self.pods.get(&id).filter(|pod| pod.worker.brief.uid == brief.uid);
+            if let Some(pod) = same {
+                let (now, overwritten) = (self.now(), object.revision < pod.echo);
+                if !overwritten {
+                    self.correct(id, prior);
+                }
                 self.step(id, |worker, effects| worker.observe(brief, prior, now, effects));
                 return;
             }
@@ -364,6 +390,7 @@ impl Pods {
             writing: Writing::Idle,
             written: 0,
             echo: Revision(0),
+            unheard: None,
             end_written: ended,
             deleted: false,
             timer: None,
@@ -540,12 +567,15 @@ impl Pods {
             }
         }
         self.batch.ended(id, Some(&mut pod.writing));
+        let unheard = pod.unheard.take().filter(|object| object.revision != pod.echo);
         let key = pod.key.clone();
         if again {
             self.timer(id, Instant::now() + RETRY);
         }
         if gone {
             self.drop_pod(&key);
+        } else if let Some(object) = unheard {
+            self.read(&object);
         }
     }
 }

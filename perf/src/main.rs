@@ -4,10 +4,12 @@
 //! cannot hide it (no coordinated omission). Prints one JSON line, and draws an HTML report on request.
 
 mod connect;
+mod growth;
 mod measure;
 mod report;
 mod schedule;
 mod watch_fanout;
+mod workload;
 
 use std::path::PathBuf;
 
@@ -27,6 +29,8 @@ struct Cli {
 enum Scenario {
     /// Creates pods and waits until the scheduler has bound each of them
     Schedule(schedule::Options),
+    /// Shows how the costs that criterion measured grow with the size of the cluster
+    Growth(growth::Options),
     /// Changes one object again and again under the eyes of many watchers
     Watch(watch_fanout::Options),
 }
@@ -57,6 +61,7 @@ fn main() -> anyhow::Result<()> {
     let result = runtime.block_on(async {
         match cli.scenario {
             Scenario::Schedule(options) => schedule::run(options).await,
+            Scenario::Growth(options) => growth::run(&options),
             Scenario::Watch(options) => watch_fanout::run(options).await,
         }
     });

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -18,6 +18,7 @@ use crate::Common;
 use crate::connect::{Lines, Server};
 use crate::measure::{Latencies, Percentiles, usage};
 use crate::report;
+use crate::workload::{HIGH_PRIORITY, Workload};
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
@@ -35,6 +36,15 @@ pub(crate) struct Options {
     /// Arrivals per second; 0: as fast as --in-flight allows
     #[arg(long, default_value_t = 0.0)]
     rate: f64,
+    /// What the pods ask for
+    #[arg(long, value_enum, default_value_t = Workload::Plain)]
+    workload: Workload,
+    /// Before the measured pods: this many plain pods that request --fill-cpu each and stay
+    #[arg(long, default_value_t = 0)]
+    fill: usize,
+    /// What the container of a filling pod requests
+    #[arg(long, default_value = "8")]
+    fill_cpu: String,
     /// Creates under way at once; arrivals that find none free wait, and the wait counts
     #[arg(long, default_value_t = 256)]
     in_flight: usize,
@@ -61,7 +71,9 @@ pub(crate) struct Options {
 #[derive(Serialize)]
 struct Outcome<'a> {
     scenario: &'static str,
+    workload: String,
     label: &'a str,
+    filled: usize,
     nodes: usize,
     pods: usize,
     rate: f64,
@@ -134,49 +146,21 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     if !head.items.is_empty() {
         bail!("namespace {} already holds pods: delete it first", options.namespace);
     }
-    let progress = Arc::new(Mutex::new(Progress {
-        due: HashMap::with_capacity(options.pods),
-        bound: Latencies::new(),
-        bound_count: 0,
-        last_bound: Instant::now(),
-    }));
-    let all_bound = Arc::new(Notify::new());
-    let watching = tokio::spawn(watch_bindings(
-        Server::connect(&options.common.kubeconfig, 1).await?,
-        pods_path.clone(),
-        head.metadata.resource_version,
-        options.pods,
-        progress.clone(),
-        all_bound.clone(),
-    ));
+    let fill =
+        Batch { prefix: "fill", workload: Workload::Plain, cpu: &options.fill_cpu, count: options.fill, rate: 0.0 };
+    let revision = head.metadata.resource_version;
+    let filled = place(&server, &options, &fill, &pods_path, revision, &ProgressBar::hidden()).await?;
 
     let bar = progress_bar(&options);
     let before = usage(&options.common.pids);
     let generator_before = usage(&[std::process::id()]);
-    let start = Instant::now();
-    let (creates, refused) = create_pods(&server, &options, &pods_path, start, &progress).await?;
-
-    // All are sent; now wait for the last binding, as long as bindings go on.
-    loop {
-        let bound = progress.lock().expect("no holder panics").bound_count;
-        bar.set_position(bound as u64);
-        if bound >= options.pods {
-            break;
-        }
-        let quiet = progress.lock().expect("no holder panics").last_bound.elapsed();
-        if quiet > Duration::from_secs(options.patience_seconds) {
-            bail!("{bound} of {} pods bound, and none for {} s", options.pods, quiet.as_secs());
-        }
-        if watching.is_finished() {
-            bail!("the watch on pods ended after {bound} bindings");
-        }
-        let _ = tokio::time::timeout(Duration::from_millis(100), all_bound.notified()).await;
-    }
-    let seconds = progress.lock().expect("no holder panics").last_bound.duration_since(start).as_secs_f64();
+    let pods =
+        Batch { prefix: "pod", workload: options.workload, cpu: &options.cpu, count: options.pods, rate: options.rate };
+    let Placed { creates, refused, progress, seconds, .. } =
+        place(&server, &options, &pods, &pods_path, filled.revision, &bar).await?;
     let after = usage(&options.common.pids);
     let generator_after = usage(&[std::process::id()]);
     bar.finish_and_clear();
-    watching.abort();
 
     let (bound, bound_curve) = {
         let progress = progress.lock().expect("no holder panics");
@@ -186,6 +170,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let measured = !options.common.pids.is_empty();
     let outcome = Outcome {
         scenario: "schedule",
+        workload: options.workload.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default(),
+        filled: options.fill,
         label: &options.common.label,
         nodes: options.nodes,
         pods: options.pods,
@@ -209,6 +195,78 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Pods created one after another.
+struct Batch<'a> {
+    /// How their names begin.
+    prefix: &'static str,
+    workload: Workload,
+    /// What each requests.
+    cpu: &'a str,
+    count: usize,
+    /// Arrivals per second; 0: as fast as the window of requests in flight allows.
+    rate: f64,
+}
+
+/// A batch that is bound.
+struct Placed {
+    creates: Latencies,
+    /// How many creations were put off with 429.
+    refused: u64,
+    progress: Arc<Mutex<Progress>>,
+    /// From the first creation to the last binding.
+    seconds: f64,
+    /// Where the next batch's watch begins.
+    revision: String,
+}
+
+/// Creates a batch and waits for the last binding, as long as bindings go on.
+async fn place(
+    server: &Server,
+    options: &Options,
+    batch: &Batch<'_>,
+    pods_path: &str,
+    revision: String,
+    bar: &ProgressBar,
+) -> anyhow::Result<Placed> {
+    let progress = Arc::new(Mutex::new(Progress {
+        due: HashMap::with_capacity(batch.count),
+        bound: Latencies::new(),
+        bound_count: 0,
+        last_bound: Instant::now(),
+    }));
+    let all_bound = Arc::new(Notify::new());
+    let watching = tokio::spawn(watch_bindings(
+        Server::connect(&options.common.kubeconfig, 1).await?,
+        pods_path.to_owned(),
+        revision,
+        batch.count,
+        progress.clone(),
+        all_bound.clone(),
+    ));
+    let start = Instant::now();
+    let (creates, refused) = create_pods(server, options, batch, pods_path, start, &progress).await?;
+    loop {
+        let bound = progress.lock().expect("no holder panics").bound_count;
+        bar.set_position(bound as u64);
+        if bound >= batch.count {
+            break;
+        }
+        let quiet = progress.lock().expect("no holder panics").last_bound.elapsed();
+        if quiet > Duration::from_secs(options.patience_seconds) {
+            bail!("{bound} of {} pods bound, and none for {} s", batch.count, quiet.as_secs());
+        }
+        if watching.is_finished() {
+            bail!("the watch on pods ended after {bound} bindings");
+        }
+        let _ = tokio::time::timeout(Duration::from_millis(100), all_bound.notified()).await;
+    }
+    watching.abort();
+    let seconds = progress.lock().expect("no holder panics").last_bound.saturating_duration_since(start).as_secs_f64();
+    let head: ListHead =
+        serde_json::from_slice(&server.call(Method::GET, &format!("{pods_path}?limit=1"), Bytes::new()).await?)?;
+    Ok(Placed { creates, refused, progress, seconds, revision: head.metadata.resource_version })
+}
+
 /// Makes the namespace and waits for the nodes.
 async fn prepare(server: &Server, options: &Options) -> anyhow::Result<()> {
     let namespace =
@@ -216,6 +274,16 @@ async fn prepare(server: &Server, options: &Options) -> anyhow::Result<()> {
     let (status, body) = server.try_call(Method::POST, "/api/v1/namespaces", namespace.into()).await?;
     if !status.is_success() && status != StatusCode::CONFLICT {
         bail!("cannot create the namespace: {status}: {}", String::from_utf8_lossy(&body));
+    }
+    if options.workload == Workload::Preemption {
+        let class = format!(
+            r#"{{"apiVersion":"scheduling.k8s.io/v1","kind":"PriorityClass","metadata":{{"name":"{HIGH_PRIORITY}"}},"value":1000}}"#
+        );
+        let (status, body) =
+            server.try_call(Method::POST, "/apis/scheduling.k8s.io/v1/priorityclasses", class.into()).await?;
+        if !status.is_success() && status != StatusCode::CONFLICT {
+            bail!("cannot create the PriorityClass: {status}: {}", String::from_utf8_lossy(&body));
+        }
     }
     if options.create_nodes {
         create_nodes(server, options.nodes).await?;
@@ -274,6 +342,7 @@ async fn create_nodes(server: &Server, count: usize) -> anyhow::Result<()> {
 async fn create_pods(
     server: &Server,
     options: &Options,
+    pods: &Batch<'_>,
     path: &str,
     start: Instant,
     progress: &Arc<Mutex<Progress>>,
@@ -283,19 +352,18 @@ async fn create_pods(
     let mut tasks = tokio::task::JoinSet::new();
     let mut creates = Latencies::new();
     let mut refused = 0;
-    for i in 0..options.pods {
-        let permit = if options.rate > 0.0 {
-            let due = start + Duration::from_secs_f64(i as f64 / options.rate);
+    for i in 0..pods.count {
+        let permit = if pods.rate > 0.0 {
+            let due = start + Duration::from_secs_f64(i as f64 / pods.rate);
             tokio::time::sleep_until(due.into()).await;
             None
         } else {
             Some(room.clone().acquire_owned().await?)
         };
-        let due =
-            if options.rate > 0.0 { start + Duration::from_secs_f64(i as f64 / options.rate) } else { Instant::now() };
-        let name = format!("pod-{i}");
+        let due = if pods.rate > 0.0 { start + Duration::from_secs_f64(i as f64 / pods.rate) } else { Instant::now() };
+        let name = format!("{}-{i}", pods.prefix);
         progress.lock().expect("no holder panics").due.insert(name.as_str().into(), due);
-        let body = pod(&name, options);
+        let body = pods.workload.pod(&name, pods.cpu, &options.memory);
         let (server, path, room) = (server.clone(), path.clone(), room.clone());
         tasks.spawn(async move {
             let _permit = match permit {
@@ -328,14 +396,6 @@ async fn create_pods(
         refused += put_off;
     }
     Ok((creates, refused))
-}
-
-fn pod(name: &str, options: &Options) -> Bytes {
-    format!(
-        r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{name}","labels":{{"app":"gantry-perf"}}}},"spec":{{"containers":[{{"name":"c","image":"registry.k8s.io/pause:3.10","resources":{{"requests":{{"cpu":"{}","memory":"{}"}}}}}}]}}}}"#,
-        options.cpu, options.memory
-    )
-    .into()
 }
 
 /// Follows the namespace's pods and notes each first sight of a binding.

@@ -142,10 +142,10 @@ fn rows(c: &mut Criterion) {
 
 fn all(c: &mut Criterion) {
     rows(c);
-    place_wide(c, "place/zone_spread", 5_000, 5_000, zone_spread);
-    place_wide(c, "place/zone_affinity", 5_000, 5_000, zone_affinity);
-    place_wide(c, "place/host_anti_affinity", 5_000, 4_000, host_anti_affinity);
-    for nodes in [5_000, 20_000, 100_000] {
+    for nodes in [1_000, 5_000, 20_000, 100_000] {
+        place_wide(c, "place/zone_spread", nodes, 5_000, zone_spread);
+        place_wide(c, "place/zone_affinity", nodes, 5_000, zone_affinity);
+        place_wide(c, "place/host_anti_affinity", nodes, nodes as usize * 4 / 5, host_anti_affinity);
         place(c, "place/plain", nodes, 20_000, |_| 100);
         place(c, "place/classes_100", nodes, 20_000, |n| 100 + (n % 100) as i64);
         place(c, "place/scan", nodes, 20_000, |n| 100 + (n % 20_000) as i64);

@@ -8,6 +8,7 @@ pub mod kubeconfig;
 
 mod answer;
 mod connection;
+mod interchange;
 #[cfg(test)]
 mod tests;
 
@@ -23,12 +24,13 @@ use http_body_util::BodyExt;
 
 use self::answer::{Lines, Reader};
 use self::connection::Connection;
+use self::interchange::Interchange;
 use self::kubeconfig::Access;
 use crate::codec::json;
 use crate::resource::{GroupVersionResource, gvr};
 use crate::resource_api::{
     Binding, Collection, DeleteOptions, Deleted, FieldValidation, ListOptions, ObjectList, PatchBody, PatchKind,
-    Propagation, ResourceApi, Target, VersionRule, WatchEvent, WatchOptions, WatchStream, WriteOptions,
+    Propagation, ResourceApi, RowStream, Target, VersionRule, WatchEvent, WatchOptions, WatchStream, WriteOptions,
 };
 use crate::status::Status;
 use crate::value;
@@ -43,8 +45,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// A client of one API server as one user. Cheap to share; reconnects by itself.
 pub struct Client {
-    calls: Connection,
-    watches: Connection,
+    calls: Arc<Connection>,
+    watches: Arc<Connection>,
+    interchange: Interchange,
 }
 
 impl Client {
@@ -52,8 +55,9 @@ impl Client {
     #[must_use]
     pub fn new(access: Access, user_agent: &str) -> Arc<Self> {
         Arc::new(Self {
-            calls: Connection::new(access.clone(), user_agent),
-            watches: Connection::new(access, user_agent),
+            calls: Arc::new(Connection::new(access.clone(), user_agent)),
+            watches: Arc::new(Connection::new(access, user_agent)),
+            interchange: Interchange::default(),
         })
     }
 
@@ -223,7 +227,14 @@ impl ResourceApi for Client {
         Reader::new(of.resource).list(body)
     }
 
+    async fn rows(&self, projection: &str) -> Result<Option<Box<dyn RowStream>>, Status> {
+        self.interchange.rows(&self.watches, projection).await
+    }
+
     async fn bind_batch(&self, bindings: Vec<Binding>) -> Vec<Result<(), Status>> {
+        if let Some(answers) = self.interchange.bind_batch(&self.calls, &bindings).await {
+            return answers;
+        }
         stream::iter(bindings)
             .map(|binding| async move {
                 let target = Target::object(&gvr::PODS, &binding.namespace, &binding.name).sub("binding");

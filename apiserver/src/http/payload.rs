@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
-use futures_util::stream::{BoxStream, Stream};
+use futures_util::stream::{BoxStream, Stream, StreamExt};
 use http_body::{Body, Frame, SizeHint};
 
 /// Pieces of shared bytes, in order.
@@ -130,7 +130,7 @@ impl std::fmt::Debug for Payload {
 
 enum Kind {
     Whole(Option<Rope>),
-    Stream(BoxStream<'static, Rope>),
+    Stream(BoxStream<'static, Frame<Rope>>),
 }
 
 impl Payload {
@@ -150,6 +150,12 @@ impl Payload {
     /// A body that is made while it is sent.
     #[must_use]
     pub fn stream(stream: impl Stream<Item = Rope> + Send + 'static) -> Self {
+        Self::frames(stream.map(Frame::data))
+    }
+
+    /// A body that is made while it is sent, and may end in trailers.
+    #[must_use]
+    pub fn frames(stream: impl Stream<Item = Frame<Rope>> + Send + 'static) -> Self {
         Self(Kind::Stream(Box::pin(stream)))
     }
 }
@@ -164,7 +170,7 @@ impl Body for Payload {
     ) -> Poll<Option<Result<Frame<Rope>, Infallible>>> {
         match &mut self.0 {
             Kind::Whole(rope) => Poll::Ready(rope.take().map(|rope| Ok(Frame::data(rope)))),
-            Kind::Stream(stream) => stream.as_mut().poll_next(context).map(|rope| rope.map(|r| Ok(Frame::data(r)))),
+            Kind::Stream(stream) => stream.as_mut().poll_next(context).map(|frame| frame.map(Ok)),
         }
     }
 

@@ -19,7 +19,7 @@ use super::strategy::Strategy;
 /// # Errors
 /// 500 when the stored bytes are no JSON object, which only a foreign writer of the same etcd can bring about.
 pub(crate) fn decode(object: &StoredObject) -> Result<Arc<Value>, Status> {
-    let value = object.shared(|o| json::parse(&o.body).unwrap_or_default());
+    let value = object.shared(|o| json::parse_own(&o.body).unwrap_or_default());
     match *value {
         Value::Object(_) => Ok(value),
         _ => Err(Status::internal(format_args!("{} is stored in a form that cannot be read", object.key))),

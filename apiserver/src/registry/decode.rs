@@ -135,13 +135,16 @@ fn warned(request: &RequestContext, decoded: codec::json::Decoded, validation: F
 
 /// A patched object, checked against the schema as a body from outside is; what a patch brought in that the schema does
 /// not know is treated as the caller asked.
-pub(super) fn check(call: &Call<'_>, object: &Value) -> Result<Value, Status> {
-    let validation = call.options.field_validation;
-    match call.row.strategy.recheck(object, validation) {
+pub(super) fn check(call: &Call<'_>, mut object: Value) -> Result<Value, Status> {
+    let (validation, strategy) = (call.options.field_validation, &call.row.strategy);
+    if !strategy.is_custom() && codec::json::conform(&mut object, strategy.message()) {
+        return Ok(object);
+    }
+    match strategy.recheck(&object, validation) {
         Ok(decoded) => Ok(warned(call.request, decoded, validation)),
         Err(error) => {
             let mut errors = Errors::new();
-            errors.invalid(&Path::new("patch"), codec::json::to_string(object), error.to_string());
+            errors.invalid(&Path::new("patch"), codec::json::to_string(&object), error.to_string());
             Err(Status::invalid("", "", "", &errors.into_vec()))
         }
     }

@@ -170,7 +170,9 @@ fn step(call: &Call<'_>, old: &Value, options: &DeleteOptions) -> Step {
 
 /// Namespaces have finalizers of their own, in `spec`: only a namespace has texts there.
 pub(super) fn held_by_spec(object: &Value) -> bool {
-    object.str_at(&["kind"]) == Some("Namespace") && !object.array_at(&["spec", "finalizers"]).is_empty()
+    object.str_at(&["kind"]) == Some("Namespace")
+        && object.str_at(&["apiVersion"]) == Some("v1")
+        && !object.array_at(&["spec", "finalizers"]).is_empty()
 }
 
 fn mark(object: &mut Value, at: impl Into<Value>, seconds: i64) {

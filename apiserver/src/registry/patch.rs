@@ -46,6 +46,9 @@ impl Registry {
         if body.kind == PatchKind::Apply {
             return self.apply(&call, &body).await;
         }
+        if let Some(written) = self.patch_pod_status(&call, &body).await? {
+            return Ok(written);
+        }
         let document = decode::patch_document(&body)?;
         let how = Rewrite { attempts: PATCH_ATTEMPTS, part: Part::AsCalled };
         let written = self
@@ -77,7 +80,7 @@ impl Registry {
             let how = Rewrite { attempts: PATCH_ATTEMPTS, part: Part::AsCalled };
             let written = self
                 .rewrite(call, how, |current| {
-                    let object = decode::check(call, &managed::applied(call, Some(&current.value), &applied)?)?;
+                    let object = decode::check(call, managed::applied(call, Some(&current.value), &applied)?)?;
                     Ok(Proposal { object: unversioned(object, current), ownership: Ownership::Settled })
                 })
                 .await?;
@@ -87,7 +90,7 @@ impl Registry {
             if !call.subresource.is_empty() || !metadata::text(&applied, "uid").is_empty() {
                 return Err(Status::not_found(call.row.gvr(), call.name));
             }
-            let object = decode::check(call, &managed::applied(call, None, &applied)?)?;
+            let object = decode::check(call, managed::applied(call, None, &applied)?)?;
             match self.create_object(call, object, Ownership::Settled).await {
                 // Somebody created it in between: apply to that.
                 Err(status) if status.is_already_exists() && attempt < PATCH_ATTEMPTS => {}
@@ -102,7 +105,7 @@ impl Registry {
 fn patched(call: &Call<'_>, current: &Current, kind: PatchKind, document: &Value) -> Result<Value, Status> {
     let mut object = (*current.value).clone();
     change(&mut object, kind, document, call.row.strategy.message())?;
-    Ok(unversioned(decode::check(call, &object)?, current))
+    Ok(unversioned(decode::check(call, object)?, current))
 }
 
 /// Applies one of the three patch formats that are no apply.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use gantry_machinery::reflector::{Delta, Reflector};
-use gantry_machinery::resource::{GroupVersionResource, gvr};
+use gantry_machinery::resource::gvr;
 use gantry_machinery::resource_api::{ResourceApi, WatchEvent};
 use gantry_machinery::selector::{FieldSelector, LabelSelector};
 use gantry_scheduler_core::cycle::Event;
@@ -15,15 +15,16 @@ use gantry_scheduler_core::rows::{NamespaceRow, NodeRow, PodRow};
 use gantry_store_cache::object::StoredObject;
 
 use super::inbox::Inbox;
+use super::source::Source;
 
 /// Feeds the inbox for ever.
 pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>) {
-    let follow = |resource: &GroupVersionResource| {
-        Reflector::new(api.clone(), resource.clone(), LabelSelector::default(), FieldSelector::default())
-    };
-    let (mut namespaces, mut nodes, mut pods) = (follow(&gvr::NAMESPACES), follow(&gvr::NODES), follow(&gvr::PODS));
+    let (labels, fields) = (LabelSelector::default(), FieldSelector::default());
+    let mut namespaces = Reflector::new(api.clone(), gvr::NAMESPACES.clone(), labels, fields);
+    let mut nodes = Source::<NodeRow>::new(api.clone());
+    let mut pods = Source::<PodRow>::new(api);
     let first = tokio::join!(namespaces.next(), nodes.next(), pods.next());
-    inbox.feed([namespace_events(first.0), node_events(first.1), pod_events(first.2)].concat()).await;
+    inbox.feed([namespace_events(first.0), first.1, first.2].concat()).await;
     let namespaces = async {
         loop {
             inbox.feed(namespace_events(namespaces.next().await)).await;
@@ -31,12 +32,12 @@ pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>) {
     };
     let nodes = async {
         loop {
-            inbox.feed(node_events(nodes.next().await)).await;
+            inbox.feed(nodes.next().await).await;
         }
     };
     let pods = async {
         loop {
-            inbox.feed(pod_events(pods.next().await)).await;
+            inbox.feed(pods.next().await).await;
         }
     };
     tokio::join!(namespaces, nodes, pods);
@@ -54,40 +55,6 @@ fn namespace_events(delta: Delta) -> Vec<Event> {
             };
             changes.iter().filter_map(event).collect()
         }
-    }
-}
-
-fn node_events(delta: Delta) -> Vec<Event> {
-    match delta {
-        Delta::Replace(all) => vec![Event::Nodes(all.iter().filter_map(|o| row(o, NodeRow::from_json)).collect())],
-        Delta::Changes(changes) => changes.iter().filter_map(node_event).collect(),
-    }
-}
-
-fn node_event(change: &WatchEvent) -> Option<Event> {
-    match change {
-        WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-            Some(Event::Node(Box::new(row(object, NodeRow::from_json)?)))
-        }
-        WatchEvent::Deleted(object) => Some(Event::NodeGone(object.key.name().into())),
-        WatchEvent::Bookmark { .. } => None,
-    }
-}
-
-fn pod_events(delta: Delta) -> Vec<Event> {
-    match delta {
-        Delta::Replace(all) => vec![Event::Pods(all.iter().filter_map(|o| row(o, PodRow::from_json)).collect())],
-        Delta::Changes(changes) => changes.iter().filter_map(pod_event).collect(),
-    }
-}
-
-fn pod_event(change: &WatchEvent) -> Option<Event> {
-    match change {
-        WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-            Some(Event::Pod(Box::new(row(object, PodRow::from_json)?)))
-        }
-        WatchEvent::Deleted(object) => Some(Event::PodGone(row(object, PodRow::from_json)?.uid)),
-        WatchEvent::Bookmark { .. } => None,
     }
 }
 

@@ -21,6 +21,14 @@ pub enum Writing {
     WritingAndAgain,
 }
 
+impl Writing {
+    /// Whether a write has begun and not ended.
+    #[must_use]
+    pub fn under_way(self) -> bool {
+        matches!(self, Self::Writing | Self::WritingAndAgain)
+    }
+}
+
 /// The order in which pods are written.
 #[derive(Debug)]
 pub struct StatusBatch {

@@ -248,23 +248,40 @@ async fn a_watch_gives_events_as_they_come_and_ends_with_its_stream() {
     assert!(client.watch(&pods, &after).await.err().unwrap().is_expired());
 }
 
+fn binding(name: &str) -> Binding {
+    Binding { namespace: "n".into(), name: name.into(), uid: "u".into(), node: "node".into() }
+}
+
+fn codes(answers: &[Result<(), Status>]) -> Vec<u16> {
+    answers.iter().map(|a| a.as_ref().err().map_or(200, |status| status.code)).collect()
+}
+
 #[tokio::test]
-async fn every_binding_gets_its_own_answer() {
-    let server = Server::start(usize::MAX, |asked| {
-        if asked.path.contains("/taken/") {
-            failure(409, "Conflict")
-        } else {
-            answer(201, r#"{"kind":"Status","status":"Success"}"#)
-        }
+async fn a_server_that_knows_no_batches_gets_bindings_one_by_one() {
+    let server = Server::start(usize::MAX, |asked| match asked.path.as_str() {
+        path if path.starts_with(crate::interchange::PREFIX) => failure(404, "NotFound"),
+        path if path.contains("/taken/") => failure(409, "Conflict"),
+        _ => answer(201, r#"{"kind":"Status","status":"Success"}"#),
     })
     .await;
-    let binding =
-        |name: &str| Binding { namespace: "n".into(), name: name.into(), uid: "u".into(), node: "node".into() };
-    let answers = server.client().bind_batch(vec![binding("a"), binding("taken"), binding("b")]).await;
-    let codes: Vec<u16> = answers.iter().map(|a| a.as_ref().err().map_or(200, |status| status.code)).collect();
-    assert_eq!(codes, [200, 409, 200]);
-    let asked = server.asked();
-    assert!(asked.iter().all(|a| a.path.ends_with("/binding") && a.body.contains(r#""uid":"u""#)));
+    let client = server.client();
+    let answers = client.bind_batch(vec![binding("a"), binding("taken"), binding("b")]).await;
+    assert_eq!(codes(&answers), [200, 409, 200]);
+    assert_eq!(codes(&client.bind_batch(vec![binding("c")]).await), [200]);
+    assert!(client.rows("scheduling.pods/1").await.unwrap().is_none());
+    let (batches, single): (Vec<_>, Vec<_>) =
+        server.asked().into_iter().partition(|asked| asked.path.starts_with(crate::interchange::PREFIX));
+    assert_eq!(batches.len(), 1, "who does not know it is asked once");
+    assert_eq!(single.len(), 4);
+    assert!(single.iter().all(|a| a.path.ends_with("/binding") && a.body.contains(r#""uid":"u""#)));
+}
+
+#[tokio::test]
+async fn a_batch_whose_answer_is_lost_is_not_sent_again() {
+    let server = Server::start(usize::MAX, |_| failure(503, "ServiceUnavailable")).await;
+    let answers = server.client().bind_batch(vec![binding("a"), binding("b")]).await;
+    assert_eq!(codes(&answers), [503, 503], "nobody may conclude that they are not bound");
+    assert_eq!(server.asked().len(), 1);
 }
 
 #[tokio::test]

@@ -5,18 +5,20 @@
 //! needs what no general parser gives: keys taken from the schema table without allocation, unknown and duplicate fields
 //! reported by path, Go's error texts, and the place of `resourceVersion` in the output.
 
+mod conform;
 mod decode;
 mod encode;
 mod interop;
 mod pick;
 mod scan;
 
+pub use conform::conform;
 pub use decode::{DecodeError, Decoded, decode, decode_body, decode_value};
 pub(super) use decode::{expect_kind, is_zero, zero};
 pub use encode::{encode, encode_into, encode_with_revision_slot, push_string, to_string};
 pub use interop::{from_value, to_value};
 pub use pick::{Raw, pick};
-pub use scan::{MAX_DEPTH, SyntaxError, parse};
+pub use scan::{MAX_DEPTH, SyntaxError, parse, parse_own};
 
 #[allow(unused_imports, reason = "named in the documentation above")]
 use crate::value::Value;

@@ -23,8 +23,8 @@ use crate::registry::table::Row;
 
 /// What a custom resource serves, in upstream's order.
 const VERBS: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
-/// The same while its definition is going.
-const VERBS_TERMINATING: [&str; 5] = ["delete", "deletecollection", "get", "list", "watch"];
+/// The same while its definition is going: nothing new, but finalizers must come off.
+const VERBS_TERMINATING: [&str; 7] = ["delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const VERBS_SUBRESOURCE: [&str; 3] = ["get", "patch", "update"];
 
 /// What the creation time of objects means, for the column that is there unless a definition names its own.

@@ -190,7 +190,8 @@ impl Follower {
         let mut due = Vec::new();
         for (name, held) in &self.held {
             let waits = conditions::status_of(&held.value, "NamesAccepted") == Some("False");
-            if !changed.contains(name) && !(waits && groups.contains(&group(name))) {
+            let concerned = changed.contains(name) || (waits && groups.contains(&group(name)));
+            if !concerned {
                 continue;
             }
             if !metadata::is_deleting(&held.value) {

@@ -4,6 +4,8 @@
 //! Pruning happens to every body, patch and stored object; the paths of what a body loses are reported as unknown fields.
 //! Defaults fill what is absent, and `null` where that is not allowed. Both are idempotent.
 
+use std::collections::HashSet;
+
 use compact_str::CompactString;
 use gantry_machinery::value::{Object, Value};
 
@@ -11,6 +13,9 @@ use super::schema::{Additional, Schema};
 
 /// Reported paths at most, as upstream's decoders stop there.
 const PATHS_MAX: usize = 100;
+
+/// Comparisons up to which scanning is quicker than hashing.
+const SCAN_UP_TO: usize = 4096;
 
 /// Paths of pruned fields, for whoever wants to be told.
 #[derive(Debug, Default)]
@@ -133,12 +138,15 @@ fn fill(value: &mut Value, schema: &Schema) {
     let replaced = |value: &Value, below: &Schema| value.is_null() && !below.nullable;
     match value {
         Value::Object(fields) => {
+            // Lookups scan: what is wide on both sides is looked up by hash.
+            let wide = schema.properties.len().saturating_mul(fields.len() + schema.properties.len()) > SCAN_UP_TO;
+            let present: Option<HashSet<CompactString>> = wide.then(|| fields.keys().cloned().collect());
             for (name, below) in &schema.properties {
                 let Some(default) = &below.default else { continue };
-                match fields.get_mut(name) {
-                    Some(held) if replaced(held, below) => *held = (**default).clone(),
-                    Some(_) => {}
-                    None => fields.push_unchecked(CompactString::clone(name), (**default).clone()),
+                let there = present.as_ref().map_or_else(|| fields.contains_key(name), |p| p.contains(name));
+                // What is there but null is replaced below.
+                if !there {
+                    fields.push_unchecked(CompactString::clone(name), (**default).clone());
                 }
             }
             for (key, held) in fields.iter_mut() {

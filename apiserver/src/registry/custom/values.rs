@@ -4,7 +4,7 @@
 //! (KEP-4008, "CRD validation ratcheting"). Called by the custom strategy after pruning and defaulting; also with defaults
 //! when a definition is checked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 
 use compact_str::CompactString;
@@ -19,6 +19,8 @@ use crate::registry::validate::Path;
 
 /// After this many errors nothing more is looked for: no answer grows beyond reading.
 const ERRORS_MAX: usize = 500;
+/// Comparisons up to which scanning is quicker than hashing.
+const SCAN_UP_TO: usize = 1024;
 /// The path of errors that belong to no field, as Go prints a path that is none.
 const NOWHERE: &str = "<nil>";
 
@@ -151,8 +153,12 @@ impl Checker<'_> {
             Value::Array(items) => self.counts(items.len(), rules.min_items, rules.max_items, "items", path),
             Value::Object(fields) => {
                 self.counts(fields.len(), rules.min_properties, rules.max_properties, "properties", path);
+                // Lookups scan: what is wide on both sides is looked up by hash.
+                let wide = rules.required.len().saturating_mul(fields.len()) > SCAN_UP_TO;
+                let names: Option<HashSet<&str>> = wide.then(|| fields.keys().map(CompactString::as_str).collect());
                 for name in &rules.required {
-                    if !fields.contains_key(name) {
+                    let there = names.as_ref().map_or_else(|| fields.contains_key(name), |n| n.contains(name.as_str()));
+                    if !there && !self.full() {
                         self.errors.push(FieldError::required(path.child(name), ""));
                     }
                 }
@@ -171,7 +177,7 @@ impl Checker<'_> {
         if let Value::Array(items) = value
             && rules.unique_items
         {
-            let mut seen = std::collections::HashSet::new();
+            let mut seen = HashSet::new();
             if items.iter().any(|item| !seen.insert(canonical(item))) {
                 let detail = format!("{path} in body shouldn't contain duplicates");
                 self.errors.push(FieldError::invalid(path, value, detail));
@@ -297,27 +303,27 @@ impl Checker<'_> {
         for field in ["apiVersion", "kind"] {
             let at = path.child(field);
             match fields.get(field) {
-                None => self.errors.push(FieldError::required(&at, "must not be empty")),
+                None => self.errors.push(FieldError::required(at, "must not be empty")),
                 Some(Value::String(text)) if text.is_empty() => {
-                    self.errors.push(FieldError::invalid(&at, "", "must not be empty"));
+                    self.errors.push(FieldError::invalid(at, "", "must not be empty"));
                 }
                 Some(Value::String(text)) if field == "kind" => {
                     let wrong = names::dns_1035_label(&text.to_lowercase());
                     if !wrong.is_empty() {
                         let detail = format!("may have mixed case, but should otherwise match: {}", wrong.join(","));
-                        self.errors.push(FieldError::invalid(&at, text, detail));
+                        self.errors.push(FieldError::invalid(at, text, detail));
                     }
                 }
                 Some(Value::String(text)) => {
                     if text.split('/').count() > 2 {
                         let detail = format!("unexpected GroupVersion string: {text}");
-                        self.errors.push(FieldError::invalid(&at, text, detail));
+                        self.errors.push(FieldError::invalid(at, text, detail));
                     }
                 }
                 Some(other) => {
                     let found = type_of(other);
                     let detail = format!("{at} in body must be of type string: {found:?}");
-                    self.errors.push(FieldError::type_invalid(&at, found, detail));
+                    self.errors.push(FieldError::type_invalid(at, found, detail));
                 }
             }
         }

@@ -367,8 +367,8 @@ impl Walk<'_> {
                 self.errors.invalid(&here, &**default, "must not have unknown fields");
             }
         }
-        for (name, below) in &schema.properties {
-            if let Some(source) = source.at(&["properties", name]) {
+        for (name, source) in children(source, "properties") {
+            if let Some(below) = schema.property(name) {
                 self.defaults(source, below, &at.entry("properties", name));
             }
         }

@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use compact_str::CompactString;
 
-use super::scan::{Fields, Kind, Number, Scanner, SyntaxError, compact};
+use super::scan::{Fields, Kind, Number, Scanner, SyntaxError, compact, text};
 use crate::quantity::Quantity;
 use crate::resource_api::FieldValidation;
 use crate::schema::{Message, Presence, Type};
@@ -88,7 +88,7 @@ fn summary(body: &[u8]) -> String {
 /// # Errors
 /// [`DecodeError`]; under [`FieldValidation::Strict`] also for unknown and duplicate fields.
 pub fn decode(bytes: &[u8], message: &Message, validation: FieldValidation) -> Result<Decoded, DecodeError> {
-    let text = String::from_utf8_lossy(bytes);
+    let text = text(bytes);
     let mut decoder =
         Decoder { scanner: Scanner::new(&text), report: validation != FieldValidation::Ignore, faults: Vec::new() };
     let root = Path { parent: None, step: Step::Root };
@@ -424,11 +424,11 @@ impl Decoder<'_> {
     }
 }
 
-fn canonical_quantity(text: &str) -> Result<CompactString, DecodeError> {
+pub(super) fn canonical_quantity(text: &str) -> Result<CompactString, DecodeError> {
     Quantity::canonical(text).map_err(|error| DecodeError::Type(error.to_string()))
 }
 
-fn canonical_time(text: &str, micro: bool) -> Option<CompactString> {
+pub(super) fn canonical_time(text: &str, micro: bool) -> Option<CompactString> {
     // Most times are in their form already.
     if !micro && text.len() == 20 && time::parse(text).is_some() {
         return Some(CompactString::new(text));
@@ -446,7 +446,7 @@ const BASE64: GeneralPurpose =
     GeneralPurpose::new(&base64::alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
 /// Base64 in the one form that Go writes: without line ends, which it reads over.
-fn canonical_base64(text: &str) -> Result<CompactString, String> {
+pub(super) fn canonical_base64(text: &str) -> Result<CompactString, String> {
     let joined: Cow<'_, str> =
         if text.contains(['\n', '\r']) { Cow::Owned(text.replace(['\n', '\r'], "")) } else { Cow::Borrowed(text) };
     match BASE64.decode(joined.as_bytes()) {

@@ -25,11 +25,31 @@ pub struct SyntaxError {
 /// # Errors
 /// [`SyntaxError`], whose text is for the user.
 pub fn parse(bytes: &[u8]) -> Result<Value, SyntaxError> {
-    let text = String::from_utf8_lossy(bytes);
+    let text = text(bytes);
     let mut scanner = Scanner::new(&text);
     let value = scanner.value(0)?;
     scanner.end()?;
     Ok(value)
+}
+
+/// The same for bytes that this crate encoded itself: fields are taken to be named once.
+/// # Errors
+/// [`SyntaxError`] for bytes that are no JSON after all.
+pub fn parse_own(bytes: &[u8]) -> Result<Value, SyntaxError> {
+    let text = text(bytes);
+    let mut scanner = Scanner { unique: true, ..Scanner::new(&text) };
+    let value = scanner.value(0)?;
+    scanner.end()?;
+    Ok(value)
+}
+
+/// Bytes as text, those that are no UTF-8 replaced. Nearly all are UTF-8, and nearly all of those ASCII, which the plain
+/// check passes over by words.
+pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
+    }
 }
 
 /// What a value begins with.
@@ -69,6 +89,8 @@ pub(super) struct Scanner<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
+    /// No object names a field twice: nobody looks for it.
+    unique: bool,
     /// The fields of the objects being read, innermost last: each object takes its own off the end, in one allocation of
     /// the right size.
     pub(super) open: Vec<(CompactString, Value)>,
@@ -76,7 +98,7 @@ pub(super) struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     pub(super) const fn new(text: &'a str) -> Self {
-        Self { text, bytes: text.as_bytes(), at: 0, open: Vec::new() }
+        Self { text, bytes: text.as_bytes(), at: 0, unique: false, open: Vec::new() }
     }
 
     pub(super) const fn at(&self) -> usize {
@@ -426,7 +448,11 @@ impl<'a> Scanner<'a> {
                 while more {
                     let key = self.key()?;
                     let value = self.value(depth + 1)?;
-                    fields.set(&mut self.open, key, value);
+                    if self.unique {
+                        self.open.push((compact(key), value));
+                    } else {
+                        fields.set(&mut self.open, key, value);
+                    }
                     more = self.more(b'}')?;
                 }
                 Value::Object(fields.end(&mut self.open))

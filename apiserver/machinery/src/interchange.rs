@@ -1,0 +1,95 @@
+//! What Gantry's own processes say to each other beyond the Kubernetes API: many bindings in one call, and the rows of a
+//! projection in place of whole objects. gRPC on the API server's own port, with the same credentials.
+//!
+//! [`crate::client`] speaks it when the server does and falls back on plain Kubernetes calls when not, so that a role
+//! works against any API server. The messages stand here instead of in a `.proto` file: both ends are ours, and no
+//! compiler for them is needed. Numbers are never used anew.
+
+use crate::status::Status;
+
+/// All paths begin with this.
+pub const PREFIX: &str = "/gantry.interchange.v1.Interchange/";
+/// [`BindBatch`] → [`BindAnswers`].
+pub const BIND_BATCH: &str = "/gantry.interchange.v1.Interchange/BindBatch";
+/// [`RowsRequest`] → stream of [`Rows`].
+pub const ROWS: &str = "/gantry.interchange.v1.Interchange/Rows";
+
+/// Bindings to be made in one commit, each with an answer of its own.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct BindBatch {
+    /// The bindings.
+    #[prost(message, repeated, tag = "1")]
+    pub bindings: Vec<PodBinding>,
+}
+
+/// One pod and where it goes.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct PodBinding {
+    /// The pod's namespace.
+    #[prost(string, tag = "1")]
+    pub namespace: String,
+    /// Its name.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// Its uid; a pod of the same name with another is not bound.
+    #[prost(string, tag = "3")]
+    pub uid: String,
+    /// The node.
+    #[prost(string, tag = "4")]
+    pub node: String,
+}
+
+/// What came of each binding, in the order of the request.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct BindAnswers {
+    /// The answers.
+    #[prost(message, repeated, tag = "1")]
+    pub answers: Vec<BindAnswer>,
+}
+
+/// What came of one binding.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct BindAnswer {
+    /// The refusal as a Status in JSON; empty when the pod is bound.
+    #[prost(bytes = "vec", tag = "1")]
+    pub refusal: Vec<u8>,
+}
+
+impl BindAnswer {
+    /// As it travels.
+    #[must_use]
+    pub fn of(outcome: &Result<(), Status>) -> Self {
+        Self { refusal: outcome.as_ref().err().map(Status::to_json).unwrap_or_default() }
+    }
+}
+
+/// Asks for the rows of a projection: all there are, then every change.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct RowsRequest {
+    /// The projection's name, which also names the layout of its rows (`scheduling.pods/1`).
+    #[prost(string, tag = "1")]
+    pub projection: String,
+}
+
+/// A piece of the answer. The first ones are the initial rows, up to the one that is `complete`; later ones are changes in
+/// order. One without rows says that the server is there.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Rows {
+    /// The rows.
+    #[prost(message, repeated, tag = "1")]
+    pub rows: Vec<Row>,
+    /// Whether these end the initial rows.
+    #[prost(bool, tag = "2")]
+    pub complete: bool,
+}
+
+/// The row of one object, as its projection archived it.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Row {
+    /// The archived row; of an object that is gone, its last one.
+    #[prost(bytes = "vec", tag = "1")]
+    pub archived: Vec<u8>,
+    /// Whether the object is gone.
+    #[prost(bool, tag = "2")]
+    pub gone: bool,
+}
