@@ -5,6 +5,7 @@
 //! Called by the registry's verbs. A plugin reads the store but never writes it, and decides at once: the one thing worth
 //! waiting for (a new namespace's default ServiceAccount) is waited for in [`Chain::settle`], before any plugin runs.
 
+pub(crate) mod certificates;
 pub(crate) mod default_toleration_seconds;
 pub(crate) mod ip_address_in_use;
 pub(crate) mod limit_ranger;
@@ -93,6 +94,9 @@ impl Default for Chain {
                 Box::new(taint_nodes::TaintNodesByCondition),
                 Box::new(priority::Priority),
                 Box::new(default_toleration_seconds::DefaultTolerationSeconds::default()),
+                Box::new(certificates::CertificateRequester),
+                Box::new(certificates::CertificateAuthorization),
+                Box::new(certificates::CertificateSubjectRestriction),
                 Box::new(rbac_escalation::RbacEscalation),
                 Box::new(ip_address_in_use::IpAddressInUse),
             ],

@@ -16,7 +16,16 @@ use gantry_machinery::typed::value_of;
 use gantry_machinery::value;
 use gantry_machinery::value::Value;
 
+use crate::registry::kinds::api_service;
+use crate::registry::kinds::flow_control::standard;
+
 static SERVICE_CIDRS: GroupVersionResource = GroupVersionResource::of("networking.k8s.io", "v1", "servicecidrs");
+
+static API_SERVICES: GroupVersionResource = GroupVersionResource::of("apiregistration.k8s.io", "v1", "apiservices");
+static FLOW_SCHEMAS: GroupVersionResource =
+    GroupVersionResource::of("flowcontrol.apiserver.k8s.io", "v1", "flowschemas");
+static PRIORITY_LEVELS: GroupVersionResource =
+    GroupVersionResource::of("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations");
 
 /// The namespaces of a fresh cluster.
 pub const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -32,6 +41,8 @@ pub struct Facts {
     pub advertise: IpAddr,
     /// The port this server listens on.
     pub port: u16,
+    /// The group-versions that this server answers for itself.
+    pub group_versions: Vec<(String, String)>,
     /// The certificate that client certificates are checked against.
     pub client_ca_pem: String,
     /// The certificate that the front proxy's is checked against.
@@ -54,7 +65,13 @@ pub async fn run(api: &dyn ResourceApi, facts: &Facts) -> Result<(), Status> {
     .await?;
     let roles = policy::entries().into_iter().map(|entry| ensure_role(api, entry));
     let others = others(facts).into_iter().map(|(gvr, namespace, object)| ensure(api, gvr, namespace, object));
-    futures_util::try_join!(try_join_all(roles), try_join_all(others), ensure_service_range(api, facts))?;
+    let range = ensure_service_range(api, facts);
+    let services = facts.group_versions.iter().map(|(group, version)| {
+        let service = api_service::own(group, version);
+        ensure(api, &API_SERVICES, "", service)
+    });
+    let services = try_join_all(services);
+    futures_util::try_join!(try_join_all(roles), try_join_all(others), range, ensure_flow_control(api), services)?;
     Ok(())
 }
 
@@ -81,6 +98,35 @@ async fn ensure_service_range(api: &dyn ResourceApi, facts: &Facts) -> Result<()
         }]),
     );
     api.update(&target, range, &WriteOptions::default()).await?;
+    Ok(())
+}
+
+/// The classes of requests. Existing ones are the administrator's to change.
+async fn ensure_flow_control(api: &dyn ResourceApi) -> Result<(), Status> {
+    try_join_all(standard::levels().into_iter().map(|level| ensure(api, &PRIORITY_LEVELS, "", level))).await?;
+    try_join_all(standard::schemas().into_iter().map(|schema| async move {
+        let name = schema.str_at(&["metadata", "name"]).unwrap_or_default().to_owned();
+        let level = schema.str_at(&["spec", "priorityLevelConfiguration", "name"]).unwrap_or_default();
+        let message =
+            format!("This FlowSchema references the PriorityLevelConfiguration object named {level:?} and it exists");
+        let mut found = schema.clone();
+        if !ensure(api, &FLOW_SCHEMAS, "", schema).await? {
+            return Ok(());
+        }
+        found.set(
+            &["status", "conditions"],
+            value!([{
+                "type": "Dangling",
+                "status": "False",
+                "reason": "Found",
+                "message": message,
+                "lastTransitionTime": (gantry_machinery::time::now())
+            }]),
+        );
+        let target = Target { subresource: "status", ..Target::object(&FLOW_SCHEMAS, "", &name) };
+        api.update(&target, found, &WriteOptions::default()).await.map(drop)
+    }))
+    .await?;
     Ok(())
 }
 

@@ -9,4 +9,5 @@ pub mod flow;
 pub mod impersonate;
 pub mod rbac;
 pub mod reviews;
+pub mod schemas;
 pub mod token;

@@ -18,6 +18,7 @@ pub mod paths;
 pub mod resources;
 pub mod review;
 
+mod aggregated;
 pub mod answer;
 pub mod compress;
 pub mod form;

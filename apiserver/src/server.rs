@@ -25,6 +25,7 @@ use crate::gate::authz::Authorizer;
 use crate::gate::certificate::ClientRoots;
 use crate::gate::flow::FlowControl;
 use crate::gate::rbac::Rbac;
+use crate::gate::schemas::FlowSchemas;
 use crate::gate::token::{KeyError, TokenKeys, unix_now};
 use crate::http::documents::Documents;
 use crate::http::health::{Check, Health};
@@ -77,7 +78,7 @@ pub struct Running {
     ready: Arc<AtomicBool>,
     shutdown: CancellationToken,
     serving: JoinHandle<()>,
-    following: JoinHandle<()>,
+    following: [JoinHandle<()>; 2],
 }
 
 impl ApiServer {
@@ -131,6 +132,7 @@ impl ApiServer {
             ),
             advertise: advertised,
             port: address.port(),
+            group_versions: group_versions(&registry),
             client_ca_pem: client_ca,
             front_proxy_ca_pem: front_proxy_ca,
         };
@@ -140,6 +142,10 @@ impl ApiServer {
         let rbac = Arc::new(Rbac::default());
         let since = rbac.load(registry.store());
         let following = tokio::spawn(rbac.clone().follow(registry.store().clone(), since));
+
+        let schemas = Arc::new(FlowSchemas::default());
+        let since = schemas.load(registry.store());
+        let classifying = tokio::spawn(schemas.clone().follow(registry.store().clone(), since));
 
         let authorizer = Arc::new(Authorizer::new(config.authorization_mode.clone(), rbac));
         registry.set_authorizer(authorizer.clone());
@@ -153,6 +159,8 @@ impl ApiServer {
         let (lanes, store) = (flow.clone(), registry.store().clone());
         metrics.add_source(move |out| sources::flow(&lanes, out));
         metrics.add_source(move |out| sources::store(&store, out));
+        let reached_at = SocketAddr::new(advertised, address.port()).to_string();
+        let documents = Documents::new(&discovered(&registry), &registry.table().custom_rows(), &reached_at);
         let service =
             Arc::new(Service {
                 authenticator: Authenticator {
@@ -168,6 +176,7 @@ impl ApiServer {
                 },
                 authorizer,
                 flow,
+                schemas,
                 metrics: metrics.clone(),
                 health: Health::new(vec![
                     Check::alive("etcd", {
@@ -182,11 +191,7 @@ impl ApiServer {
                         move || if ready.load(Ordering::Acquire) { Ok(()) } else { Err("shutting down".to_owned()) }
                     }),
                 ]),
-                documents: Documents::new(
-                    &discovered(&registry),
-                    &registry.table().custom_rows(),
-                    &SocketAddr::new(advertised, address.port()).to_string(),
-                ),
+                documents,
                 projections,
                 shutdown: shutdown.clone(),
                 request_timeout: config.request_timeout,
@@ -196,7 +201,7 @@ impl ApiServer {
         tokio::spawn(republish(service.clone(), changes));
         tracing::info!(%address, "the API server listens");
         let serving = tokio::spawn(listener.run(service, shutdown.clone(), config.shutdown_grace));
-        Ok(Running { address, pki, metrics, ready, shutdown, serving, following })
+        Ok(Running { address, pki, metrics, ready, shutdown, serving, following: [following, classifying] })
     }
 }
 
@@ -247,7 +252,7 @@ impl Running {
         if let Err(e) = self.serving.await {
             tracing::error!(error = %e, "the server's task failed");
         }
-        self.following.abort();
+        self.following.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -281,6 +286,12 @@ fn discovered(registry: &Registry) -> Vec<Resource> {
         all.extend(resource::find(group, "v1", name).filter(|_| !listed).cloned());
     }
     all
+}
+
+/// The group-versions of what discovery lists, each once.
+fn group_versions(registry: &Registry) -> Vec<(String, String)> {
+    let pairs = discovered(registry).into_iter().map(|r| (r.gvr.group.into_owned(), r.gvr.version.into_owned()));
+    pairs.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
 }
 
 fn token_keys(config: &Config, pki: &Pki) -> Result<TokenKeys, StartError> {

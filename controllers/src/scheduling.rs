@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! nodes, pods ─ feed (list + watch → rows) ─→ inbox ─→ the core's own thread: step(now, events) → plan
-//!                                               ↑                    │ placements          │ refusals
-//!                        outcomes of bindings ──┴── bind (bind_batch)┘                     └─→ report
+//!                                               ↑                    │ placements          │ refusals, evictions
+//!                        outcomes of bindings ──┴── bind (bind_batch)┘                     └─→ report, evict
 //! ```
 //! Works over any [`ResourceApi`], in process or remote; who runs it decides about leadership. One core thread keeps
 //! the computing off the runtime; everything between the parts is bounded: the inbox holds the feed back, and the core
@@ -11,6 +11,7 @@
 
 mod bind;
 pub mod config;
+mod evict;
 pub mod extender;
 #[cfg(test)]
 mod fake;
@@ -76,12 +77,13 @@ pub async fn run(
     let (placements, to_bind) = tokio::sync::mpsc::unbounded_channel();
     let reports = report::Reports::new(api.clone(), clock, recorder, &options);
 
+    let (evictions, evicting) = evict::new(api.clone(), inbox.clone(), clock, reports.clone(), &options);
     let feeding = feed::run(api.clone(), inbox.clone());
     let binding = bind::run(api, inbox.clone(), to_bind, reports.clone(), metrics.clone(), &options);
-    let thread = worker::spawn(inbox.clone(), placements, reports.clone(), metrics, options.clone());
+    let thread = worker::spawn(inbox.clone(), placements, evictions, reports.clone(), metrics, options.clone());
 
     let work = async {
-        tokio::join!(feeding, reports.run());
+        tokio::join!(feeding, evicting, reports.run());
     };
     let binding = tokio::spawn(binding);
     stop.run_until_cancelled(work).await;

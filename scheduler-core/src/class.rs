@@ -153,6 +153,19 @@ impl Class {
         if verdict.fits() { filter::usage_verdict(columns, slot, self.asks()) } else { verdict }
     }
 
+    /// The verdict on one node itself, whatever is on it. The class must have [learned](Self::learn) of it.
+    #[must_use]
+    pub fn node_verdict(&self, columns: &Columns, slot: Slot) -> Verdict {
+        self.rules.verdict(columns, slot)
+    }
+
+    /// Whether a node's pods count for a spread constraint of such policies.
+    #[must_use]
+    pub fn includes(&self, columns: &Columns, slot: Slot, ignores_affinity: bool, honors_taints: bool) -> bool {
+        let flags = self.flags(columns, slot);
+        (ignores_affinity || flags & AFFINE != 0) && (!honors_taints || flags & TAINTED == 0)
+    }
+
     /// What it asks of a node: what it takes, but for what its profile leaves out.
     #[inline]
     #[must_use]
@@ -379,6 +392,12 @@ impl Board {
     #[must_use]
     pub fn verdicts(&self) -> &[Verdict] {
         &self.verdicts
+    }
+
+    /// Whether scores are what they are whichever nodes are feasible: nothing is scaled by the others.
+    #[must_use]
+    pub fn is_unscaled(&self) -> bool {
+        self.unwelcome.applied == 0 && self.preferred.applied == 0
     }
 
     /// The score of a feasible slot.

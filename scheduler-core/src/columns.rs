@@ -456,6 +456,11 @@ impl Columns {
         self.record(slot, Change::Usage);
     }
 
+    /// Notes that something about a slot is different that the columns do not hold: waiting pods look at it again.
+    pub fn touch(&mut self, slot: Slot) {
+        self.record(slot, Change::Usage);
+    }
+
     fn record(&mut self, slot: Slot, change: Change) {
         // Repairing more slots than this costs more than a scan.
         let keep = (self.slots() / 2).max(1024);

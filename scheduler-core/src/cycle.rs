@@ -4,6 +4,8 @@
 //! call. It never blocks and does no I/O. What it decided is in force at once (assumed), whatever becomes of the bind;
 //! the loop reports failures back as [`Event::BindFailed`].
 
+mod displace;
+mod find;
 mod refuse;
 mod wake;
 
@@ -13,17 +15,22 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
+use crate::budgets::Budgets;
 use crate::class::{ClassId, Classes};
 use crate::columns::{Columns, Slot};
 use crate::filter::{Rule, Verdict};
 use crate::intern::fixed_hasher;
 use crate::neighbours::Neighbours;
+use crate::nominations::Nominations;
 use crate::plan::{Decision, Millis, Placement, Plan, PodId, Reasons};
 use crate::pods::{Pod, PodIndex, Pods, State};
 use crate::profile::{Plugin, Profile, ProfileId};
 use crate::queue::{BACKOFF_FIRST, BACKOFF_MAX, GroupId, Queue, Seen, Turn};
-use crate::rows::{Demand, NamespaceRow, NodeRow, PodRow};
-use crate::wide::{self, Scratch, Towards, WideRules};
+use crate::rows::{BudgetRow, Demand, NamespaceRow, NodeRow, PodRow};
+use crate::seats::{Seat, Seats, moment};
+use crate::wide::{Scratch, WideRules};
+
+use find::Found;
 
 /// Something the scheduler must know.
 #[derive(Clone, Debug)]
@@ -47,6 +54,19 @@ pub enum Event {
     NamespaceGone(Box<str>),
     /// These are all namespaces there are: after a new list.
     Namespaces(Vec<NamespaceRow>),
+    /// A disruption budget as it is now.
+    Budget(BudgetRow),
+    /// The disruption budget of this namespace and name is gone.
+    BudgetGone(Box<str>, Box<str>),
+    /// These are all disruption budgets there are: after a new list.
+    Budgets(Vec<BudgetRow>),
+    /// A pod that was to be displaced could not be asked to go.
+    EvictionFailed {
+        /// The uid of the pod that stays.
+        victim: Box<str>,
+        /// The uid of the pod that it was to make room for.
+        preemptor: Box<str>,
+    },
     /// The binding of the pod of this uid did not happen, for certain: it may be tried again after a pause. Who is not
     /// certain reads the pod again and reports what he saw.
     BindFailed(Box<str>),
@@ -77,17 +97,6 @@ impl Default for Config {
             backoff_max: BACKOFF_MAX,
         }
     }
-}
-
-/// Who had the last word in a decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Say {
-    /// The class alone.
-    Class,
-    /// The class's own terms about other pods.
-    Terms,
-    /// Other pods' terms about this pod.
-    Others,
 }
 
 /// How many pods are in each queue (`scheduler_pending_pods`).
@@ -130,6 +139,9 @@ pub struct Scheduler {
     classes: Classes,
     pods: Pods,
     neighbours: Neighbours,
+    seats: Seats,
+    budgets: Budgets,
+    nominations: Nominations,
     queue: Queue,
     pending: Pending,
     arrivals: Arrivals,
@@ -138,7 +150,7 @@ pub struct Scheduler {
     /// How many pods of each priority are on nodes.
     placed: BTreeMap<i32, usize>,
     /// Why groups fit nowhere, as of what was seen then.
-    reasons: HashMap<(GroupId, refuse::Displacing), Reasons, ahash::RandomState>,
+    reasons: HashMap<(GroupId, refuse::Ending), Reasons, ahash::RandomState>,
     reasons_at: Seen,
 }
 
@@ -153,6 +165,9 @@ impl Scheduler {
             config,
             pods: Pods::default(),
             neighbours: Neighbours::default(),
+            seats: Seats::default(),
+            budgets: Budgets::default(),
+            nominations: Nominations::default(),
             scratch: Scratch::default(),
             placed: BTreeMap::new(),
             queue,
@@ -195,12 +210,8 @@ impl Scheduler {
 
     fn apply(&mut self, now: Millis, event: Event) {
         match event {
-            Event::Node(row) => {
-                self.columns.set_node(*row);
-            }
-            Event::NodeGone(name) => {
-                self.columns.remove_node(&name);
-            }
+            Event::Node(row) => self.set_node(*row),
+            Event::NodeGone(name) => self.remove_node(&name),
             Event::Nodes(rows) => self.replace_nodes(rows),
             Event::Pods(rows) => self.replace_pods(now, rows),
             Event::Pod(row) => self.set_pod(now, *row),
@@ -220,7 +231,24 @@ impl Scheduler {
                 let gone = gone.into_iter().map(Event::NamespaceGone);
                 gone.chain(rows.into_iter().map(Event::Namespace)).for_each(|event| self.apply(now, event));
             }
+            Event::Budget(row) => self.budgets.set(row),
+            Event::BudgetGone(namespace, name) => self.budgets.remove(&namespace, &name),
+            Event::Budgets(rows) => self.budgets.replace(rows),
+            Event::EvictionFailed { victim, preemptor } => self.spare(now, &victim, &preemptor),
             Event::BindFailed(uid) => self.take_back(now, &uid),
+        }
+    }
+
+    fn set_node(&mut self, row: NodeRow) {
+        let name = row.name.clone();
+        if self.columns.set_node(row) {
+            self.try_nominated(&name);
+        }
+    }
+
+    fn remove_node(&mut self, name: &str) {
+        if self.columns.remove_node(name) {
+            self.try_nominated(name);
         }
     }
 
@@ -230,12 +258,8 @@ impl Scheduler {
         let names = known.map(|slot| self.columns.name(slot));
         let gone: Vec<Box<str>> = names.filter(|name| !there.contains(name)).map(Box::from).collect();
         drop(there);
-        for name in gone {
-            self.columns.remove_node(&name);
-        }
-        for row in rows {
-            self.columns.set_node(row);
-        }
+        gone.iter().for_each(|name| self.remove_node(name));
+        rows.into_iter().for_each(|row| self.set_node(row));
     }
 
     fn replace_pods(&mut self, now: Millis, rows: Vec<PodRow>) {
@@ -265,8 +289,17 @@ impl Scheduler {
             Some(index) => {
                 self.change_class(index, demand);
                 let pod = self.pods.at(index);
-                pod.never_preempts = never_preempts;
-                pod.started = row.started;
+                pod.displaced = row.displaced;
+                pod.doomed &= !row.deleting;
+                let policy = std::mem::replace(&mut pod.never_preempts, never_preempts);
+                let before = std::mem::replace(&mut pod.started, moment(&row.started));
+                if pod.state == State::Waiting && policy != never_preempts {
+                    self.activate(index);
+                }
+                if before != self.pods.at(index).started {
+                    self.reseat(index);
+                }
+                let pod = self.pods.at(index);
                 if *pod.labels != *labels || pod.leaving != row.deleting {
                     self.change_passport(index, labels, row.deleting);
                 }
@@ -284,6 +317,8 @@ impl Scheduler {
                     } else {
                         self.move_to(index, state);
                     }
+                    self.reseat(index);
+                    self.touch(index);
                 }
                 index
             }
@@ -297,7 +332,7 @@ impl Scheduler {
                     priority,
                     never_preempts,
                     labels: labels.into(),
-                    started: row.started,
+                    started: moment(&row.started),
                     ticket: 0,
                     since: now,
                     attempts: 0,
@@ -305,10 +340,15 @@ impl Scheduler {
                     told,
                     overdue: false,
                     leaving: row.deleting,
+                    displaced: row.displaced,
+                    doomed: false,
+                    nominated: "".into(),
+                    told_nominated: "".into(),
                     kin: 0,
                 })
             }
         };
+        let told = std::mem::replace(&mut self.pods.at(index).told_nominated, row.nominated);
         if !node.is_empty() {
             let slot = self.columns.slot(&node);
             self.settle(index, State::Bound(slot));
@@ -323,13 +363,21 @@ impl Scheduler {
         let gates = profile.is_some_and(|profile| profile.pre_enqueue.has(Plugin::SchedulingGates));
         if profile.is_none() || row.deleting {
             self.move_to(index, State::Aside);
-        } else if row.gated && gates {
+            self.nominate(index, "");
+            return;
+        }
+        if row.gated && gates {
             self.arrivals.gated += u64::from(state != State::Gated);
             self.move_to(index, State::Gated);
         } else if !state.is_pending() {
             self.pods.at(index).since = now;
             self.arrivals.added += 1;
             self.activate(index);
+        }
+        // What others write counts when it changes; in between, what was decided here does.
+        let word = self.pods.at(index).told_nominated.clone();
+        if word != told {
+            self.nominate(index, &word);
         }
     }
 
@@ -377,6 +425,8 @@ impl Scheduler {
             self.columns.vacate(slot, &self.classes.get(old).load);
         }
         self.pods.at(index).class = new;
+        self.reseat(index);
+        self.touch(index);
         self.leave(old);
         if state.is_pending() {
             self.activate(index);
@@ -397,6 +447,7 @@ impl Scheduler {
         let pod = self.pods.at(index);
         pod.labels = labels.into();
         pod.leaving = leaving;
+        self.touch(index);
         if let Some(slot) = state.slot() {
             self.tell_neighbours(index, slot, true);
         }
@@ -411,6 +462,7 @@ impl Scheduler {
 
     fn forget(&mut self, index: PodIndex) {
         self.settle(index, State::Aside);
+        self.nominate(index, "");
         if let Some(pod) = self.pods.remove(index) {
             self.leave(pod.class);
         }
@@ -426,6 +478,11 @@ impl Scheduler {
         if self.pods.at(index).leaving {
             return;
         }
+        self.pause(now, index);
+    }
+
+    /// A pod pauses before it is tried again.
+    fn pause(&mut self, now: Millis, index: PodIndex) {
         let ticket = self.queue.ticket();
         self.move_to(index, State::Backoff);
         self.arrivals.failed += 1;
@@ -442,15 +499,50 @@ impl Scheduler {
         if before != state.slot() {
             self.count_placed(priority, state.slot().is_some(), before.is_some());
             if let Some(slot) = before {
+                if !self.nominations.is_empty() {
+                    let name: Box<str> = self.columns.name(slot).into();
+                    self.try_nominated(&name);
+                }
                 self.columns.vacate(slot, &self.classes.get(class).load);
                 self.tell_neighbours(index, slot, false);
+                self.seats.leave(slot, index);
             }
             if let Some(slot) = state.slot() {
                 self.columns.occupy(slot, &self.classes.get(class).load);
                 self.tell_neighbours(index, slot, true);
+                self.sit(index, slot);
+                self.nominate(index, "");
             }
         }
         self.move_to(index, state);
+    }
+
+    /// Takes a pod's seat on its node, in the order of importance.
+    fn sit(&mut self, index: PodIndex, slot: Slot) {
+        let Some(pod) = self.pods.get(index) else { return };
+        let seat = Seat { priority: pod.priority, started: pod.started, pod: index, class: pod.class };
+        let uid = |index| self.pods.get(index).map(|pod| &pod.id.uid);
+        self.seats.enter(slot, seat, |a, b| uid(a).cmp(&uid(b)));
+    }
+
+    /// Takes its seat anew, when what it is made of has changed.
+    fn reseat(&mut self, index: PodIndex) {
+        if let Some(slot) = self.pods.at(index).state.slot() {
+            self.seats.leave(slot, index);
+            self.sit(index, slot);
+        }
+    }
+
+    /// Something about a pod is different that others see: those who wait for its node look again.
+    fn touch(&mut self, index: PodIndex) {
+        let pod = self.pods.at(index);
+        if let Some(slot) = pod.state.slot() {
+            self.columns.touch(slot);
+        } else if !pod.nominated.is_empty()
+            && let Some(slot) = self.columns.find(&pod.nominated)
+        {
+            self.columns.touch(slot);
+        }
     }
 
     fn count_placed(&mut self, priority: i32, is: bool, was: bool) {
@@ -511,39 +603,15 @@ impl Scheduler {
         }
     }
 
-    /// The best node for a pod and its score; and whether others' terms select the pod. Leaves the verdicts in
-    /// `scratch` where terms about other pods had a say.
-    fn find(&mut self, index: PodIndex) -> (Option<(Slot, u32)>, Say) {
-        let Some(pod) = self.pods.get(index) else { return (None, Say::Class) };
-        let winner = self.classes.board(pod.class, &self.columns).winner();
-        let class = self.classes.get(pod.class);
-        if winner.is_none() {
-            // Such terms only take nodes away.
-            return (None, Say::Class);
-        }
-        let towards = Towards::new(&self.neighbours, pod.passport());
-        let say = if class.is_wide() {
-            Say::Terms
-        } else if towards.is_empty() {
-            return (winner, Say::Class);
-        } else {
-            Say::Others
-        };
-        let (columns, neighbours, rules) = (&self.columns, &self.neighbours, class.wide.as_deref());
-        let decision = wide::Decision { columns, neighbours, class, rules, towards: &towards };
-        (decision.make(&mut self.scratch), say)
-    }
-
     /// One pod's decision.
     fn decide(&mut self, now: Millis, index: PodIndex) -> Decision {
         let pod = self.pods.at(index);
         pod.attempts += 1;
         let class = pod.class;
         if self.classes.get(class).demand.unsupported.is_some() {
-            return self.refuse(now, index, Say::Class);
+            return self.refuse(now, index);
         }
-        let (winner, say) = self.find(index);
-        let Some((slot, score)) = winner else { return self.refuse(now, index, say) };
+        let Some(Found { slot, score, .. }) = self.find(index) else { return self.refuse(now, index) };
         self.settle(index, State::Assumed(slot));
         let node = self.columns.name(slot).into();
         let pod = self.pods.at(index);

@@ -2,13 +2,14 @@
 //! but a seed. The scheduling loop feeds it events and carries out the [`Plan`](plan::Plan) it gives back.
 //!
 //! ```text
-//! stored JSON ─ rows ─→ events ─→ cycle::Scheduler::step(now, events) ─→ Plan { bindings, refusals }
+//! stored JSON ─ rows ─→ events ─→ cycle::Scheduler::step(now, events) ─→ Plan { bindings, refusals, evictions }
 //!                                   │
 //!              pods (who is where) ─┼─ queue (who is next, who waits for what)
 //!              columns (nodes as columns, a journal of what changed)
 //!              class (equal pods scanned once, a tournament tree repaired from the journal)
 //!              neighbours (pods counted per node and question) ─ wide (spread and affinity on top of a class)
 //!                └─ filter/*, score/*: one file per rule
+//!              seats, budgets, nominations ─ preempt (who would have to leave), on wide/whatif (one node, as if ...)
 //! ```
 //!
 //! Invariants, each held by a test in `tests/equal_decisions`:
@@ -18,18 +19,22 @@
 //! - when `step` comes back with nothing left to try, no waiting pod fits anywhere: no wake-up is lost;
 //! - the same events with the same times and seed give the same plan.
 
+pub mod budgets;
 pub mod class;
 pub mod columns;
 pub mod cycle;
 pub mod filter;
 pub mod intern;
 pub mod neighbours;
+pub mod nominations;
 pub mod plan;
 pub mod pods;
+pub mod preempt;
 pub mod profile;
 pub mod queue;
 pub mod rows;
 pub mod score;
+pub mod seats;
 pub mod selector;
 pub mod tournament;
 pub mod wide;

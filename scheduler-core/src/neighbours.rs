@@ -215,6 +215,12 @@ impl Neighbours {
         held.filter(move |(_, bond)| bond.counts.total > 0 && self.selects(&bond.term, pod))
     }
 
+    /// Whether any pod on a node keeps others away.
+    #[must_use]
+    pub fn anybody_forbids(&self) -> bool {
+        self.bonds.iter().flatten().any(|bond| bond.meaning == Meaning::Forbids && bond.counts.total > 0)
+    }
+
     /// A bond.
     #[must_use]
     pub fn bond_at(&self, id: BondId) -> &Bond {

@@ -76,8 +76,42 @@ pub struct Refusal {
     pub overdue: bool,
     /// How often it was tried, this time included.
     pub attempts: u32,
+    /// What its `status.nominatedNodeName` must become, if that is to change.
+    pub nomination: Option<Nomination>,
+    /// Who makes room for it, if somebody does.
+    pub preemption: Option<Preemption>,
     /// The profile that tried it.
     pub profile: ProfileId,
+}
+
+/// What a pod's `status.nominatedNodeName` must become.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Nomination {
+    /// This node: room is being made there.
+    Node(Box<str>),
+    /// Nothing: no room can be made anywhere.
+    Nowhere,
+}
+
+/// Pods that must leave a node for the sake of one of higher priority. In force at once: the pod is nominated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preemption {
+    /// The node.
+    pub node: Box<str>,
+    /// All who have to go, the most important first.
+    pub victims: Vec<Victim>,
+    /// Pods of lower priority that were nominated to the node and no longer are: their `status.nominatedNodeName` must
+    /// be cleared.
+    pub denominated: Vec<PodId>,
+}
+
+/// A pod that has to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Victim {
+    /// Who.
+    pub pod: PodId,
+    /// Whether it is going already and nothing needs to be done about it.
+    pub leaving: bool,
 }
 
 /// Why the pods of a group fit nowhere: shared by all of them.
@@ -107,25 +141,29 @@ pub(crate) fn message(nodes: u32, verdicts: &[Verdict], demand: &Demand, conflic
     if conflicts {
         text.push_str(" pod affinity terms conflict.");
     } else {
-        let mut counted: Vec<(Verdict, u32)> = count(verdicts);
-        let mut reasons: Vec<(String, u32)> = Vec::new();
-        for (verdict, nodes) in counted.drain(..) {
-            let mut add = |reason: String| match reasons.iter_mut().find(|(r, _)| *r == reason) {
-                Some((_, sum)) => *sum += nodes,
-                None => reasons.push((reason, nodes)),
-            };
-            match verdict.rule() {
-                Rule::Resources => resources_fit::texts(verdict.mask(), demand).for_each(&mut add),
-                rule => add(rule.text().to_owned()),
-            }
-        }
-        list(&mut text, reasons);
+        list(&mut text, reasons(verdicts, demand));
     }
     if !preemption.is_empty() {
         text.push(' ');
         text.push_str(preemption);
     }
     text
+}
+
+/// Upstream's texts for verdicts, and how many nodes each is said of.
+pub(crate) fn reasons(verdicts: &[Verdict], demand: &Demand) -> Vec<(String, u32)> {
+    let mut reasons: Vec<(String, u32)> = Vec::new();
+    for (verdict, nodes) in count(verdicts) {
+        let mut add = |reason: String| match reasons.iter_mut().find(|(r, _)| *r == reason) {
+            Some((_, sum)) => *sum += nodes,
+            None => reasons.push((reason, nodes)),
+        };
+        match verdict.rule() {
+            Rule::Resources => resources_fit::texts(verdict.mask(), demand).for_each(&mut add),
+            rule => add(rule.text().to_owned()),
+        }
+    }
+    reasons
 }
 
 /// Appends ` 2 this, 1 that.`, sorted as texts with their numbers, as upstream sorts them.

@@ -17,6 +17,7 @@ use crate::columns::Slot;
 use crate::intern::fixed_hasher;
 use crate::neighbours::Passport;
 use crate::plan::{Millis, PodId};
+use crate::seats::Moment;
 
 /// The index of a pod.
 pub type PodIndex = u32;
@@ -72,8 +73,8 @@ pub struct Pod {
     pub never_preempts: bool,
     /// Labels, sorted by key.
     pub labels: Box<[(Box<str>, Box<str>)]>,
-    /// `status.startTime`.
-    pub started: Box<str>,
+    /// When it started.
+    pub started: Moment,
     /// Its place in the queue it is in; entries with another number are stale.
     pub ticket: u64,
     /// When it first came into the queue.
@@ -86,13 +87,28 @@ pub struct Pod {
     pub told: u64,
     /// Whether it is terminating.
     pub leaving: bool,
-    /// Tells waiting pods of a class apart when others' terms select some of them; 0 otherwise.
+    /// Whether it says that a scheduler displaced it.
+    pub displaced: bool,
+    /// Whether this scheduler has decided to displace it, and has not seen it terminate yet.
+    pub doomed: bool,
+    /// The node that room is made on for it; empty for none. Only pods that wait for a place have one.
+    pub nominated: Box<str>,
+    /// The node that its `status.nominatedNodeName` named when it was last seen.
+    pub told_nominated: Box<str>,
+    /// Tells waiting pods of a class apart where they are not alike: when others' terms select some of them, or room is
+    /// made for one, or one may not displace others. 0 otherwise.
     pub kin: u64,
     /// Whether it is tried because it waited for so long.
     pub overdue: bool,
 }
 
 impl Pod {
+    /// Whether it is on its way out because a scheduler displaced it (`podTerminatingByPreemption`).
+    #[must_use]
+    pub fn is_being_displaced(&self) -> bool {
+        self.doomed || self.leaving && self.displaced
+    }
+
     /// As others' terms see it.
     #[must_use]
     pub fn passport(&self) -> Passport<'_> {

@@ -51,8 +51,7 @@ impl Turn {
     }
 }
 
-/// Pods that wait together: those of a class, and of equal namespace and labels (`kin`) where others' terms select
-/// them. What helps one helps the next.
+/// Pods that wait together: those of a class that are alike (see `Pod::kin`). What helps one helps the next.
 pub type GroupId = (ClassId, u64);
 
 /// A place in the columns' journal, and the version of the neighbours' counts.
@@ -206,6 +205,11 @@ impl Group {
     #[must_use]
     pub fn best(&self) -> Option<PodIndex> {
         self.pods.last().map(Turn::pod)
+    }
+
+    /// Its pods, in the order in which they are to be woken.
+    pub fn pods(&self) -> impl Iterator<Item = PodIndex> + '_ {
+        self.pods.iter().rev().map(Turn::pod)
     }
 }
 

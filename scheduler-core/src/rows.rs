@@ -6,12 +6,14 @@
 //! result can depend on is in [`Demand`], so pods with equal demands are one class.
 
 pub mod amounts;
+pub mod budget;
 pub mod json;
 pub mod projection;
 
 use rkyv::{Archive, Deserialize, Serialize};
 
 pub use amounts::Amounts;
+pub use budget::BudgetRow;
 
 /// What scheduling reads of a Node.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
@@ -96,6 +98,10 @@ pub struct PodRow {
     pub gated: bool,
     /// Whether `metadata.deletionTimestamp` is set.
     pub deleting: bool,
+    /// Whether its `DisruptionTarget` condition says that a scheduler displaced it.
+    pub displaced: bool,
+    /// `status.nominatedNodeName`: where room is being made for it; often empty.
+    pub nominated: Box<str>,
     /// Whether the phase is `Succeeded` or `Failed`: it holds no resources any more.
     pub terminal: bool,
     /// `status.startTime`, as written (RFC 3339 sorts by time); empty before the kubelet has seen it.

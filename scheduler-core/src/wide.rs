@@ -4,6 +4,8 @@
 //! Rules as in upstream's PodTopologySpread (`filtering.go`, `scoring.go`) and InterPodAffinity. System-wide default
 //! constraints are not applied: they need the Services and ReplicaSets that select the pod.
 
+pub mod whatif;
+
 use smallvec::SmallVec;
 
 use crate::class::{Class, ClassBoard};
@@ -12,7 +14,7 @@ use crate::filter::{Rule, Verdict};
 use crate::intern::{NO_TEXT, TextId};
 use crate::neighbours::{BondId, Counts, CrowdId, Meaning, Neighbours, Passport, Question};
 use crate::profile::Plugin;
-use crate::rows::{Demand, PodTerm, SpreadConstraint};
+use crate::rows::{Demand, PodTerm, Selector, SpreadConstraint};
 use crate::score::{self, MAX};
 use crate::tournament;
 
@@ -41,6 +43,7 @@ struct Spread {
     honors_taints: bool,
     /// `None` when the selector counts nobody.
     crowd: Option<CrowdId>,
+    selector: Option<Selector>,
     counts_itself: bool,
 }
 
@@ -61,6 +64,12 @@ impl Towards {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bonds.is_empty()
+    }
+
+    /// Whether somebody's terms keep it away from somewhere.
+    #[must_use]
+    pub fn forbid(&self) -> bool {
+        self.bonds.iter().any(|(_, meaning)| *meaning == Meaning::Forbids)
     }
 }
 
@@ -151,6 +160,7 @@ impl Spread {
             ignores_affinity: c.ignores_affinity,
             honors_taints: c.honors_taints,
             crowd: question.map(|q| neighbours.crowd(q, placed())),
+            selector: c.selector.clone(),
             counts_itself: c.selector.as_ref().is_some_and(|s| s.matches(own.labels)),
         }
     }
@@ -246,6 +256,12 @@ pub struct Decision<'a> {
 impl Decision<'_> {
     /// The best node and its score. Leaves the verdicts in `scratch`.
     pub fn make(&self, scratch: &mut Scratch) -> Option<(Slot, u32)> {
+        self.filter(scratch);
+        self.choose(scratch)
+    }
+
+    /// The verdicts on all nodes, left in `scratch`.
+    pub fn filter(&self, scratch: &mut Scratch) {
         let board = self.class.last_board();
         scratch.sums.fit(self.columns.texts.len());
         scratch.verdicts.clear();
@@ -259,6 +275,13 @@ impl Decision<'_> {
         if profile.filters.has(Plugin::InterPodAffinity) {
             self.filter_affinity(rules, scratch);
         }
+    }
+
+    /// The best of the nodes that the verdicts in `scratch` leave.
+    pub fn choose(&self, scratch: &mut Scratch) -> Option<(Slot, u32)> {
+        let board = self.class.last_board();
+        let none = WideRules::default();
+        let rules = self.rules.unwrap_or(&none);
         scratch.feasible.clear();
         let fits = (0..).zip(&scratch.verdicts).filter(|(_, v)| v.fits()).map(|(slot, _)| slot);
         scratch.feasible.extend(fits);

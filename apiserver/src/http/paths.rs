@@ -6,10 +6,10 @@ use bytes::Bytes;
 use gantry_machinery::status::Status;
 use http::Response;
 
-use super::answer;
 use super::payload::Payload;
 use super::query::Query;
 use super::service::{Asked, Service};
+use super::{aggregated, answer};
 
 /// The version that clients are told: they compare the leading numbers.
 pub const GIT_VERSION: &str = "v1.36.2+gantry";
@@ -68,7 +68,10 @@ pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Result<Respo
                 serde_json::to_vec(&service.authenticator.tokens.jwks()).expect("a JSON value always has a text");
             Ok(answer::response(200, "application/jwk-set+json", Payload::whole(Bytes::from(text))))
         }
-        "api" | "apis" => service.documents.answer(path, &asked.headers),
+        "api" | "apis" => service.documents.answer(path, &asked.headers).map_err(|status| match status.code {
+            404 => aggregated::unserved_path(&service.registry, path),
+            _ => status,
+        }),
         "openapi" => {
             let service = service.clone();
             let made = tokio::task::spawn_blocking(move || service.documents.answer(&asked.info.path, &asked.headers));

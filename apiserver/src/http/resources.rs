@@ -19,7 +19,7 @@ use super::payload::Payload;
 use super::query::{Query, WriteVerb};
 use super::route::RequestInfo;
 use super::service::{Asked, Service};
-use super::{answer, body, watch_stream};
+use super::{aggregated, answer, body, watch_stream};
 use crate::gate::authz::Attributes;
 use crate::gate::reviews;
 use crate::registry::handle::{BodyFormat, Handle, RequestBody, Written};
@@ -66,7 +66,8 @@ pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Result<Respo
         return bind(service, asked).await;
     }
     let row = service.registry.table().find(&info.group, &info.version, &info.resource);
-    let row = (*row.ok_or_else(Status::no_such_resource)?).clone();
+    let row = row.ok_or_else(|| aggregated::unserved(&service.registry, &info.group, &info.version))?;
+    let row = (*row).clone();
     if row.resource.namespaced {
         // Collections may be asked for across namespaces; single objects and creations may not.
         let across = info.namespace.is_empty();

@@ -26,6 +26,7 @@ use crate::gate::authz::{Attributes, Authorizer};
 use crate::gate::flow::{FlowControl, Lane};
 use crate::gate::impersonate::impersonated;
 use crate::gate::reviews::Review;
+use crate::gate::schemas::FlowSchemas;
 use crate::gate::token::unix_now;
 use crate::metrics::{Metrics, Running};
 use crate::registry::Registry;
@@ -41,6 +42,8 @@ pub struct Service {
     pub authorizer: Arc<Authorizer>,
     /// Is there room.
     pub flow: Arc<FlowControl>,
+    /// What kind of request it is.
+    pub schemas: Arc<FlowSchemas>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// How the server is.
@@ -148,7 +151,7 @@ impl Service {
             .is_some_and(|row| info.subresource.is_empty() || row.resource.subresource(&info.subresource).is_some())
     }
 
-    /// The gate, then the answer with what went beside it: warnings and the lane.
+    /// The gate, then the answer with what went beside it: warnings and the FlowSchema.
     async fn admit(
         self: &Arc<Self>,
         peer: &Peer,
@@ -165,6 +168,7 @@ impl Service {
         };
         let agent = arrived.headers.get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         let context = Arc::new(RequestContext { user, user_agent: agent, audit_id, ..RequestContext::default() });
+        let class = self.schemas.classify(&context.user, &arrived.info);
         let answered = self.admitted(lane, arrived, context.clone(), counted).await;
         let mut response = answered.unwrap_or_else(|status| answer::status(&status));
         let headers = response.headers_mut();
@@ -173,9 +177,10 @@ impl Service {
                 headers.append("warning", value);
             }
         }
-        let (flow_schema, priority_level) = lane_ids(lane);
-        headers.insert("x-kubernetes-pf-flowschema-uid", HeaderValue::from_static(flow_schema));
-        headers.insert("x-kubernetes-pf-prioritylevel-uid", HeaderValue::from_static(priority_level));
+        if let Some(class) = class {
+            headers.insert("x-kubernetes-pf-flowschema-uid", class.schema);
+            headers.insert("x-kubernetes-pf-prioritylevel-uid", class.level);
+        }
         response
     }
 
@@ -233,16 +238,6 @@ fn warning(text: &str) -> String {
     }
     out.push('"');
     out
-}
-
-/// What upstream's priority-and-fairness headers say; our lanes have fixed ids.
-fn lane_ids(lane: Lane) -> (&'static str, &'static str) {
-    match lane {
-        Lane::Exempt => ("6b0d2e0a-5f5e-4a43-9d0c-000000000001", "6b0d2e0a-5f5e-4a43-9d0c-000000000011"),
-        Lane::System => ("6b0d2e0a-5f5e-4a43-9d0c-000000000002", "6b0d2e0a-5f5e-4a43-9d0c-000000000012"),
-        Lane::Mutating => ("6b0d2e0a-5f5e-4a43-9d0c-000000000003", "6b0d2e0a-5f5e-4a43-9d0c-000000000013"),
-        Lane::ReadOnly => ("6b0d2e0a-5f5e-4a43-9d0c-000000000004", "6b0d2e0a-5f5e-4a43-9d0c-000000000014"),
-    }
 }
 
 #[cfg(test)]

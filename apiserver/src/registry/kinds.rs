@@ -8,6 +8,9 @@ mod cells;
 mod field;
 mod further_versions;
 
+pub mod admission;
+pub mod api_service;
+pub mod certificate;
 pub mod config_map;
 pub mod controller_revision;
 pub mod cron_job;
@@ -19,6 +22,7 @@ pub mod device;
 pub mod endpoint_slice;
 pub mod endpoints;
 pub mod event;
+pub mod flow_control;
 pub mod horizontal_pod_autoscaler;
 pub mod job;
 pub mod lease;
@@ -132,7 +136,16 @@ fn stored() -> Vec<&'static dyn Strategy> {
         &priority_class::PriorityClasses,
         &storage::StorageClasses,
     ];
-    let tables: [&[plain::Plain]; 4] = [&plain::ALL, &csi::ALL, &service_cidr::ALL, &device::ALL];
+    let tables: [&[plain::Plain]; 8] = [
+        &plain::ALL,
+        &csi::ALL,
+        &service_cidr::ALL,
+        &device::ALL,
+        &flow_control::ALL,
+        &certificate::ALL,
+        &admission::ALL,
+        &api_service::ALL,
+    ];
     all.extend(tables.into_iter().flatten().map(|kind| kind as &dyn Strategy));
     all
 }

@@ -45,6 +45,8 @@ struct State {
     patches: Vec<(String, Json)>,
     created: Vec<String>,
     bound_twice: Vec<String>,
+    /// Whether deletions are refused.
+    evictions_refused: bool,
     /// Watches end with 410 until this many have.
     expirations: u32,
 }
@@ -73,6 +75,11 @@ impl FakeApi {
     /// The next bindings come to this; then all are done.
     pub(super) fn fates(&self, fates: &[BindFate]) {
         self.state.lock().fates = fates.iter().rev().copied().collect();
+    }
+
+    /// Refuses deletions, or no longer.
+    pub(super) fn refuse_evictions(&self, refuse: bool) {
+        self.state.lock().evictions_refused = refuse;
     }
 
     /// Ends all watches with 410, once.
@@ -263,8 +270,18 @@ impl ResourceApi for Shared {
         Ok(current)
     }
 
-    async fn delete(&self, _: &Target<'_>, _: &DeleteOptions) -> Result<Deleted, Status> {
-        unreachable!("the scheduler deletes nothing yet")
+    async fn delete(&self, target: &Target<'_>, options: &DeleteOptions) -> Result<Deleted, Status> {
+        let object = self.get(target).await?;
+        let failed = |code| Status { code, message: "refused".into(), ..Status::default() };
+        if self.0.state.lock().evictions_refused {
+            return Err(failed(403));
+        }
+        let body: Json = serde_json::from_slice(&object.body).expect("stored objects are JSON");
+        if body["metadata"]["uid"].as_str() != options.uid.as_deref() {
+            return Err(failed(409));
+        }
+        self.0.delete("pods", target.namespace, target.name);
+        Ok(Deleted::Gone(object))
     }
 
     async fn delete_collection(

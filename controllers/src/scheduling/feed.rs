@@ -1,4 +1,4 @@
-//! Follows nodes, pods and namespaces and tells the core about them, as rows.
+//! Follows nodes, pods, namespaces and disruption budgets and tells the core about them, as rows.
 //!
 //! One task per collection: list, then watch, through the [`Reflector`], which survives disconnects and answers 410 with
 //! a new list. The core hears nothing until all lists are in, lest it refuse pods for want of nodes it has not seen.
@@ -11,7 +11,7 @@ use gantry_machinery::resource_api::{ResourceApi, WatchEvent};
 use gantry_machinery::selector::{FieldSelector, LabelSelector};
 use gantry_scheduler_core::cycle::Event;
 use gantry_scheduler_core::rows::json::NotAnObject;
-use gantry_scheduler_core::rows::{NamespaceRow, NodeRow, PodRow};
+use gantry_scheduler_core::rows::{BudgetRow, NamespaceRow, NodeRow, PodRow};
 use gantry_store_cache::object::StoredObject;
 
 use super::inbox::Inbox;
@@ -20,11 +20,17 @@ use super::source::Source;
 /// Feeds the inbox for ever.
 pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>) {
     let (labels, fields) = (LabelSelector::default(), FieldSelector::default());
-    let mut namespaces = Reflector::new(api.clone(), gvr::NAMESPACES.clone(), labels, fields);
+    let mut namespaces = Reflector::new(api.clone(), gvr::NAMESPACES.clone(), labels.clone(), fields.clone());
+    let mut budgets = Reflector::new(api.clone(), gvr::POD_DISRUPTION_BUDGETS.clone(), labels, fields);
     let mut nodes = Source::<NodeRow>::new(api.clone());
     let mut pods = Source::<PodRow>::new(api);
-    let first = tokio::join!(namespaces.next(), nodes.next(), pods.next());
-    inbox.feed([namespace_events(first.0), first.1, first.2].concat()).await;
+    let first = tokio::join!(namespaces.next(), budgets.next(), nodes.next(), pods.next());
+    inbox.feed([namespace_events(first.0), budget_events(first.1), first.2, first.3].concat()).await;
+    let budgets = async {
+        loop {
+            inbox.feed(budget_events(budgets.next().await)).await;
+        }
+    };
     let namespaces = async {
         loop {
             inbox.feed(namespace_events(namespaces.next().await)).await;
@@ -40,7 +46,7 @@ pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>) {
             inbox.feed(pods.next().await).await;
         }
     };
-    tokio::join!(namespaces, nodes, pods);
+    tokio::join!(namespaces, nodes, budgets, pods);
 }
 
 fn namespace_events(delta: Delta) -> Vec<Event> {
@@ -51,6 +57,23 @@ fn namespace_events(delta: Delta) -> Vec<Event> {
             let event = |change: &WatchEvent| match change {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => Some(Event::Namespace(read(object)?)),
                 WatchEvent::Deleted(object) => Some(Event::NamespaceGone(object.key.name().into())),
+                WatchEvent::Bookmark { .. } => None,
+            };
+            changes.iter().filter_map(event).collect()
+        }
+    }
+}
+
+fn budget_events(delta: Delta) -> Vec<Event> {
+    let read = |object: &StoredObject| row(object, BudgetRow::from_json);
+    match delta {
+        Delta::Replace(all) => vec![Event::Budgets(all.iter().filter_map(|o| read(o)).collect())],
+        Delta::Changes(changes) => {
+            let event = |change: &WatchEvent| match change {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => Some(Event::Budget(read(object)?)),
+                WatchEvent::Deleted(object) => {
+                    Some(Event::BudgetGone(object.key.namespace().into(), object.key.name().into()))
+                }
                 WatchEvent::Bookmark { .. } => None,
             };
             changes.iter().filter_map(event).collect()

@@ -1,8 +1,9 @@
-//! Tells people: the `PodScheduled` condition of pods that fit nowhere or met an error, and the events `FailedScheduling` and
-//! `Scheduled`. Never on the way of a binding.
+//! Tells people: the `PodScheduled` condition of pods that fit nowhere or met an error, the node that room is made on
+//! for them, and the events `FailedScheduling`, `Preempted` and `Scheduled`. Never on the way of a binding.
 //!
 //! Conditions are written only when the message changed, and only the latest: what is not yet written is kept by pod,
-//! so it is bounded by the pods that wait, and forgotten when the pod finds its place. Events go through the recorder,
+//! so it is bounded by the pods that wait, and forgotten when the pod finds its place. One write of a pod at a time, so
+//! that the latest is what stands. Events go through the recorder,
 //! which counts equal ones and drops what the API cannot take; a refusal makes an event when there is news, and again
 //! every five minutes, since Events expire.
 
@@ -16,10 +17,10 @@ use gantry_machinery::recorder::{Recorder, Subject};
 use gantry_machinery::resource::gvr;
 use gantry_machinery::resource_api::{PatchBody, PatchKind, ResourceApi, Target, WriteOptions};
 use gantry_machinery::status::Status;
-use gantry_scheduler_core::plan::{Placement, PodId, Refusal};
+use gantry_scheduler_core::plan::{Nomination, Placement, PodId, Refusal};
 use gantry_scheduler_core::profile::ProfileId;
 use gantry_scheduler_core::rows::PodRow;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
@@ -41,17 +42,27 @@ struct Inner {
     clock: Clock,
     /// One for each profile, speaking under its name.
     recorders: Box<[Recorder]>,
-    /// Tidings by uid that are not written yet.
-    unwritten: Mutex<HashMap<Box<str>, Tiding, ahash::RandomState>>,
+    unwritten: Mutex<Unwritten>,
     wake: Notify,
     scheduled: Mutex<Budget>,
 }
 
-/// What a pod's `PodScheduled` condition is to say.
+/// What is to be written.
+#[derive(Default)]
+struct Unwritten {
+    /// By uid.
+    tidings: HashMap<Box<str>, Tiding, ahash::RandomState>,
+    /// The uids of the pods that are being written.
+    writing: HashSet<Box<str>, ahash::RandomState>,
+}
+
+/// What a pod's status is to say.
 struct Tiding {
     pod: PodId,
-    reason: &'static str,
-    message: Arc<str>,
+    /// Reason and message of the `PodScheduled` condition.
+    condition: Option<(&'static str, Arc<str>)>,
+    /// `nominatedNodeName`.
+    nomination: Option<Nomination>,
 }
 
 /// So many events may still be written.
@@ -97,19 +108,41 @@ impl Reports {
         if refusal.news || refusal.overdue {
             self.recorder(refusal.profile).warning(subject(&refusal.pod), "FailedScheduling", &*refusal.message);
         }
-        if refusal.news {
-            self.tell(Tiding { pod: refusal.pod, reason: "Unschedulable", message: refusal.message });
+        if refusal.news || refusal.nomination.is_some() {
+            let condition = refusal.news.then_some(("Unschedulable", refusal.message));
+            self.tell(Tiding { pod: refusal.pod, condition, nomination: refusal.nomination });
         }
+    }
+
+    /// Room is no longer made for a pod.
+    pub(super) fn denominated(&self, pod: PodId) {
+        self.tell(Tiding { pod, condition: None, nomination: Some(Nomination::Nowhere) });
+    }
+
+    /// A pod has been asked to go for the sake of another.
+    pub(super) fn preempted(&self, victim: &PodId, preemptor: &PodId, node: &str, profile: ProfileId) {
+        let message = format!("Preempted by pod {} on node {node}", preemptor.uid);
+        self.recorder(profile).normal(subject(victim), "Preempted", message);
     }
 
     /// Scheduling a pod went wrong: its binding was turned down, an extender could not be asked.
     pub(super) fn failed(&self, pod: PodId, profile: ProfileId, message: &str) {
         self.recorder(profile).warning(subject(&pod), "FailedScheduling", message);
-        self.tell(Tiding { pod, reason: "SchedulerError", message: message.into() });
+        self.tell(Tiding { pod, condition: Some(("SchedulerError", message.into())), nomination: None });
     }
 
     fn tell(&self, tiding: Tiding) {
-        self.0.unwritten.lock().insert(tiding.pod.uid.clone(), tiding);
+        let mut unwritten = self.0.unwritten.lock();
+        match unwritten.tidings.get_mut(&tiding.pod.uid) {
+            Some(known) => {
+                known.condition = tiding.condition.or(known.condition.take());
+                known.nomination = tiding.nomination.or(known.nomination.take());
+            }
+            None => {
+                unwritten.tidings.insert(tiding.pod.uid.clone(), tiding);
+            }
+        }
+        drop(unwritten);
         self.0.wake.notify_one();
     }
 
@@ -119,7 +152,7 @@ impl Reports {
 
     /// A pod is bound.
     pub(super) fn bound(&self, placement: &Placement) {
-        self.0.unwritten.lock().remove(&placement.pod.uid);
+        self.0.unwritten.lock().tidings.remove(&placement.pod.uid);
         if self.0.scheduled.lock().afford(Instant::now()) {
             let PodId { namespace, name, .. } = &placement.pod;
             let message = format!("Successfully assigned {namespace}/{name} to {}", placement.node);
@@ -132,9 +165,12 @@ impl Reports {
         let slots = Arc::new(Semaphore::new(WRITES_MAX));
         loop {
             let tiding = {
-                let mut unwritten = self.0.unwritten.lock();
-                let uid = unwritten.keys().next().cloned();
-                uid.and_then(|uid| unwritten.remove(&uid))
+                let Unwritten { tidings, writing } = &mut *self.0.unwritten.lock();
+                let uid = tidings.keys().find(|uid| !writing.contains(*uid)).cloned();
+                uid.and_then(|uid| {
+                    writing.insert(uid.clone());
+                    tidings.remove(&uid)
+                })
             };
             let Some(tiding) = tiding else {
                 self.0.wake.notified().await;
@@ -144,6 +180,8 @@ impl Reports {
             let inner = self.0.clone();
             tokio::spawn(async move {
                 inner.write(&tiding).await;
+                inner.unwritten.lock().writing.remove(&tiding.pod.uid);
+                inner.wake.notify_one();
                 drop(slot);
             });
         }
@@ -174,20 +212,53 @@ impl Inner {
         let target = Target::object(&gvr::PODS, namespace, name);
         let object = self.api.get(&target).await?;
         let Ok(row) = PodRow::from_json(&object.body) else { return Ok(()) };
-        let now = said(&object.body);
-        let was_false = now.as_ref().is_some_and(|c| c.status.as_deref() == Some("False"));
-        let told = was_false
-            && now.is_some_and(|c| {
-                c.reason.as_deref() == Some(tiding.reason) && c.message.as_deref() == Some(&*tiding.message)
-            });
-        if row.uid != *uid || !row.node.is_empty() || told {
+        if row.uid != *uid || !row.node.is_empty() {
             return Ok(());
+        }
+        let mut status = serde_json::Map::new();
+        if let Some(condition) = tiding.condition.as_ref().and_then(|said| self.condition(said, &object.body, &row)) {
+            status.insert("conditions".into(), vec![condition].into());
+        }
+        match &tiding.nomination {
+            Some(Nomination::Node(node)) if row.nominated != *node => {
+                status.insert("nominatedNodeName".into(), (**node).into());
+            }
+            Some(Nomination::Nowhere) if !row.nominated.is_empty() => {
+                status.insert("nominatedNodeName".into(), serde_json::Value::Null);
+            }
+            _ => {}
+        }
+        if status.is_empty() {
+            return Ok(());
+        }
+        // Nothing may have happened since we looked: a bound pod must not be called unschedulable.
+        let patch = serde_json::json!({
+            "metadata": {"uid": &**uid, "resourceVersion": object.revision.to_string()},
+            "status": status,
+        });
+        let patch = PatchBody { kind: PatchKind::Strategic, body: Bytes::from(patch.to_string()) };
+        let options = WriteOptions { field_manager: MANAGER.to_owned(), ..WriteOptions::default() };
+        self.api.patch(&target.sub("status"), patch, &options).await.map(drop)
+    }
+
+    /// The condition to be written; `None` when it is there.
+    fn condition(
+        &self,
+        (reason, message): &(&'static str, Arc<str>),
+        body: &[u8],
+        row: &PodRow,
+    ) -> Option<serde_json::Value> {
+        let now = said(body);
+        let was_false = now.as_ref().is_some_and(|c| c.status.as_deref() == Some("False"));
+        let same = |c: Condition<'_>| c.reason.as_deref() == Some(reason) && c.message.as_deref() == Some(message);
+        if was_false && now.is_some_and(same) {
+            return None;
         }
         let mut condition = serde_json::json!({
             "type": "PodScheduled",
             "status": "False",
-            "reason": tiding.reason,
-            "message": &*tiding.message,
+            "reason": reason,
+            "message": &**message,
             "lastProbeTime": null,
         });
         if !was_false {
@@ -196,14 +267,7 @@ impl Inner {
         if row.generation > 0 {
             condition["observedGeneration"] = row.generation.into();
         }
-        // Nothing may have happened since we looked: a bound pod must not be called unschedulable.
-        let patch = serde_json::json!({
-            "metadata": {"uid": &**uid, "resourceVersion": object.revision.to_string()},
-            "status": {"conditions": [condition]},
-        });
-        let patch = PatchBody { kind: PatchKind::Strategic, body: Bytes::from(patch.to_string()) };
-        let options = WriteOptions { field_manager: MANAGER.to_owned(), ..WriteOptions::default() };
-        self.api.patch(&target.sub("status"), patch, &options).await.map(drop)
+        Some(condition)
     }
 }
 

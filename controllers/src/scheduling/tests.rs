@@ -155,3 +155,48 @@ async fn many_pods_with_failing_bindings_all_find_their_place_and_no_node_is_ove
     }
     run.end().await;
 }
+
+/// A pod of a priority.
+fn important(name: &str, priority: i32) -> serde_json::Value {
+    let mut body = pod(name);
+    body["spec"]["priority"] = priority.into();
+    body
+}
+
+#[tokio::test]
+async fn a_more_important_pod_takes_the_place_of_a_less_important_one() {
+    let run = start(|api| {
+        api.put("nodes", node("n1", 1));
+        api.put("pods", important("low", 1));
+    });
+    assert_eq!(run.bound("low").await, "n1");
+    run.api.put("pods", important("high", 10));
+    assert_eq!(run.bound("high").await, "n1");
+    run.api.until(|view| view.node("low").is_none().then_some(())).await;
+    let patch = run.api.until(|view| view.patches("low").pop()).await;
+    let condition = &patch["status"]["conditions"][0];
+    assert_eq!(condition["type"], "DisruptionTarget");
+    assert_eq!(condition["reason"], "PreemptionByScheduler");
+    assert_eq!(condition["message"], "default-scheduler: preempting to accommodate a higher priority pod");
+    let preempted = "Preempted low: Preempted by pod uid-high on node n1".to_owned();
+    run.api.until(|view| view.events().contains(&preempted).then_some(())).await;
+    run.end().await;
+}
+
+#[tokio::test]
+async fn a_pod_that_room_is_made_for_says_where() {
+    let run = start(|api| {
+        api.refuse_evictions(true);
+        api.put("nodes", node("n1", 1));
+        api.put("pods", important("low", 1));
+    });
+    assert_eq!(run.bound("low").await, "n1");
+    run.api.put("pods", important("high", 10));
+    let patch = run.api.until(|view| view.patches("high").pop()).await;
+    assert_eq!(patch["status"]["nominatedNodeName"], "n1");
+    assert_eq!(patch["status"]["conditions"][0]["message"], "0/1 nodes are available: 1 Too many pods.");
+    // A victim that could not be asked is asked again.
+    run.api.refuse_evictions(false);
+    assert_eq!(run.bound("high").await, "n1");
+    run.end().await;
+}

@@ -9,6 +9,7 @@ use gantry_scheduler_core::plan::{Decision, Millis, Placement};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::SchedulingOptions;
+use super::evict::{Evictions, ToEvict};
 use super::inbox::Inbox;
 use super::metrics::{Metrics, Outcome, Standing};
 use super::report::Reports;
@@ -26,6 +27,7 @@ pub(super) struct ToBind {
 pub(super) fn spawn(
     inbox: Arc<Inbox>,
     placements: UnboundedSender<Vec<ToBind>>,
+    evictions: Evictions,
     reports: Reports,
     metrics: Arc<Metrics>,
     options: SchedulingOptions,
@@ -63,8 +65,12 @@ pub(super) fn spawn(
                         let queued = start + Duration::from_millis(placement.since);
                         batch.push(ToBind { placement, queued });
                     }
-                    Decision::Refuse(refusal) => {
+                    Decision::Refuse(mut refusal) => {
                         metrics.decided(refusal.profile, Outcome::Unschedulable, each);
+                        if let Some(preemption) = refusal.preemption.take() {
+                            let (preemptor, profile) = (refusal.pod.clone(), refusal.profile);
+                            evictions.make_room(ToEvict { preemption, preemptor, profile });
+                        }
                         reports.refused(refusal);
                     }
                 }

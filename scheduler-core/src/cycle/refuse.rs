@@ -1,114 +1,188 @@
-//! What a pod that fits nowhere is told, and where it waits.
+//! What a pod that fits nowhere is told, who makes room for it, and where it waits.
 
 use std::sync::Arc;
 
-use super::{Say, Scheduler, hash};
+use super::displace::{Attempt, Tried};
+use super::{Scheduler, hash};
 use crate::filter::Verdict;
-use crate::plan::{self, Decision, Millis, Reasons, Refusal};
+use crate::plan::{self, Decision, Millis, Nomination, Reasons, Refusal};
 use crate::pods::{PodIndex, State};
+use crate::profile::{Plugin, PluginSet};
 use crate::queue::{GroupId, Turn};
 
-/// Whether a pod could displace others.
+/// How the message ends: what became of the attempt to displace others, as far as the pods of a group share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Displacing {
-    /// Its policy forbids it.
+pub(super) enum Ending {
+    /// It was not asked for, or not possible at all.
+    None,
+    /// The pod's policy forbids it.
     Never,
-    /// There is no pod of lower priority on any node.
-    Nobody,
-    /// There is.
-    Possible,
+    /// Its victims are still on their way out.
+    Patience,
+    /// No node could be freed for a pod of this priority.
+    Hopeless(i32),
+    /// A node is being freed.
+    Made,
 }
 
 impl Scheduler {
-    /// Lets a pod wait for a change that helps, and says why it must.
-    pub(super) fn refuse(&mut self, now: Millis, index: PodIndex, say: Say) -> Decision {
-        self.move_to(index, State::Waiting);
-        self.arrivals.refused += 1;
+    /// Makes room for a pod if it may displace others; lets it wait for a change that helps, and says why it must. The
+    /// verdicts on all nodes are in `scratch`.
+    pub(super) fn refuse(&mut self, now: Millis, index: PodIndex) -> Decision {
+        // Alike are those of a class, unless others' terms tell them apart.
+        let pod = self.pods.at(index);
+        let (class, priority) = (pod.class, pod.priority);
+        let never = pod.never_preempts;
+        let unsupported = self.classes.get(class).demand.unsupported.is_some();
+        let is_wide = self.classes.get(class).is_wide();
+        let by_labels = if !unsupported && !is_wide && self.labels_matter(index) {
+            let pod = self.pods.at(index);
+            hash(&(&pod.id.namespace, &pod.labels))
+        } else {
+            0
+        };
+        let alike = (class, by_labels);
+        let nominated_before = !self.pods.at(index).nominated.is_empty();
+        // Nominated pods differ in whom they must leave room to.
+        let shared = self.nominations.is_empty();
+        let known = shared && !never && !unsupported && self.known_reasons(alike, Ending::Hopeless(priority));
+        let attempt = if unsupported {
+            Attempt::Unasked
+        } else if known {
+            Attempt::Hopeless(Tried::default())
+        } else {
+            self.attempt(index)
+        };
+        let (ending, tried) = match &attempt {
+            Attempt::Unasked => (Ending::None, None),
+            Attempt::Never => (Ending::Never, None),
+            Attempt::Patience => (Ending::Patience, None),
+            Attempt::Hopeless(tried) => (Ending::Hopeless(priority), Some(tried)),
+            Attempt::Candidate(_) => (Ending::Made, None),
+        };
+        let reasons = self.reasons(alike, ending, tried, shared);
+        let (preemption, nomination) = match &attempt {
+            Attempt::Candidate(candidate) => {
+                let preemption = self.displace(index, candidate);
+                let told = *self.pods.at(index).told_nominated == *preemption.node;
+                let nomination = (!told).then(|| Nomination::Node(preemption.node.clone()));
+                (Some(preemption), nomination)
+            }
+            Attempt::Hopeless(_) => {
+                self.nominate(index, "");
+                let told = !self.pods.at(index).told_nominated.is_empty() || nominated_before;
+                (None, told.then_some(Nomination::Nowhere))
+            }
+            _ => (None, None),
+        };
         let ticket = self.queue.ticket();
         let seen = self.seen();
+        let told = hash(&*reasons.message);
+        self.move_to(index, State::Waiting);
+        self.arrivals.refused += 1;
         let pod = self.pods.at(index);
         pod.ticket = ticket;
-        pod.kin = if say == Say::Others { hash(&(&pod.id.namespace, &pod.labels)) } else { 0 };
-        let group = (pod.class, pod.kin);
-        let displacing = if pod.never_preempts {
-            Displacing::Never
-        } else if self.placed.range(..pod.priority).next().is_some() {
-            Displacing::Possible
+        pod.kin = if !pod.nominated.is_empty() {
+            hash(&pod.id.uid)
+        } else if never {
+            hash(&(by_labels, never))
         } else {
-            Displacing::Nobody
+            by_labels
         };
-        let reasons = self.reasons(group, displacing, say);
-        let profile = self.classes.get(group.0).demand.profile;
-        let told = hash(&*reasons.message);
+        let group = (class, pod.kin);
+        let profile = self.classes.get(class).demand.profile;
         let pod = self.pods.at(index);
         let news = pod.told != told;
         pod.told = told;
         let overdue = std::mem::take(&mut pod.overdue);
-        self.queue.wait(now, group, seen, Turn::new(pod.priority, ticket, index));
+        let (id, attempts) = (pod.id.clone(), pod.attempts);
+        self.queue.wait(now, group, seen, Turn::new(priority, ticket, index));
         Decision::Refuse(Refusal {
-            pod: pod.id.clone(),
+            pod: id,
             message: reasons.message,
             plugins: reasons.plugins,
             news,
             overdue,
-            attempts: pod.attempts,
+            attempts,
+            nomination,
+            preemption,
             profile,
         })
     }
 
-    /// Why a group fits nowhere, worked out once for all its pods while nothing changes.
-    fn reasons(&mut self, group: GroupId, displacing: Displacing, say: Say) -> Reasons {
+    fn known_reasons(&mut self, group: GroupId, ending: Ending) -> bool {
         let seen = self.seen();
         if self.reasons_at != seen {
             self.reasons.clear();
             self.reasons_at = seen;
         }
-        if let Some(known) = self.reasons.get(&(group, displacing)) {
+        self.reasons.contains_key(&(group, ending))
+    }
+
+    /// Why a group fits nowhere, worked out once for all its pods while nothing changes (`shared`).
+    fn reasons(&mut self, group: GroupId, ending: Ending, tried: Option<&Tried>, shared: bool) -> Reasons {
+        if shared
+            && self.known_reasons(group, ending)
+            && let Some(known) = self.reasons.get(&(group, ending))
+        {
             return known.clone();
         }
         let nodes = self.columns.count();
-        let id = group.0;
-        let demand = Arc::clone(&self.classes.get(id).demand);
+        let class = self.classes.get(group.0);
+        let demand = Arc::clone(&class.demand);
         let reasons = if let Some(need) = demand.unsupported {
             Reasons { message: plan::unsupported_message(nodes, need).into(), plugins: Arc::new([]) }
         } else {
-            let conflicts = self.classes.get(id).conflicts();
-            let verdicts = match say {
-                Say::Class => self.classes.board(id, &self.columns).verdicts(),
-                Say::Terms | Say::Others => &self.scratch.verdicts,
+            let verdicts = &self.scratch.verdicts;
+            let end = match ending {
+                Ending::Made => String::new(),
+                _ if nodes == 0 => String::new(),
+                Ending::None => said(class.profile.post_filters, None),
+                Ending::Never => said(class.profile.post_filters, Some("not eligible due to preemptionPolicy=Never.")),
+                Ending::Patience => said(
+                    class.profile.post_filters,
+                    Some("not eligible due to a terminating pod on the nominated node."),
+                ),
+                Ending::Hopeless(_) => {
+                    let mut text = format!("0/{nodes} nodes are available:");
+                    if let Some(tried) = tried {
+                        hopeless(&mut text, nodes, tried, &demand);
+                    }
+                    said(class.profile.post_filters, Some(&text))
+                }
             };
-            let preemption = preemption_message(nodes, verdicts, displacing);
             Reasons {
-                message: plan::message(nodes, verdicts, &demand, conflicts, &preemption).into(),
+                message: plan::message(nodes, verdicts, &demand, class.conflicts(), &end).into(),
                 plugins: plan::plugins(verdicts),
             }
         };
-        self.reasons.insert((group, displacing), reasons.clone());
+        if shared {
+            self.reasons.insert((group, ending), reasons.clone());
+        }
         reasons
     }
 }
 
-/// What upstream's PostFilter plugins say of a pod that fits nowhere.
-fn preemption_message(nodes: u32, verdicts: &[Verdict], displacing: Displacing) -> String {
-    // Dynamic resource allocation answers first, also for pods without claims.
-    const CLAIMS: &str = "no new claims to deallocate";
-    if nodes == 0 {
-        return String::new();
+/// What upstream's PostFilter plugins say together. Dynamic resource allocation answers first, also for pods without
+/// claims.
+fn said(asked: PluginSet, preemption: Option<&str>) -> String {
+    let claims = asked.has(Plugin::DynamicResources).then(|| "no new claims to deallocate".to_owned());
+    let preemption = preemption.map(|text| format!("preemption: {text}"));
+    claims.into_iter().chain(preemption).collect::<Vec<String>>().join(", ")
+}
+
+/// What dry runs found, counted by nodes.
+fn hopeless(text: &mut String, nodes: u32, tried: &Tried, demand: &crate::rows::Demand) {
+    let mut reasons = plan::reasons(&tried.still_failing, demand);
+    let failing = tried.still_failing.iter().filter(|v| **v != Verdict::ABSENT).count();
+    let untried = nodes - tried.without_victims - u32::try_from(failing).unwrap_or(0);
+    for (reason, nodes) in [
+        ("Preemption is not helpful for scheduling", untried),
+        ("No preemption victims found for incoming pod", tried.without_victims),
+    ] {
+        if nodes > 0 {
+            reasons.push((reason.to_owned(), nodes));
+        }
     }
-    if displacing == Displacing::Never {
-        return format!("{CLAIMS}, preemption: not eligible due to preemptionPolicy=Never.");
-    }
-    let unresolvable: u32 =
-        plan::count(verdicts).iter().filter(|(v, _)| v.is_unresolvable()).map(|(_, nodes)| nodes).sum();
-    if displacing == Displacing::Possible && unresolvable < nodes {
-        // Say what is the case rather than that there are no victims.
-        return format!("{CLAIMS}, preemption: this scheduler does not displace pods.");
-    }
-    let mut text = format!("{CLAIMS}, preemption: 0/{nodes} nodes are available:");
-    let reasons = [
-        ("Preemption is not helpful for scheduling", unresolvable),
-        ("No preemption victims found for incoming pod", nodes - unresolvable),
-    ];
-    plan::list(&mut text, reasons.into_iter().filter(|(_, n)| *n > 0).map(|(r, n)| (r.to_owned(), n)).collect());
-    text
+    plan::list(text, reasons);
 }

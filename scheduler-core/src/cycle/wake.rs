@@ -1,8 +1,11 @@
 //! Whom a change helps: what has changed since a group of waiting pods last looked is tried against the group itself,
-//! and as many of its pods are woken as there is room for. Nobody is woken in vain, and nobody who fits stays behind.
+//! and as many of its pods are woken as there is room for, or as can make room. Nobody is woken in vain, and nobody who
+//! fits stays behind.
 
-use super::Scheduler;
+use super::{Scheduler, hash};
+use crate::class::ClassId;
 use crate::columns::Slot;
+use crate::pods::PodIndex;
 use crate::queue::{GroupId, Seen};
 
 impl Scheduler {
@@ -25,7 +28,7 @@ impl Scheduler {
 
     /// All that can change a decision.
     pub(super) fn seen(&self) -> Seen {
-        (self.columns.journal.head(), self.neighbours.version())
+        (self.columns.journal.head(), self.neighbours.version() + self.nominations.version())
     }
 
     /// How many pods of a group the changes it has not seen may help.
@@ -37,31 +40,73 @@ impl Scheduler {
         }
         group.seen = now;
         group.in_doubt = false;
-        let best = group.best();
-        let (id, kin) = id;
-        let class = self.classes.get_mut(id);
-        if class.demand.unsupported.is_some() {
+        let Some(best) = group.best() else { return 0 };
+        let (class, kin) = id;
+        if self.classes.get(class).demand.unsupported.is_some() {
             return 0;
         }
-        if class.is_wide() || kin != 0 {
+        let displaces = self.may_displace(best);
+        if self.classes.get(class).is_wide() || kin != 0 {
             // They are alike in all that matters: what the first finds, the next may find.
-            let found = best.and_then(|index| self.find(index).0);
-            return if found.is_some() { self.scratch.feasible().max(1) } else { 0 };
+            if let Some(found) = self.find(best) {
+                return found.room;
+            }
+            return usize::from(displaces && self.could_displace(best, None));
         }
-        class.learn(&self.columns);
+        self.classes.get_mut(class).learn(&self.columns);
         let changes = if in_doubt { None } else { self.columns.journal.since(seen.0) };
-        let Some(changes) = changes else {
-            let winner = self.classes.board(id, &self.columns).winner();
-            return winner.map_or(0, |(slot, _)| self.classes.get(id).room(&self.columns, slot) as usize);
+        let changed: Option<Vec<Slot>> = changes.map(|changes| {
+            let mut slots: Vec<Slot> = changes.map(|(slot, _)| slot).collect();
+            slots.sort_unstable();
+            slots.dedup();
+            slots
+        });
+        let room = self.room_for(class, best, changed.as_deref());
+        if room > 0 || !displaces {
+            return room;
+        }
+        self.displacers(id, best, changed.as_deref())
+    }
+
+    /// How many pods of a class without terms of its own find room on these nodes (`None`: on all), as far as the class
+    /// decides.
+    fn room_for(&mut self, id: ClassId, best: PodIndex, slots: Option<&[Slot]>) -> usize {
+        let priority = self.pods.at(best).priority;
+        let Some(slots) = slots else {
+            let Some((winner, _)) = self.classes.board(id, &self.columns).winner() else { return 0 };
+            if self.has_room(id, winner, best, priority) {
+                return self.classes.get(id).room(&self.columns, winner) as usize;
+            }
+            let mut all = 0..Slot::try_from(self.columns.slots()).unwrap_or(Slot::MAX);
+            return usize::from(all.any(|slot| self.has_room(id, slot, best, priority)));
         };
-        let mut helped: Vec<Slot> = Vec::new();
-        let mut room = 0usize;
-        for (slot, _) in changes {
-            if class.verdict(&self.columns, slot).fits() && !helped.contains(&slot) {
-                helped.push(slot);
-                room += class.room(&self.columns, slot) as usize;
+        let helped = slots.iter().filter(|slot| self.has_room(id, **slot, best, priority));
+        helped.map(|slot| self.classes.get(id).room(&self.columns, *slot) as usize).sum()
+    }
+
+    /// How many pods of such a group must be woken so that one who can displace others is among them.
+    fn displacers(&mut self, id: GroupId, best: PodIndex, slots: Option<&[Slot]>) -> usize {
+        if self.could_displace(best, slots) {
+            return 1;
+        }
+        if !self.neighbours.anybody_forbids() && self.nominations.is_empty() {
+            return 0;
+        }
+        // Terms that others have come to hold may keep the first away and not the next.
+        let Some(group) = self.queue.group(id) else { return 0 };
+        let pods: Vec<PodIndex> = group.pods().collect();
+        let mut tried = Vec::new();
+        for (at, index) in pods.into_iter().enumerate() {
+            let pod = self.pods.at(index);
+            let kind = hash(&(&pod.id.namespace, &pod.labels, pod.priority));
+            if tried.contains(&kind) {
+                continue;
+            }
+            tried.push(kind);
+            if self.may_displace(index) && self.could_displace(index, slots) {
+                return at + 1;
             }
         }
-        room
+        0
     }
 }

@@ -4,6 +4,7 @@
 //! the extended resources in the order of the demand.
 
 use multiversion::multiversion;
+use smallvec::SmallVec;
 
 use super::Verdict;
 use crate::columns::{Columns, Load, ResourceColumn, Slot};
@@ -21,26 +22,67 @@ const BITS: u32 = 23;
 #[inline]
 #[must_use]
 pub fn verdict(columns: &Columns, slot: Slot, load: &Load) -> Verdict {
+    verdict_after(columns, slot, load, &Shift::default())
+}
+
+/// By how much what is used on a node would differ, were some pods gone or come.
+#[derive(Clone, Debug, Default)]
+pub struct Shift {
+    /// Pods.
+    pub pods: i64,
+    /// Milli-CPU.
+    pub cpu: i64,
+    /// Bytes.
+    pub memory: i64,
+    /// Bytes.
+    pub ephemeral: i64,
+    /// The extended resources in the order of the load that is asked about; empty for no difference.
+    pub extended: SmallVec<[i64; 2]>,
+}
+
+impl Shift {
+    /// Adds what a pod takes, as far as `asked` looks at it; takes it away with a `sign` of -1.
+    #[inline]
+    pub fn add(&mut self, asked: &Load, load: &Load, sign: i64) {
+        self.pods += sign;
+        self.cpu += sign * load.cpu;
+        self.memory += sign * load.memory;
+        self.ephemeral += sign * load.ephemeral;
+        if !asked.extended.is_empty() && !load.extended.is_empty() {
+            self.extended.resize(asked.extended.len(), 0);
+            for (sum, (id, _)) in self.extended.iter_mut().zip(&asked.extended) {
+                let taken = load.extended.iter().filter(|(other, _)| other == id).map(|(_, amount)| amount);
+                *sum += sign * taken.sum::<i64>();
+            }
+        }
+    }
+}
+
+/// The verdict on one node, as if what is used there differed.
+#[inline]
+#[must_use]
+pub fn verdict_after(columns: &Columns, slot: Slot, load: &Load, shift: &Shift) -> Verdict {
     if load.unasked {
         return Verdict::FITS;
     }
     let at = slot as usize;
     let mut mask = 0;
-    if columns.pods.used[at] + 1 > columns.pods.allocatable[at] {
+    if columns.pods.used[at] + shift.pods + 1 > columns.pods.allocatable[at] {
         mask |= PODS;
     }
     let mut beyond = false;
-    let mut ask = |column: &ResourceColumn, amount: i64, bit: u32| {
-        if amount > 0 && amount > column.allocatable[at] - column.used[at] {
+    let mut ask = |column: &ResourceColumn, shift: i64, amount: i64, bit: u32| {
+        if amount > 0 && amount > column.allocatable[at] - column.used[at] - shift {
             mask |= bit;
             beyond |= amount > column.allocatable[at];
         }
     };
-    ask(&columns.cpu, load.cpu, CPU);
-    ask(&columns.memory, load.memory, MEMORY);
-    ask(&columns.ephemeral, load.ephemeral, EPHEMERAL);
+    ask(&columns.cpu, shift.cpu, load.cpu, CPU);
+    ask(&columns.memory, shift.memory, load.memory, MEMORY);
+    ask(&columns.ephemeral, shift.ephemeral, load.ephemeral, EPHEMERAL);
     for (at, (id, amount)) in load.extended.iter().enumerate() {
-        ask(&columns.extended[*id as usize], *amount, extended_bit(at));
+        let shift = shift.extended.get(at).copied().unwrap_or(0);
+        ask(&columns.extended[*id as usize], shift, *amount, extended_bit(at));
     }
     if mask == 0 { Verdict::FITS } else { Verdict::resources(mask, beyond) }
 }

@@ -1,7 +1,7 @@
 //! From the stored JSON to rows, in one pass over the bytes: fields that scheduling does not read are skipped without
 //! being built.
 
-mod wire;
+pub(super) mod wire;
 
 use super::{
     Amounts, Demand, Effect, HostPort, NamespaceRow, NodeImage, NodeRow, NodeTerm, Operator, Own, PodAffinity, PodRow,
@@ -88,8 +88,13 @@ impl PodRow {
                 && c.reason.as_deref() == Some("Unschedulable"))
             .then(|| c.message.as_deref().unwrap_or_default().into())
         });
+        let disrupted = status.conditions.iter().flatten().find(|c| c.kind.as_deref() == Some("DisruptionTarget"));
+        let displaced = disrupted.is_some_and(|c| {
+            c.status.as_deref() == Some("True") && c.reason.as_deref() == Some("PreemptionByScheduler")
+        });
         Ok(Self {
             demand: demand(&spec, &status, &namespace, &labels),
+            displaced,
             name: text(meta.name),
             uid: text(meta.uid),
             node: text(spec.node_name),
@@ -100,6 +105,7 @@ impl PodRow {
             deleting: meta.deleted.is_some(),
             terminal: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
             started: text(status.start_time),
+            nominated: text(status.nominated_node_name),
             generation: meta.generation.unwrap_or(0),
             refused_because,
             namespace,
@@ -344,7 +350,7 @@ fn requirement(r: &RequirementJson<'_>) -> Requirement {
     Requirement { key: r.key.as_deref().unwrap_or_default().into(), operator, values }
 }
 
-fn selector(s: &SelectorJson<'_>) -> Selector {
+pub(super) fn selector(s: &SelectorJson<'_>) -> Selector {
     let labels = s.match_labels.iter().flatten().map(|(k, v)| Requirement {
         key: (**k).into(),
         operator: Operator::In,

@@ -2,8 +2,8 @@
 
 use gantry_scheduler_core::profile::{Plugin, Profile};
 use gantry_scheduler_core::rows::{
-    Amounts, Demand, Effect, HostPort, NodeImage, NodeRow, NodeTerm, Operator, Own, PodAffinity, PodRow, PodTerm,
-    PreferredNodeTerm, Requirement, Selector, SpreadConstraint, Taint, Toleration,
+    Amounts, BudgetRow, Demand, Effect, HostPort, NodeImage, NodeRow, NodeTerm, Operator, Own, PodAffinity, PodRow,
+    PodTerm, PreferredNodeTerm, Requirement, Selector, SpreadConstraint, Taint, Toleration,
 };
 use gantry_scheduler_core::score::allocation::{Kind, Strategy as Fit};
 use proptest::collection::vec;
@@ -26,6 +26,14 @@ pub(crate) enum Happening {
     Namespace(bool, u8),
     SeenBound(u8),
     BindFails(u8),
+    Budget(BudgetRow),
+    BudgetGone(u8),
+    Started(u8, u8),
+    VictimTerminates(u8),
+    VictimGone(u8),
+    EvictionFails(u8),
+    Nominated(u8, Option<u8>),
+    NominationSeen(u8),
     Time(u32),
     Step(u8),
 }
@@ -43,6 +51,14 @@ pub(crate) fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         1 => (any::<bool>(), 0..3u8).prop_map(|(which, team)| Happening::Namespace(which, team)),
         3 => any::<u8>().prop_map(Happening::SeenBound),
         1 => any::<u8>().prop_map(Happening::BindFails),
+        1 => budget().prop_map(Happening::Budget),
+        1 => any::<u8>().prop_map(Happening::BudgetGone),
+        2 => (any::<u8>(), 0..5u8).prop_map(|(n, when)| Happening::Started(n, when)),
+        2 => any::<u8>().prop_map(Happening::VictimTerminates),
+        3 => any::<u8>().prop_map(Happening::VictimGone),
+        1 => any::<u8>().prop_map(Happening::EvictionFails),
+        1 => (any::<u8>(), option::of(0..8u8)).prop_map(|(n, node)| Happening::Nominated(n, node)),
+        1 => any::<u8>().prop_map(Happening::NominationSeen),
         1 => (0..400_000u32).prop_map(Happening::Time),
         6 => (1..20u8).prop_map(Happening::Step),
     ];
@@ -221,6 +237,19 @@ fn selector() -> impl Strategy<Value = Option<Selector>> {
     option::weighted(0.95, vec(one, 0..3).prop_map(|requirements| Selector { requirements }))
 }
 
+fn budget() -> impl Strategy<Value = BudgetRow> {
+    let disrupted = vec((1..30u32).prop_map(|n| format!("u{n:05}").into()), 0..2);
+    (any::<bool>(), 0..3u8, selector(), 0..3i32, disrupted).prop_map(|(other, name, selector, allowed, disrupted)| {
+        BudgetRow {
+            namespace: if other { "other".into() } else { "default".into() },
+            name: name.to_string().into(),
+            selector,
+            allowed,
+            disrupted,
+        }
+    })
+}
+
 fn topology_key() -> impl Strategy<Value = Box<str>> {
     prop::sample::select(vec!["zone", "zone", "disk", "kubernetes.io/hostname"]).prop_map(Box::from)
 }
@@ -277,7 +306,7 @@ fn pod() -> impl Strategy<Value = PodRow> {
         prop_oneof![2 => Just(None), 1 => affinity().prop_map(Some)],
     );
     let flags = (prop::bool::weighted(0.1), prop::bool::weighted(0.1), prop::bool::weighted(0.2), scheduler());
-    (demand(), terms, pod_labels(), 0..3i32, flags).prop_map(
+    (demand(), terms, pod_labels(), 0..4i32, flags).prop_map(
         |(demand, (spread, pods), labels, priority, (never_preempts, gated, elsewhere, scheduler))| {
             let pods = pods.filter(|p| *p != PodAffinity::default()).map(Box::new);
             let mut row = PodRow {

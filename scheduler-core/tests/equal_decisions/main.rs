@@ -4,11 +4,12 @@
 //! `GANTRY_SEED` picks another stream of clusters, `GANTRY_CASES` how many. A disagreement is shrunk and printed.
 
 mod allocation;
+mod displacing;
 mod generate;
 mod reference;
 
 use gantry_scheduler_core::cycle::{Config, Event, Scheduler};
-use gantry_scheduler_core::plan::{Decision, Plan};
+use gantry_scheduler_core::plan::{Decision, Nomination, Plan, Refusal};
 use gantry_scheduler_core::profile::Profile;
 use gantry_scheduler_core::rows::{NamespaceRow, PodRow};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use generate::Happening;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Runs, RngAlgorithm, TestCaseError, TestRng, TestRunner};
-use reference::{Placed, Reference, Verdict};
+use reference::{Nowhere, Placed, Reference, Verdict};
 
 const SEED: u64 = 7;
 
@@ -119,14 +120,75 @@ impl Bench {
                     self.pending.push(Event::BindFailed(uid.as_str().into()));
                 }
             }
+            Happening::Budget(row) => {
+                self.slow.budgets.insert((row.namespace.to_string(), row.name.to_string()), row.clone());
+                self.pending.push(Event::Budget(row.clone()));
+            }
+            Happening::BudgetGone(n) => {
+                if let Some((namespace, name)) = pick(self.slow.budgets.keys(), *n) {
+                    self.pending.push(Event::BudgetGone(namespace.as_str().into(), name.as_str().into()));
+                    self.slow.budgets.remove(&(namespace, name));
+                }
+            }
+            Happening::Started(n, when) => {
+                if let Some(uid) = self.pick_pod(*n, |p| p.node.is_some()) {
+                    let placed = self.slow.pods[&uid].clone();
+                    let started = format!("2026-11-23T09:00:{when:02}Z").into();
+                    self.set_pod(PodRow { started, ..placed.row }, placed.node);
+                }
+            }
+            Happening::VictimTerminates(n) => {
+                if let Some(uid) = self.pick_pod(*n, |p| p.doomed_for.is_some()) {
+                    let placed = self.slow.pods[&uid].clone();
+                    self.set_pod(PodRow { deleting: true, displaced: true, ..placed.row }, placed.node);
+                }
+            }
+            Happening::VictimGone(n) => {
+                if let Some(uid) = self.pick_pod(*n, |p| p.row.displaced || p.doomed_for.is_some()) {
+                    self.slow.pods.remove(&uid);
+                    self.pending.push(Event::PodGone(uid.as_str().into()));
+                }
+            }
+            Happening::EvictionFails(n) => {
+                if let Some(uid) = self.pick_pod(*n, |p| p.doomed_for.is_some()) {
+                    let preemptor = self.slow.pods.get_mut(&uid).and_then(|p| p.doomed_for.take()).expect("picked");
+                    let (victim, preemptor) = (uid.as_str().into(), preemptor.as_str().into());
+                    self.pending.push(Event::EvictionFailed { victim, preemptor });
+                }
+            }
+            Happening::Nominated(n, node) => {
+                if let Some(uid) = self.pick_pod(*n, |p| p.row.node.is_empty()) {
+                    let placed = self.slow.pods[&uid].clone();
+                    let nominated = node.map(|n| format!("n{n}").into()).unwrap_or_default();
+                    self.set_pod(PodRow { nominated, ..placed.row }, placed.node);
+                }
+            }
+            Happening::NominationSeen(n) => {
+                if let Some(uid) = self.pick_pod(*n, |p| p.nominated.is_some()) {
+                    let placed = self.slow.pods[&uid].clone();
+                    let nominated = placed.nominated.clone().expect("picked").into();
+                    self.set_pod(PodRow { nominated, ..placed.row }, placed.node);
+                }
+            }
             Happening::Time(ms) => self.now += u64::from(*ms),
             Happening::Step(limit) => self.step(usize::from(*limit))?,
         }
         Ok(())
     }
 
+    fn pick_pod(&self, n: u8, of: impl Fn(&Placed) -> bool) -> Option<String> {
+        pick(self.slow.pods.iter().filter(|(_, p)| of(p)).map(|(uid, _)| uid), n)
+    }
+
     fn set_pod(&mut self, row: PodRow, node: Option<String>) {
-        self.slow.pods.insert(row.uid.to_string(), Placed { row: row.clone(), node });
+        let before = self.slow.pods.get(&*row.uid);
+        let told = before.map(|p| p.row.nominated.clone()).unwrap_or_default();
+        let kept = before.and_then(|p| p.nominated.clone());
+        let said = (!row.nominated.is_empty()).then(|| row.nominated.to_string());
+        let waits = node.is_none() && !row.deleting && self.slow.profile(&row).is_some();
+        let nominated = if told == row.nominated { kept } else { said }.filter(|_| waits);
+        let doomed_for = before.and_then(|p| p.doomed_for.clone()).filter(|_| !row.deleting);
+        self.slow.pods.insert(row.uid.to_string(), Placed { row: row.clone(), node, nominated, doomed_for });
         self.pending.push(Event::Pod(Box::new(row)));
     }
 
@@ -148,12 +210,10 @@ impl Bench {
                     prop_assert!(placed.node.is_none(), "{} was placed already", uid);
                     prop_assert!(!placed.row.deleting);
                     placed.node = Some(placement.node.to_string());
+                    placed.nominated = None;
                     prop_assert!(!self.slow.is_gated(&self.slow.pods[&uid].row));
                 }
-                Decision::Refuse(refusal) => {
-                    let expected = self.slow.decide(&self.slow.pods[&*refusal.pod.uid].row);
-                    prop_assert_eq!(expected, Verdict::Nowhere(refusal.message.to_string()), "{}", refusal.pod.name);
-                }
+                Decision::Refuse(refusal) => self.refused(refusal)?,
             }
         }
         if !plan.more {
@@ -163,16 +223,66 @@ impl Bench {
         Ok(())
     }
 
-    /// Whoever is not placed fits nowhere, is gated, or pauses after a failed binding.
+    fn refused(&mut self, refusal: &Refusal) -> Result<(), TestCaseError> {
+        let uid = refusal.pod.uid.to_string();
+        let before = self.slow.pods[&uid].clone();
+        let Verdict::Nowhere(Nowhere { message, frees, hopeless }) = self.slow.decide(&before.row) else {
+            return Err(TestCaseError::fail(format!("{uid} is refused: {}", refusal.message)));
+        };
+        prop_assert_eq!(&message, &*refusal.message, "{}", uid);
+        let done = refusal.preemption.as_ref();
+        let victims = |p: &gantry_scheduler_core::plan::Preemption| -> Vec<String> {
+            p.victims.iter().map(|v| v.pod.uid.to_string()).collect()
+        };
+        prop_assert_eq!(&frees, &done.map(|p| (p.node.to_string(), victims(p))), "{}", uid);
+        let mut nomination = None;
+        if let Some((node, victims)) = frees {
+            for victim in &victims {
+                let victim = self.slow.pods.get_mut(victim).expect("a victim is there");
+                if !victim.row.deleting && victim.doomed_for.is_none() {
+                    victim.doomed_for = Some(uid.clone());
+                }
+            }
+            let mut lower = Vec::new();
+            for (other, placed) in &mut self.slow.pods {
+                let there = placed.nominated.as_ref() == Some(&node) && *other != uid;
+                if there && placed.row.priority < before.row.priority {
+                    placed.nominated = None;
+                    lower.push(other.clone());
+                }
+            }
+            let named: Vec<String> = done.iter().flat_map(|p| &p.denominated).map(|pod| pod.uid.to_string()).collect();
+            prop_assert_eq!(lower, named);
+            if *before.row.nominated != *node {
+                nomination = Some(Nomination::Node(node.as_str().into()));
+            }
+            self.slow.pods.get_mut(&uid).expect("decided").nominated = Some(node);
+        } else if hopeless {
+            self.slow.pods.get_mut(&uid).expect("decided").nominated = None;
+            if !before.row.nominated.is_empty() || before.nominated.is_some() {
+                nomination = Some(Nomination::Nowhere);
+            }
+        }
+        prop_assert_eq!(nomination, refusal.nomination.clone());
+        Ok(())
+    }
+
+    /// Whoever is not placed fits nowhere and can make no room, waits for the room that is being made for it, is gated,
+    /// or pauses after a failed binding.
     fn nobody_is_left_behind(&self) -> Result<(), TestCaseError> {
         let mut idle = 0;
         let waits = |row: &PodRow| self.slow.profile(row).is_some() && !self.slow.is_gated(row) && !row.deleting;
         for placed in self.slow.pods.values().filter(|p| p.node.is_none() && waits(&p.row)) {
-            if let Verdict::Node(node, _) = self.slow.decide(&placed.row) {
-                idle += 1;
-                let pausing = self.fast.pending().backoff;
-                prop_assert!(idle <= pausing, "{} would fit on {}", placed.row.name, node);
-            }
+            let what = match self.slow.decide(&placed.row) {
+                Verdict::Node(node, _) => format!("would fit on {node}"),
+                Verdict::Nowhere(Nowhere { frees: Some((node, _)), .. }) if placed.nominated.is_none() => {
+                    format!("could make room on {node}")
+                }
+                Verdict::Nowhere(_) => continue,
+            };
+            idle += 1;
+            let pausing = self.fast.pending().backoff;
+            prop_assert!(idle <= pausing, "{} {}", placed.row.name, what);
         }
         Ok(())
     }
@@ -187,8 +297,8 @@ impl Bench {
     }
 }
 
-fn pick<'a>(from: impl Iterator<Item = &'a String>, n: u8) -> Option<String> {
-    let all: Vec<&String> = from.collect();
+fn pick<'a, T: Clone + 'a>(from: impl Iterator<Item = &'a T>, n: u8) -> Option<T> {
+    let all: Vec<&T> = from.collect();
     if all.is_empty() { None } else { Some(all[usize::from(n) % all.len()].clone()) }
 }
 

@@ -1,13 +1,14 @@
 //! The scheduler as one would write it on a blackboard: one pod at a time, every node, every rule, on the rows' texts.
 //! No columns, no classes, no journal. What it decides is right by inspection; the fast one must agree.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use gantry_scheduler_core::columns::{standing, tie};
 use gantry_scheduler_core::profile::{Plugin, Profile};
 use gantry_scheduler_core::rows::{
-    Demand, Effect, HostPort, NodeRow, NodeTerm, Operator, PodAffinity, PodRow, PodTerm, Requirement, Selector,
-    SpreadConstraint, Taint, Toleration,
+    BudgetRow, Demand, Effect, HostPort, NodeRow, NodeTerm, Operator, PodAffinity, PodRow, PodTerm, Requirement,
+    Selector, SpreadConstraint, Taint, Toleration,
 };
 use gantry_scheduler_core::tournament::TIE_BITS;
 
@@ -25,6 +26,18 @@ pub(crate) struct Reference {
     pub(crate) seed: u64,
     /// What the scheduler names stand for.
     pub(crate) profiles: Vec<Profile>,
+    pub(crate) budgets: BTreeMap<(String, String), BudgetRow>,
+    /// What is imagined to be otherwise, while it is.
+    pub(crate) imagined: RefCell<Imagined>,
+}
+
+/// A world that differs.
+#[derive(Clone, Default)]
+pub(crate) struct Imagined {
+    /// Pods that are gone.
+    pub(crate) gone: Vec<String>,
+    /// Pods that have come to a node.
+    pub(crate) come: Vec<(String, String)>,
 }
 
 /// A pod and where it is: bound, or assumed.
@@ -32,13 +45,27 @@ pub(crate) struct Reference {
 pub(crate) struct Placed {
     pub(crate) row: PodRow,
     pub(crate) node: Option<String>,
+    /// The node that room is made on for it.
+    pub(crate) nominated: Option<String>,
+    /// The pod that it was told to go for, until it is seen to go.
+    pub(crate) doomed_for: Option<String>,
 }
 
 /// What the reference decides.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Node(String, u32),
-    Nowhere(String),
+    Nowhere(Nowhere),
+}
+
+/// What becomes of a pod that fits nowhere.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Nowhere {
+    pub(crate) message: String,
+    /// The node to be freed for it, and who has to go.
+    pub(crate) frees: Option<(String, Vec<String>)>,
+    /// Whether no node can be freed for it.
+    pub(crate) hopeless: bool,
 }
 
 impl Reference {
@@ -89,19 +116,27 @@ impl Reference {
     pub(crate) fn decide(&self, pod: &PodRow) -> Verdict {
         let demand = &pod.demand;
         let mut reasons: BTreeMap<String, u32> = BTreeMap::new();
-        let mut unresolvable = 0;
         let mut feasible = Vec::new();
+        if let Some(own) = self.own_node(pod)
+            && self.filter_beside_nominated(pod, own).is_ok()
+        {
+            return Verdict::Node(own.name.to_string(), 0);
+        }
+        let mut helpful = Vec::new();
         for node in self.nodes.values() {
-            match self.filter(pod, node) {
+            match self.filter_beside_nominated(pod, node) {
                 Ok(()) => feasible.push(node),
                 Err((texts, hopeless)) => {
                     texts.into_iter().for_each(|t| *reasons.entry(t).or_default() += 1);
-                    unresolvable += u32::from(hopeless);
+                    if !hopeless {
+                        helpful.push(node);
+                    }
                 }
             }
         }
         if feasible.is_empty() {
-            return Verdict::Nowhere(self.message(pod, &reasons, unresolvable));
+            let (end, frees, hopeless) = self.displace(pod, &helpful);
+            return Verdict::Nowhere(Nowhere { message: self.message(pod, &reasons, &end), frees, hopeless });
         }
         let profile = self.profile(pod).expect("only pods of ours are decided on");
         let weigh = |plugin| i64::from(profile.weights.of(plugin));
@@ -127,7 +162,7 @@ impl Reference {
         Verdict::Node(name, u32::try_from(score).expect("scores are not negative"))
     }
 
-    fn message(&self, pod: &PodRow, reasons: &BTreeMap<String, u32>, unresolvable: u32) -> String {
+    fn message(&self, pod: &PodRow, reasons: &BTreeMap<String, u32>, end: &str) -> String {
         let all = self.nodes.len();
         if all == 0 {
             return "no nodes available to schedule pods".into();
@@ -135,25 +170,7 @@ impl Reference {
         let mut lines: Vec<String> = reasons.iter().map(|(r, n)| format!("{n} {r}")).collect();
         lines.sort();
         let why = if conflicts(&pod.demand) { "pod affinity terms conflict".into() } else { lines.join(", ") };
-        let preemption = if pod.never_preempts {
-            "not eligible due to preemptionPolicy=Never.".to_owned()
-        } else if self.pods.values().any(|p| p.node.is_some() && p.row.priority < pod.priority)
-            && (unresolvable as usize) < all
-        {
-            "this scheduler does not displace pods.".to_owned()
-        } else {
-            let mut parts = Vec::new();
-            let rest = u32::try_from(all).expect("few") - unresolvable;
-            if unresolvable > 0 {
-                parts.push(format!("{unresolvable} Preemption is not helpful for scheduling"));
-            }
-            if rest > 0 {
-                parts.push(format!("{rest} No preemption victims found for incoming pod"));
-            }
-            parts.sort();
-            format!("0/{all} nodes are available: {}.", parts.join(", "))
-        };
-        format!("0/{all} nodes are available: {why}. no new claims to deallocate, preemption: {preemption}")
+        format!("0/{all} nodes are available: {why}.{end}")
     }
 
     /// Whether the pod may run there; if not, the texts of the first rule that says no, and whether removing pods
@@ -200,11 +217,18 @@ impl Reference {
         Ok(())
     }
 
-    /// How many pods of a domain a constraint counts.
+    /// How many pods of a domain a constraint counts. Who is imagined to go or come is added up as upstream does it,
+    /// whether it would be counted or not.
     fn counted(&self, pod: &PodRow, c: &SpreadConstraint, node: &NodeRow) -> i64 {
-        let Some(selector) = c.selector.as_ref().filter(|s| !s.requirements.is_empty()) else { return 0 };
-        let pods = self.on(&node.name).filter(|p| p.namespace == pod.namespace && !p.deleting);
-        pods.filter(|p| selects(selector, &p.labels)).count() as i64
+        let Some(selector) = &c.selector else { return 0 };
+        let counts = |p: &PodRow| p.namespace == pod.namespace && selects(selector, &p.labels);
+        let there = self.pods.values().filter(|p| p.node.as_deref() == Some(&*node.name)).map(|p| &p.row);
+        let there = there.filter(|p| !p.deleting && !selector.requirements.is_empty() && counts(p)).count();
+        let imagined = self.imagined.borrow();
+        let here = |uid: &&String| self.pods[*uid].node.as_deref() == Some(&*node.name);
+        let gone = imagined.gone.iter().filter(here).filter(|uid| counts(&self.pods[*uid].row)).count();
+        let come = imagined.come.iter().filter(|(uid, n)| **n == *node.name && counts(&self.pods[uid].row)).count();
+        there as i64 - gone as i64 + come as i64
     }
 
     fn included(&self, pod: &PodRow, c: &SpreadConstraint, node: &NodeRow) -> bool {
@@ -380,7 +404,13 @@ impl Reference {
 
     /// The pods on a node.
     pub(crate) fn on<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a PodRow> {
-        self.pods.values().filter(move |p| p.node.as_deref() == Some(node)).map(|p| &p.row)
+        let imagined = self.imagined.borrow().clone();
+        let there = self.pods.iter().filter(move |(uid, p)| {
+            let gone = imagined.gone.contains(uid);
+            let come = imagined.come.iter().any(|(come, at)| come == *uid && at == node);
+            p.node.as_deref() == Some(node) && !gone || come
+        });
+        there.map(|(_, p)| &p.row)
     }
 
     fn image_locality(&self, demand: &Demand, node: &NodeRow) -> i64 {
@@ -404,7 +434,7 @@ fn label<'a>(node: &'a NodeRow, key: &str) -> Option<&'a str> {
     node.labels.iter().find(|(k, _)| **k == *key).map(|(_, v)| &**v)
 }
 
-fn selects(selector: &Selector, labels: &[(Box<str>, Box<str>)]) -> bool {
+pub(crate) fn selects(selector: &Selector, labels: &[(Box<str>, Box<str>)]) -> bool {
     selector.requirements.iter().all(|r| holds(r, labels.iter().find(|(k, _)| *k == r.key).map(|(_, v)| &**v)))
 }
 

@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-pub(super) type Text<'a> = Cow<'a, str>;
-pub(super) type Map<'a> = BTreeMap<Text<'a>, Text<'a>>;
-pub(super) type Quantities<'a> = BTreeMap<Text<'a>, Quantity<'a>>;
+pub(in crate::rows) type Text<'a> = Cow<'a, str>;
+pub(in crate::rows) type Map<'a> = BTreeMap<Text<'a>, Text<'a>>;
+pub(in crate::rows) type Quantities<'a> = BTreeMap<Text<'a>, Quantity<'a>>;
 
 /// A quantity is written as a text, and by some as a number.
 #[derive(Deserialize)]
 #[serde(untagged)]
-pub(super) enum Quantity<'a> {
+pub(in crate::rows) enum Quantity<'a> {
     Text(#[serde(borrow)] Text<'a>),
     Int(i64),
     Float(f64),
@@ -21,259 +21,260 @@ pub(super) enum Quantity<'a> {
 
 #[derive(Deserialize, Default)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-pub(super) struct Meta<'a> {
-    pub(super) name: Option<Text<'a>>,
-    pub(super) namespace: Option<Text<'a>>,
-    pub(super) uid: Option<Text<'a>>,
-    pub(super) labels: Option<Map<'a>>,
-    pub(super) generation: Option<i64>,
+pub(in crate::rows) struct Meta<'a> {
+    pub(in crate::rows) name: Option<Text<'a>>,
+    pub(in crate::rows) namespace: Option<Text<'a>>,
+    pub(in crate::rows) uid: Option<Text<'a>>,
+    pub(in crate::rows) labels: Option<Map<'a>>,
+    pub(in crate::rows) generation: Option<i64>,
     #[serde(rename = "deletionTimestamp")]
-    pub(super) deleted: Option<Text<'a>>,
+    pub(in crate::rows) deleted: Option<Text<'a>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-pub(super) struct NodeJson<'a> {
-    pub(super) metadata: Option<Meta<'a>>,
-    pub(super) spec: Option<NodeSpec<'a>>,
-    pub(super) status: Option<NodeStatus<'a>>,
+pub(in crate::rows) struct NodeJson<'a> {
+    pub(in crate::rows) metadata: Option<Meta<'a>>,
+    pub(in crate::rows) spec: Option<NodeSpec<'a>>,
+    pub(in crate::rows) status: Option<NodeStatus<'a>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-pub(super) struct NodeSpec<'a> {
-    pub(super) unschedulable: Option<bool>,
-    pub(super) taints: Option<Vec<TaintJson<'a>>>,
+pub(in crate::rows) struct NodeSpec<'a> {
+    pub(in crate::rows) unschedulable: Option<bool>,
+    pub(in crate::rows) taints: Option<Vec<TaintJson<'a>>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-pub(super) struct TaintJson<'a> {
-    pub(super) key: Option<Text<'a>>,
-    pub(super) value: Option<Text<'a>>,
-    pub(super) effect: Option<Text<'a>>,
+pub(in crate::rows) struct TaintJson<'a> {
+    pub(in crate::rows) key: Option<Text<'a>>,
+    pub(in crate::rows) value: Option<Text<'a>>,
+    pub(in crate::rows) effect: Option<Text<'a>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-pub(super) struct NodeStatus<'a> {
-    pub(super) allocatable: Option<Quantities<'a>>,
-    pub(super) images: Option<Vec<ImageJson<'a>>>,
+pub(in crate::rows) struct NodeStatus<'a> {
+    pub(in crate::rows) allocatable: Option<Quantities<'a>>,
+    pub(in crate::rows) images: Option<Vec<ImageJson<'a>>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
-pub(super) struct ImageJson<'a> {
-    pub(super) names: Option<Vec<Text<'a>>>,
-    pub(super) size_bytes: Option<i64>,
+pub(in crate::rows) struct ImageJson<'a> {
+    pub(in crate::rows) names: Option<Vec<Text<'a>>>,
+    pub(in crate::rows) size_bytes: Option<i64>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-pub(super) struct PodJson<'a> {
-    pub(super) metadata: Option<Meta<'a>>,
-    pub(super) spec: Option<PodSpec<'a>>,
-    pub(super) status: Option<PodStatus<'a>>,
+pub(in crate::rows) struct PodJson<'a> {
+    pub(in crate::rows) metadata: Option<Meta<'a>>,
+    pub(in crate::rows) spec: Option<PodSpec<'a>>,
+    pub(in crate::rows) status: Option<PodStatus<'a>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
-pub(super) struct PodSpec<'a> {
-    pub(super) node_name: Option<Text<'a>>,
-    pub(super) scheduler_name: Option<Text<'a>>,
-    pub(super) priority: Option<i32>,
-    pub(super) preemption_policy: Option<Text<'a>>,
-    pub(super) scheduling_gates: Option<Vec<serde::de::IgnoredAny>>,
-    pub(super) containers: Option<Vec<Container<'a>>>,
-    pub(super) init_containers: Option<Vec<Container<'a>>>,
-    pub(super) overhead: Option<Quantities<'a>>,
-    pub(super) resources: Option<Resources<'a>>,
-    pub(super) node_selector: Option<Map<'a>>,
-    pub(super) affinity: Option<Affinity<'a>>,
-    pub(super) tolerations: Option<Vec<TolerationJson<'a>>>,
-    pub(super) topology_spread_constraints: Option<Vec<SpreadJson<'a>>>,
-    pub(super) volumes: Option<Vec<Volume<'a>>>,
-    pub(super) resource_claims: Option<Vec<serde::de::IgnoredAny>>,
-    pub(super) host_network: Option<bool>,
+pub(in crate::rows) struct PodSpec<'a> {
+    pub(in crate::rows) node_name: Option<Text<'a>>,
+    pub(in crate::rows) scheduler_name: Option<Text<'a>>,
+    pub(in crate::rows) priority: Option<i32>,
+    pub(in crate::rows) preemption_policy: Option<Text<'a>>,
+    pub(in crate::rows) scheduling_gates: Option<Vec<serde::de::IgnoredAny>>,
+    pub(in crate::rows) containers: Option<Vec<Container<'a>>>,
+    pub(in crate::rows) init_containers: Option<Vec<Container<'a>>>,
+    pub(in crate::rows) overhead: Option<Quantities<'a>>,
+    pub(in crate::rows) resources: Option<Resources<'a>>,
+    pub(in crate::rows) node_selector: Option<Map<'a>>,
+    pub(in crate::rows) affinity: Option<Affinity<'a>>,
+    pub(in crate::rows) tolerations: Option<Vec<TolerationJson<'a>>>,
+    pub(in crate::rows) topology_spread_constraints: Option<Vec<SpreadJson<'a>>>,
+    pub(in crate::rows) volumes: Option<Vec<Volume<'a>>>,
+    pub(in crate::rows) resource_claims: Option<Vec<serde::de::IgnoredAny>>,
+    pub(in crate::rows) host_network: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
-pub(super) struct PodStatus<'a> {
-    pub(super) phase: Option<Text<'a>>,
-    pub(super) start_time: Option<Text<'a>>,
-    pub(super) conditions: Option<Vec<Condition<'a>>>,
-    pub(super) container_statuses: Option<Vec<ContainerStatus<'a>>>,
-    pub(super) init_container_statuses: Option<Vec<ContainerStatus<'a>>>,
+pub(in crate::rows) struct PodStatus<'a> {
+    pub(in crate::rows) phase: Option<Text<'a>>,
+    pub(in crate::rows) start_time: Option<Text<'a>>,
+    pub(in crate::rows) nominated_node_name: Option<Text<'a>>,
+    pub(in crate::rows) conditions: Option<Vec<Condition<'a>>>,
+    pub(in crate::rows) container_statuses: Option<Vec<ContainerStatus<'a>>>,
+    pub(in crate::rows) init_container_statuses: Option<Vec<ContainerStatus<'a>>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-pub(super) struct Condition<'a> {
+pub(in crate::rows) struct Condition<'a> {
     #[serde(rename = "type")]
-    pub(super) kind: Option<Text<'a>>,
-    pub(super) status: Option<Text<'a>>,
-    pub(super) reason: Option<Text<'a>>,
-    pub(super) message: Option<Text<'a>>,
+    pub(in crate::rows) kind: Option<Text<'a>>,
+    pub(in crate::rows) status: Option<Text<'a>>,
+    pub(in crate::rows) reason: Option<Text<'a>>,
+    pub(in crate::rows) message: Option<Text<'a>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
-pub(super) struct ContainerStatus<'a> {
-    pub(super) name: Option<Text<'a>>,
-    pub(super) resources: Option<Resources<'a>>,
-    pub(super) allocated_resources: Option<Quantities<'a>>,
+pub(in crate::rows) struct ContainerStatus<'a> {
+    pub(in crate::rows) name: Option<Text<'a>>,
+    pub(in crate::rows) resources: Option<Resources<'a>>,
+    pub(in crate::rows) allocated_resources: Option<Quantities<'a>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
-pub(super) struct Container<'a> {
-    pub(super) name: Option<Text<'a>>,
-    pub(super) image: Option<Text<'a>>,
-    pub(super) restart_policy: Option<Text<'a>>,
-    pub(super) resources: Option<Resources<'a>>,
-    pub(super) ports: Option<Vec<PortJson<'a>>>,
+pub(in crate::rows) struct Container<'a> {
+    pub(in crate::rows) name: Option<Text<'a>>,
+    pub(in crate::rows) image: Option<Text<'a>>,
+    pub(in crate::rows) restart_policy: Option<Text<'a>>,
+    pub(in crate::rows) resources: Option<Resources<'a>>,
+    pub(in crate::rows) ports: Option<Vec<PortJson<'a>>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-pub(super) struct Resources<'a> {
-    pub(super) requests: Option<Quantities<'a>>,
+pub(in crate::rows) struct Resources<'a> {
+    pub(in crate::rows) requests: Option<Quantities<'a>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
-pub(super) struct PortJson<'a> {
-    pub(super) container_port: Option<i64>,
-    pub(super) host_port: Option<i64>,
+pub(in crate::rows) struct PortJson<'a> {
+    pub(in crate::rows) container_port: Option<i64>,
+    pub(in crate::rows) host_port: Option<i64>,
     #[serde(rename = "hostIP")]
-    pub(super) host_ip: Option<Text<'a>>,
-    pub(super) protocol: Option<Text<'a>>,
+    pub(in crate::rows) host_ip: Option<Text<'a>>,
+    pub(in crate::rows) protocol: Option<Text<'a>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
-pub(super) struct Affinity<'a> {
-    pub(super) node_affinity: Option<NodeAffinityJson<'a>>,
-    pub(super) pod_affinity: Option<PodAffinityJson<'a>>,
-    pub(super) pod_anti_affinity: Option<PodAffinityJson<'a>>,
+pub(in crate::rows) struct Affinity<'a> {
+    pub(in crate::rows) node_affinity: Option<NodeAffinityJson<'a>>,
+    pub(in crate::rows) pod_affinity: Option<PodAffinityJson<'a>>,
+    pub(in crate::rows) pod_anti_affinity: Option<PodAffinityJson<'a>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-pub(super) struct NodeAffinityJson<'a> {
+pub(in crate::rows) struct NodeAffinityJson<'a> {
     #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
-    pub(super) required: Option<NodeSelectorJson<'a>>,
+    pub(in crate::rows) required: Option<NodeSelectorJson<'a>>,
     #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution")]
-    pub(super) preferred: Option<Vec<PreferredNodeJson<'a>>>,
+    pub(in crate::rows) preferred: Option<Vec<PreferredNodeJson<'a>>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
-pub(super) struct NodeSelectorJson<'a> {
-    pub(super) node_selector_terms: Option<Vec<NodeTermJson<'a>>>,
+pub(in crate::rows) struct NodeSelectorJson<'a> {
+    pub(in crate::rows) node_selector_terms: Option<Vec<NodeTermJson<'a>>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-pub(super) struct PreferredNodeJson<'a> {
-    pub(super) weight: Option<i32>,
-    pub(super) preference: Option<NodeTermJson<'a>>,
+pub(in crate::rows) struct PreferredNodeJson<'a> {
+    pub(in crate::rows) weight: Option<i32>,
+    pub(in crate::rows) preference: Option<NodeTermJson<'a>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
-pub(super) struct NodeTermJson<'a> {
-    pub(super) match_expressions: Option<Vec<RequirementJson<'a>>>,
-    pub(super) match_fields: Option<Vec<RequirementJson<'a>>>,
+pub(in crate::rows) struct NodeTermJson<'a> {
+    pub(in crate::rows) match_expressions: Option<Vec<RequirementJson<'a>>>,
+    pub(in crate::rows) match_fields: Option<Vec<RequirementJson<'a>>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-pub(super) struct RequirementJson<'a> {
-    pub(super) key: Option<Text<'a>>,
-    pub(super) operator: Option<Text<'a>>,
-    pub(super) values: Option<Vec<Text<'a>>>,
+pub(in crate::rows) struct RequirementJson<'a> {
+    pub(in crate::rows) key: Option<Text<'a>>,
+    pub(in crate::rows) operator: Option<Text<'a>>,
+    pub(in crate::rows) values: Option<Vec<Text<'a>>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-pub(super) struct PodAffinityJson<'a> {
+pub(in crate::rows) struct PodAffinityJson<'a> {
     #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
-    pub(super) required: Option<Vec<PodTermJson<'a>>>,
+    pub(in crate::rows) required: Option<Vec<PodTermJson<'a>>>,
     #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution")]
-    pub(super) preferred: Option<Vec<PreferredPodJson<'a>>>,
+    pub(in crate::rows) preferred: Option<Vec<PreferredPodJson<'a>>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
-pub(super) struct PreferredPodJson<'a> {
-    pub(super) weight: Option<i32>,
-    pub(super) pod_affinity_term: Option<PodTermJson<'a>>,
+pub(in crate::rows) struct PreferredPodJson<'a> {
+    pub(in crate::rows) weight: Option<i32>,
+    pub(in crate::rows) pod_affinity_term: Option<PodTermJson<'a>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
-pub(super) struct PodTermJson<'a> {
-    pub(super) label_selector: Option<SelectorJson<'a>>,
-    pub(super) namespaces: Option<Vec<Text<'a>>>,
-    pub(super) namespace_selector: Option<SelectorJson<'a>>,
-    pub(super) topology_key: Option<Text<'a>>,
-    pub(super) match_label_keys: Option<Vec<Text<'a>>>,
-    pub(super) mismatch_label_keys: Option<Vec<Text<'a>>>,
+pub(in crate::rows) struct PodTermJson<'a> {
+    pub(in crate::rows) label_selector: Option<SelectorJson<'a>>,
+    pub(in crate::rows) namespaces: Option<Vec<Text<'a>>>,
+    pub(in crate::rows) namespace_selector: Option<SelectorJson<'a>>,
+    pub(in crate::rows) topology_key: Option<Text<'a>>,
+    pub(in crate::rows) match_label_keys: Option<Vec<Text<'a>>>,
+    pub(in crate::rows) mismatch_label_keys: Option<Vec<Text<'a>>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
-pub(super) struct SelectorJson<'a> {
-    pub(super) match_labels: Option<Map<'a>>,
-    pub(super) match_expressions: Option<Vec<RequirementJson<'a>>>,
+pub(in crate::rows) struct SelectorJson<'a> {
+    pub(in crate::rows) match_labels: Option<Map<'a>>,
+    pub(in crate::rows) match_expressions: Option<Vec<RequirementJson<'a>>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-pub(super) struct TolerationJson<'a> {
-    pub(super) key: Option<Text<'a>>,
-    pub(super) operator: Option<Text<'a>>,
-    pub(super) value: Option<Text<'a>>,
-    pub(super) effect: Option<Text<'a>>,
+pub(in crate::rows) struct TolerationJson<'a> {
+    pub(in crate::rows) key: Option<Text<'a>>,
+    pub(in crate::rows) operator: Option<Text<'a>>,
+    pub(in crate::rows) value: Option<Text<'a>>,
+    pub(in crate::rows) effect: Option<Text<'a>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
-pub(super) struct SpreadJson<'a> {
-    pub(super) max_skew: Option<i32>,
-    pub(super) topology_key: Option<Text<'a>>,
-    pub(super) when_unsatisfiable: Option<Text<'a>>,
-    pub(super) label_selector: Option<SelectorJson<'a>>,
-    pub(super) min_domains: Option<i32>,
-    pub(super) node_affinity_policy: Option<Text<'a>>,
-    pub(super) node_taints_policy: Option<Text<'a>>,
-    pub(super) match_label_keys: Option<Vec<Text<'a>>>,
+pub(in crate::rows) struct SpreadJson<'a> {
+    pub(in crate::rows) max_skew: Option<i32>,
+    pub(in crate::rows) topology_key: Option<Text<'a>>,
+    pub(in crate::rows) when_unsatisfiable: Option<Text<'a>>,
+    pub(in crate::rows) label_selector: Option<SelectorJson<'a>>,
+    pub(in crate::rows) min_domains: Option<i32>,
+    pub(in crate::rows) node_affinity_policy: Option<Text<'a>>,
+    pub(in crate::rows) node_taints_policy: Option<Text<'a>>,
+    pub(in crate::rows) match_label_keys: Option<Vec<Text<'a>>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
-pub(super) struct Volume<'a> {
-    pub(super) persistent_volume_claim: Option<serde::de::IgnoredAny>,
-    pub(super) ephemeral: Option<serde::de::IgnoredAny>,
-    pub(super) gce_persistent_disk: Option<serde::de::IgnoredAny>,
-    pub(super) aws_elastic_block_store: Option<serde::de::IgnoredAny>,
-    pub(super) azure_disk: Option<serde::de::IgnoredAny>,
-    pub(super) cinder: Option<serde::de::IgnoredAny>,
-    pub(super) iscsi: Option<serde::de::IgnoredAny>,
-    pub(super) rbd: Option<serde::de::IgnoredAny>,
-    pub(super) image: Option<ImageVolume<'a>>,
+pub(in crate::rows) struct Volume<'a> {
+    pub(in crate::rows) persistent_volume_claim: Option<serde::de::IgnoredAny>,
+    pub(in crate::rows) ephemeral: Option<serde::de::IgnoredAny>,
+    pub(in crate::rows) gce_persistent_disk: Option<serde::de::IgnoredAny>,
+    pub(in crate::rows) aws_elastic_block_store: Option<serde::de::IgnoredAny>,
+    pub(in crate::rows) azure_disk: Option<serde::de::IgnoredAny>,
+    pub(in crate::rows) cinder: Option<serde::de::IgnoredAny>,
+    pub(in crate::rows) iscsi: Option<serde::de::IgnoredAny>,
+    pub(in crate::rows) rbd: Option<serde::de::IgnoredAny>,
+    pub(in crate::rows) image: Option<ImageVolume<'a>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-pub(super) struct ImageVolume<'a> {
-    pub(super) reference: Option<Text<'a>>,
+pub(in crate::rows) struct ImageVolume<'a> {
+    pub(in crate::rows) reference: Option<Text<'a>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-pub(super) struct NamespaceJson<'a> {
-    pub(super) metadata: Option<Meta<'a>>,
+pub(in crate::rows) struct NamespaceJson<'a> {
+    pub(in crate::rows) metadata: Option<Meta<'a>>,
 }

@@ -1,0 +1,220 @@
+//! Preemption, upstream's DefaultPreemption: a pod that fits nowhere may take the place of pods of lower priority.
+//!
+//! All nodes where that could help are tried, where upstream tries a sample of a tenth; the cheapest is chosen, and
+//! among equally cheap ones the seeded tie-break decides. The preemptor is nominated to the node and waits there while
+//! its victims terminate; pods of lower priority that were nominated to the node look for another.
+
+use super::Scheduler;
+use crate::columns::Slot;
+use crate::filter::Verdict;
+use crate::plan::{Millis, PodId, Preemption, Victim};
+use crate::pods::{PodIndex, State};
+use crate::preempt::{Candidate, Outcome};
+use crate::profile::Plugin;
+use crate::wide::Towards;
+use crate::wide::whatif::{Case, Tables};
+
+/// What an attempt to displace others comes to.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    /// The profile does not ask for it.
+    Unasked,
+    /// The pod's policy forbids it.
+    Never,
+    /// Those it displaced are still on their way out.
+    Patience,
+    /// No node can be freed: what was found on the nodes where it could have helped.
+    Hopeless(Tried),
+    /// This node.
+    Candidate(Candidate),
+}
+
+/// What dry runs found that led nowhere.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tried {
+    pub(super) without_victims: u32,
+    pub(super) still_failing: Vec<Verdict>,
+}
+
+impl Scheduler {
+    /// Looks for the node that is freed at the least cost. The verdicts on all nodes are in `scratch`.
+    pub(super) fn attempt(&self, index: PodIndex) -> Attempt {
+        let Some(pod) = self.pods.get(index) else { return Attempt::Unasked };
+        if !self.classes.get(pod.class).profile.post_filters.has(Plugin::DefaultPreemption) {
+            return Attempt::Unasked;
+        }
+        if pod.never_preempts {
+            return Attempt::Never;
+        }
+        if self.must_have_patience(index) {
+            return Attempt::Patience;
+        }
+        let helpful = (0..).zip(&self.scratch.verdicts).filter(|(_, v)| !v.fits() && !v.is_unresolvable());
+        let helpful = helpful.map(|(slot, _)| slot);
+        if !self.anybody_below(pod.priority) {
+            let without_victims = u32::try_from(helpful.count()).unwrap_or(u32::MAX);
+            return Attempt::Hopeless(Tried { without_victims, still_failing: Vec::new() });
+        }
+        let mut tried = Tried::default();
+        match self.cheapest(index, helpful, &mut tried) {
+            Some(candidate) => Attempt::Candidate(candidate),
+            None => Attempt::Hopeless(tried),
+        }
+    }
+
+    /// Whether pods of lower priority are on nodes.
+    pub(super) fn anybody_below(&self, priority: i32) -> bool {
+        self.placed.range(..priority).next().is_some()
+    }
+
+    /// Whether the pod's nominated node is still being freed for it.
+    fn must_have_patience(&self, index: PodIndex) -> bool {
+        let Some(pod) = self.pods.get(index) else { return false };
+        let slot = self.columns.find(&pod.nominated).filter(|slot| self.columns.is_present(*slot));
+        let Some(slot) = slot else { return false };
+        if self.scratch.verdicts.get(slot as usize).is_some_and(|v| v.is_unresolvable()) {
+            return false;
+        }
+        let mut below = self.seats.below(slot, pod.priority).iter().filter_map(|seat| self.pods.get(seat.pod));
+        below.any(|victim| victim.is_being_displaced())
+    }
+
+    /// The cheapest candidate among some nodes; the pod's class must have learned of them.
+    fn cheapest(&self, index: PodIndex, slots: impl Iterator<Item = Slot>, tried: &mut Tried) -> Option<Candidate> {
+        let pod = self.pods.get(index)?;
+        let class = self.classes.get(pod.class);
+        let towards = Towards::new(&self.neighbours, pod.passport());
+        let plain = !class.is_wide() && !towards.forbid();
+        let tables =
+            if plain { Tables::default() } else { Tables::new(&self.columns, &self.neighbours, class, &towards) };
+        let (columns, neighbours) = (&self.columns, &self.neighbours);
+        let case = Case { columns, neighbours, class, passport: pod.passport(), tables: &tables };
+        let bystanders = self.bystanders();
+        let mut best: Option<Candidate> = None;
+        for slot in slots {
+            let rivals = self.rivals_on(slot, index, pod.priority);
+            match bystanders.dry_run(&case, slot, pod.priority, &rivals) {
+                Outcome::NoVictims => tried.without_victims += 1,
+                Outcome::StillFails(verdict) => tried.still_failing.push(verdict),
+                Outcome::Candidate(new) => {
+                    let tie = |slot: Slot| columns.tie[slot as usize];
+                    let better = best.as_ref().is_none_or(|best| {
+                        new.price.cmp(&best.price).then_with(|| tie(best.slot).cmp(&tie(new.slot))).is_lt()
+                    });
+                    if better {
+                        best = Some(new);
+                    }
+                }
+            }
+        }
+        best
+    }
+
+    /// Whether a waiting pod, which fits nowhere, could displace others on any of these nodes (`None`: on any at all).
+    pub(super) fn could_displace(&mut self, index: PodIndex, slots: Option<&[Slot]>) -> bool {
+        let Some(slots) = slots else {
+            return self.find(index).is_none() && matches!(self.attempt(index), Attempt::Candidate(_));
+        };
+        let Some(pod) = self.pods.get(index) else { return false };
+        let class = self.classes.get(pod.class);
+        let helpful = slots.iter().copied().filter(|slot| {
+            let verdict = class.verdict(&self.columns, *slot);
+            verdict.fits() || !verdict.is_unresolvable()
+        });
+        self.cheapest(index, helpful, &mut Tried::default()).is_some()
+    }
+
+    /// Whether a waiting pod is one that displaces others when it can. One that room is made for waits for that room.
+    pub(super) fn may_displace(&self, index: PodIndex) -> bool {
+        let Some(pod) = self.pods.get(index) else { return false };
+        !pod.never_preempts
+            && pod.nominated.is_empty()
+            && self.anybody_below(pod.priority)
+            && self.classes.get(pod.class).profile.post_filters.has(Plugin::DefaultPreemption)
+    }
+
+    /// Takes a candidate's place for a pod: its victims are as good as gone, and the room is the pod's.
+    pub(super) fn displace(&mut self, index: PodIndex, candidate: &Candidate) -> Preemption {
+        let node: Box<str> = self.columns.name(candidate.slot).into();
+        let priority = self.pods.at(index).priority;
+        let mut victims = Vec::with_capacity(candidate.victims.len());
+        for victim in &candidate.victims {
+            let victim = self.pods.at(*victim);
+            let leaving = victim.leaving || victim.doomed;
+            victim.doomed |= !leaving;
+            victims.push(Victim { pod: victim.id.clone(), leaving });
+        }
+        let nominated: Vec<PodIndex> = self.nominations.on(&node).to_vec();
+        let mut denominated: Vec<PodId> = Vec::new();
+        for lower in nominated {
+            if lower != index && self.pods.at(lower).priority < priority {
+                denominated.push(self.pods.at(lower).id.clone());
+                self.nominate(lower, "");
+            }
+        }
+        denominated.sort_unstable_by(|a, b| a.uid.cmp(&b.uid));
+        self.nominate(index, &node);
+        Preemption { node, victims, denominated }
+    }
+
+    /// Room is made for a pod on this node, or (empty) on none. If it waits, it is tried again: its circumstances are
+    /// others now.
+    pub(super) fn nominate(&mut self, index: PodIndex, node: &str) {
+        if *self.pods.at(index).nominated == *node {
+            return;
+        }
+        if self.pods.at(index).state == State::Waiting {
+            self.activate(index);
+        }
+        let before = std::mem::replace(&mut self.pods.at(index).nominated, node.into());
+        if !before.is_empty() {
+            self.nominations.remove(&before, index);
+            if let Some(slot) = self.columns.find(&before) {
+                // What was kept for it is free for others.
+                self.columns.touch(slot);
+            }
+        }
+        if !node.is_empty() {
+            self.nominations.add(node, index);
+        }
+    }
+
+    /// Something happened on a node: those who wait for room there are tried again.
+    pub(super) fn try_nominated(&mut self, node: &str) {
+        if self.nominations.is_empty() {
+            return;
+        }
+        let pods: Vec<PodIndex> = self.nominations.on(node).to_vec();
+        for index in pods {
+            if self.pods.at(index).state == State::Waiting {
+                self.activate(index);
+            }
+        }
+    }
+
+    /// A victim could not be asked to go; the pod it was to make room for is tried again after a pause.
+    pub(super) fn spare(&mut self, now: Millis, victim: &str, preemptor: &str) {
+        if let Some(index) = self.pods.find(victim) {
+            self.pods.at(index).doomed = false;
+        }
+        if let Some(index) = self.pods.find(preemptor)
+            && self.pods.at(index).state == State::Waiting
+        {
+            self.pause(now, index);
+        }
+    }
+
+    /// Whether what a pod's labels are decides where it may go, though its own terms do not ask: others' terms do.
+    pub(super) fn labels_matter(&self, index: PodIndex) -> bool {
+        let Some(pod) = self.pods.get(index) else { return false };
+        if Towards::new(&self.neighbours, pod.passport()).forbid() {
+            return true;
+        }
+        let nominated = self.nominations.all().flat_map(|(_, pods)| pods).filter(|rival| **rival != index);
+        let terms = |rival: &PodIndex| self.bystanders().other(*rival).terms;
+        nominated
+            .filter_map(terms)
+            .flat_map(|terms| &terms.forbidden)
+            .any(|t| self.neighbours.selects(t, pod.passport()))
+    }
+}
