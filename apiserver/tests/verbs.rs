@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it should be")]
 
+#[path = "verbs/admission.rs"]
+mod admission;
 #[path = "verbs/bind.rs"]
 mod bind;
 #[path = "verbs/create.rs"]

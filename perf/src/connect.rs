@@ -7,15 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
+use gantry_machinery::client::connection;
 use gantry_machinery::client::kubeconfig::Kubeconfig;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 /// A few connections to one server, taken in turn.
 #[derive(Clone)]
@@ -30,25 +27,11 @@ impl Server {
     /// Opens `connections` connections to the current context's server.
     pub(crate) async fn connect(kubeconfig: &Path, connections: usize) -> anyhow::Result<Self> {
         let access = Kubeconfig::load(kubeconfig)?.access(None)?;
-        let mut tls = access.tls.as_ref().clone();
-        tls.alpn_protocols = vec![b"h2".to_vec()];
-        let connector = TlsConnector::from(Arc::new(tls));
+        let tls = connection::connector(&access);
         let mut opened = Vec::with_capacity(connections);
         for _ in 0..connections {
-            let stream = TcpStream::connect((access.host.as_str(), access.port))
-                .await
-                .with_context(|| format!("cannot reach {}:{}", access.host, access.port))?;
-            stream.set_nodelay(true)?;
-            let name = ServerName::try_from(access.host.clone())?;
-            let stream = connector.connect(name, stream).await.context("TLS handshake failed")?;
-            let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
-                .initial_stream_window_size(1 << 20)
-                .initial_connection_window_size(16 << 20)
-                .handshake(TokioIo::new(stream))
-                .await
-                .context("HTTP/2 handshake failed")?;
-            tokio::spawn(connection);
-            opened.push(sender);
+            let sender = connection::open(&access, &tls).await;
+            opened.push(sender.with_context(|| format!("cannot reach {}:{}", access.host, access.port))?);
         }
         Ok(Self {
             connections: opened.into(),

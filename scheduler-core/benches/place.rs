@@ -2,7 +2,7 @@
 //!
 //! Every iteration hands in one pod and takes its decision; the pods placed leave again, oldest first, so that the
 //! cluster stays as full as it was. `classes` rotates through many demands, `scan` through demands never seen before,
-//! `refused` asks for what no node has.
+//! `refused` asks for what no node has, `preempt` for what others have.
 
 use std::collections::VecDeque;
 
@@ -82,6 +82,30 @@ fn refused(c: &mut Criterion, nodes: u32) {
     });
 }
 
+/// A pod that takes the place of another, all nodes full with four pods each: the decision to displace, the victim's
+/// end, the binding, and the cluster as it was.
+fn preempt(c: &mut Criterion, nodes: u32) {
+    let mut scheduler = cluster(nodes);
+    let filler: Vec<Event> = (0..u64::from(nodes) * 4).map(|n| Event::Pod(pod(n, 8_000))).collect();
+    scheduler.step(0, filler, usize::MAX);
+    let mut number = 1_000_000;
+    c.bench_with_input(BenchmarkId::new("place/preempt", nodes), &nodes, |b, _| {
+        b.iter(|| {
+            number += 1;
+            let row = Box::new(PodRow { priority: 10, ..*pod(number, 8_000) });
+            let uid = row.uid.clone();
+            let plan = scheduler.step(number, [Event::Pod(row)], 10);
+            let [Decision::Refuse(refusal)] = &plan.decisions[..] else { panic!("it fits nowhere") };
+            let victim = refusal.preemption.as_ref().expect("somebody has to go").victims[0].pod.uid.clone();
+            let plan = scheduler.step(number, [Event::PodGone(victim)], 10);
+            assert!(matches!(plan.decisions[..], [Decision::Bind(_)]));
+            number += 1;
+            let plan = scheduler.step(number, [Event::PodGone(uid), Event::Pod(pod(number, 8_000))], 10);
+            assert!(matches!(plan.decisions[..], [Decision::Bind(_)]));
+        });
+    });
+}
+
 /// Terms about other pods: one pod per iteration, `kept` of them stay.
 fn place_wide(c: &mut Criterion, name: &str, nodes: u32, kept: usize, terms: impl Fn(&mut PodRow)) {
     let mut scheduler = cluster(nodes);
@@ -150,6 +174,7 @@ fn all(c: &mut Criterion) {
         place(c, "place/classes_100", nodes, 20_000, |n| 100 + (n % 100) as i64);
         place(c, "place/scan", nodes, 20_000, |n| 100 + (n % 20_000) as i64);
         refused(c, nodes);
+        preempt(c, nodes);
     }
 }
 

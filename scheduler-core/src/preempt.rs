@@ -10,6 +10,7 @@ use crate::budgets::Budgets;
 use crate::class::Classes;
 use crate::columns::Slot;
 use crate::filter::Verdict;
+use crate::filter::resources_fit::{self, Shift};
 use crate::pods::{PodIndex, Pods};
 use crate::seats::{Moment, Seat, Seats};
 use crate::wide::whatif::{Case, Other};
@@ -83,12 +84,15 @@ impl<'a> Bystanders<'a> {
 
     /// Whether pods of lower priority could make room on a node, and which: all are taken away, then as many as possible
     /// brought back, first those whose going breaks a budget, the most important of them first. `rivals` are the pods
-    /// nominated to the node whose room must be left to them.
+    /// nominated to the node whose room must be left to them. The node must be one that suits the pod, whatever is on it.
     #[must_use]
     pub fn dry_run(&self, case: &Case<'_>, slot: Slot, priority: i32, rivals: &[PodIndex]) -> Outcome {
         let seats = self.seats.below(slot, priority);
         if seats.is_empty() {
             return Outcome::NoVictims;
+        }
+        if rivals.is_empty() && self.budgets.is_empty() && case.is_about_amounts() {
+            return self.dry_run_of_amounts(case, slot, seats);
         }
         let mut without = case.as_it_is(slot);
         for seat in seats {
@@ -131,6 +135,34 @@ impl<'a> Bystanders<'a> {
                 (0..seats.len()).filter(|at| breaks[*at] == wanted).for_each(|at| bring_back(at, wanted));
             }
             victims.sort_unstable();
+        }
+        Outcome::Candidate(Candidate {
+            slot,
+            price: price(seats, &victims),
+            victims: victims.iter().map(|(at, _)| seats[*at].pod).collect(),
+        })
+    }
+
+    /// The same where pods, CPU, memory and ephemeral storage decide alone: what most preemptions are, and there may be
+    /// thousands of nodes to try.
+    fn dry_run_of_amounts(&self, case: &Case<'_>, slot: Slot, seats: &[Seat]) -> Outcome {
+        let load = |seat: &Seat| &self.classes.get(seat.class).load;
+        let mut shift = Shift::default();
+        let asks = case.class.asks();
+        for seat in seats {
+            shift.add(asks, load(seat), -1);
+        }
+        let verdict = resources_fit::verdict_after(case.columns, slot, asks, &shift);
+        if !verdict.fits() {
+            return Outcome::StillFails(verdict);
+        }
+        let mut victims: SmallVec<[(usize, bool); 8]> = SmallVec::new();
+        for (at, seat) in seats.iter().enumerate() {
+            shift.add(asks, load(seat), 1);
+            if !resources_fit::verdict_after(case.columns, slot, asks, &shift).fits() {
+                shift.add(asks, load(seat), -1);
+                victims.push((at, false));
+            }
         }
         Outcome::Candidate(Candidate {
             slot,

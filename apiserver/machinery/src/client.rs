@@ -7,7 +7,7 @@
 pub mod kubeconfig;
 
 mod answer;
-mod connection;
+pub mod connection;
 mod interchange;
 #[cfg(test)]
 mod tests;

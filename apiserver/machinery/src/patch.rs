@@ -1,4 +1,4 @@
-//! The four patch formats, one file each.
+//! The four patch formats, one file each, and what the strategic one must leave behind.
 //!
 //! All of them change a decoded [`Value`](crate::value::Value); decoding before and validation after are the verbs'. The
 //! errors are upstream's, texts included, so that clients show what their users know.
@@ -8,3 +8,4 @@ mod error;
 pub mod json_patch;
 pub mod merge;
 pub mod strategic;
+pub mod unstructured;

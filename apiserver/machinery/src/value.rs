@@ -199,6 +199,20 @@ impl<K: Into<CompactString>, V: Into<Value>> FromIterator<(K, V)> for Object {
 }
 
 impl Value {
+    /// The same value, the fields of its objects sorted by name.
+    #[must_use]
+    pub fn sorted(&self) -> Self {
+        match self {
+            Self::Array(items) => Self::Array(items.iter().map(Self::sorted).collect()),
+            Self::Object(object) => {
+                let mut fields: Vec<_> = object.iter().map(|(key, value)| (key.clone(), value.sorted())).collect();
+                fields.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+                Self::Object(Object::from_unchecked(fields))
+            }
+            other => other.clone(),
+        }
+    }
+
     /// Whether lists and objects stand in each other more than `limit` deep.
     #[must_use]
     pub fn deeper_than(&self, limit: usize) -> bool {

@@ -12,11 +12,12 @@ use futures_util::stream;
 use gantry_machinery::resource_api::ObjectList;
 use gantry_machinery::status::Status;
 use gantry_store_cache::object::StoredObject;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY};
-use http::{HeaderValue, Response, StatusCode};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::compress::{PLAIN_MAX_BYTES, gzip};
-use super::form::{Form, ListWriter};
+use super::form::{self, Form, ListWriter};
+use super::negotiate::{self, Accepted, Format, Offer};
 use super::payload::{Payload, Rope};
 
 /// Items in one rope of a streamed list.
@@ -41,12 +42,49 @@ pub fn json(code: u16, value: &serde_json::Value) -> Response<Payload> {
     response(code, "application/json", Payload::whole(Bytes::from(text)))
 }
 
+/// What Go's servers say of a path that nobody serves.
+#[must_use]
+pub fn no_such_path() -> Response<Payload> {
+    let text = Bytes::from_static(b"404 page not found\n");
+    let mut response = response(404, "text/plain; charset=utf-8", Payload::whole(text));
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// How a client is told of errors: in the format that it takes, and where it takes none of ours, in JSON for people.
+/// Made before the request is taken apart, looked at only when there is something to tell.
+#[derive(Clone, Debug)]
+pub struct Voice {
+    accept: Option<HeaderValue>,
+    pretty: bool,
+}
+
+impl Voice {
+    /// The voice for whoever sent these.
+    #[must_use]
+    pub fn of(headers: &HeaderMap, query: &str) -> Self {
+        Self { accept: headers.get(ACCEPT).cloned(), pretty: negotiate::pretty(headers, query) }
+    }
+
+    /// An error.
+    #[must_use]
+    pub fn error(&self, error: &Status) -> Response<Payload> {
+        let header = self.accept.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let people = Accepted { pretty: true, ..Accepted::default() };
+        let mut accepted = negotiate::accept_text(header, Offer::Plain).unwrap_or(people);
+        accepted.pretty |= self.pretty;
+        status(error, &accepted)
+    }
+}
+
 /// An error, or a success without an object.
 #[must_use]
-pub fn status(status: &Status) -> Response<Payload> {
-    let mut text = status.to_json();
-    text.push(b'\n');
-    let mut response = response(status.code, "application/json", Payload::whole(Bytes::from(text)));
+pub fn status(status: &Status, accepted: &Accepted) -> Response<Payload> {
+    let (format, text) = match form::encode(accepted, &status.to_value(), "", "v1", "Status") {
+        Ok(text) => (accepted.format, text),
+        Err(_) => (Format::Json, status.to_json().into()),
+    };
+    let mut response = response(status.code, format.media_type(), Payload::whole(text));
     if let Some(seconds) = status.details.as_ref().map(|d| d.retry_after_seconds).filter(|s| *s > 0) {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gantry_machinery::codec::json::{self, pick};
-use gantry_machinery::codec::table::{IncludeObject, ListMeta, TableWriter, write_partial_metadata};
+use gantry_machinery::codec::table::{Column, IncludeObject, ListMeta, TableWriter, write_partial_metadata};
 use gantry_machinery::codec::{protobuf, yaml};
 use gantry_machinery::resource::Subresource;
 use gantry_machinery::resource_api::ObjectList;
@@ -19,7 +19,7 @@ use gantry_store_cache::object::StoredObject;
 use gantry_store_cache::revision::Revision;
 use http::HeaderMap;
 
-use super::negotiate::{self, Accepted, Format, Offer, Shape};
+use super::negotiate::{self, Accepted, FORMATS, Format, MetaVersion, Offer, Shape};
 use super::payload::Rope;
 use super::pretty::pretty;
 use super::query::Query;
@@ -27,14 +27,42 @@ use crate::registry::handle::BodyFormat;
 use crate::registry::table::Row;
 use crate::registry::versions::Version;
 
-/// What answers may be given in.
-pub(super) const FORMATS: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
-
 /// The protobuf message of metadata alone; it stands in no OpenAPI document.
 const PARTIAL_METADATA: &str = "k8s.io.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata";
 
 fn api_version(group: &str, version: &str) -> String {
     if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+/// The columns of a Scale.
+static SCALE_COLUMNS: [Column; 4] =
+    [Column::name(), Column::integer("Desired"), Column::integer("Available"), Column::string("Age")];
+
+fn scale_cells(scale: &Value, now: i64) -> Vec<Value> {
+    vec![
+        scale.str_at(&["metadata", "name"]).unwrap_or_default().into(),
+        scale.i64_at(&["spec", "replicas"]).unwrap_or(0).into(),
+        scale.i64_at(&["status", "replicas"]).unwrap_or(0).into(),
+        Value::String(time::age(scale.str_at(&["metadata", "creationTimestamp"]), now)),
+    ]
+}
+
+/// What a Table's rows are to hold besides cells.
+fn include_object(text: &str) -> Result<IncludeObject, Status> {
+    IncludeObject::parse(text).ok_or_else(|| {
+        Status::bad_request(format!(
+            "Unable to convert to Table as requested: includeObject: Invalid value: {text:?}: must be 'Metadata', \
+             'Object', 'None', or empty"
+        ))
+    })
+}
+
+/// The package that upstream's own form of a group's kinds lives in.
+fn go_package(group: &str) -> &str {
+    match group {
+        "" | "events.k8s.io" => "core",
+        other => other.split('.').next().unwrap_or_default(),
+    }
 }
 
 /// The form of one request's answer.
@@ -47,6 +75,8 @@ pub struct Form {
     api_version: String,
     /// The type of what protobuf shows; `None` in other formats, and where it is the row's own.
     message: Option<&'static Message>,
+    /// Whether Scales are shown, which have columns of their own whatever they scale.
+    scale: bool,
     /// Whether this watch's Tables have named their columns: only the first does.
     columns_told: bool,
 }
@@ -58,16 +88,21 @@ impl Form {
     /// 406.
     pub fn negotiate(
         headers: &HeaderMap,
-        query: &Query<'_>,
+        query: &str,
         offer: Offer,
         row: &Row,
         subresource: Option<&Subresource>,
     ) -> Result<Self, Status> {
-        let mut accepted = negotiate::accept(headers, offer).map_err(|_| Status::not_acceptable(&FORMATS))?;
-        accepted.pretty |= query.truth("pretty").unwrap_or(false);
-        let include = IncludeObject::parse(query.text("includeObject")).ok_or_else(|| {
-            Status::bad_request(format!("unrecognized includeObject value: {:?}", query.text("includeObject")))
+        let mut accepted = negotiate::accept(headers, offer).map_err(|refused| {
+            let list = if offer == Offer::List { "List" } else { "" };
+            refused.status(&format!("*{}.{}{list}", go_package(row.group()), row.resource.kind))
         })?;
+        // Frames are lines: nothing in them is indented.
+        accepted.pretty = offer != Offer::Watch && (accepted.pretty || negotiate::pretty(headers, query));
+        let include = match accepted.shape {
+            Shape::Table => include_object(Query::new(query).text("includeObject"))?,
+            _ => IncludeObject::default(),
+        };
         let gvr = row.gvr();
         let other = subresource.filter(|sub| sub.kind != row.resource.kind);
         let (group, version, kind) = match other {
@@ -89,8 +124,9 @@ impl Form {
             return Err(Status::not_acceptable(&FORMATS[..2]));
         }
         let api_version = api_version(group, version);
+        let scale = other.is_some() && kind == "Scale";
         let (kind, row) = (kind.to_owned(), row.clone());
-        Ok(Self { accepted, include, row, kind, api_version, message, columns_told: false })
+        Ok(Self { accepted, include, row, kind, api_version, message, scale, columns_told: false })
     }
 
     /// Whether objects go out as they are stored.
@@ -117,12 +153,13 @@ impl Form {
     /// Numbers the form for [`gantry_store_cache::event::Event::encoded`]; `kind` is the change's.
     #[must_use]
     pub fn number(&self, kind: u8) -> u32 {
-        let Accepted { format, shape, pretty } = self.accepted;
+        let Accepted { format, shape, version, pretty } = self.accepted;
         u32::from(kind)
             | (format as u32) << 8
             | (shape as u32) << 12
             | (self.include as u32) << 16
-            | u32::from(pretty) << 20
+            | u32::from(pretty) << 18
+            | (version as u32) << 19
             | self.row.strategy.version().map_or(0, Version::ordinal) << 21
     }
 
@@ -133,7 +170,7 @@ impl Form {
     pub fn push_object(&self, rope: &mut Rope, object: &StoredObject) -> Result<(), Status> {
         let body = self.body(object, true)?;
         rope.push(body);
-        if self.accepted.format == Format::Json {
+        if self.streams() {
             rope.push(Bytes::from_static(b"\n"));
         }
         Ok(())
@@ -145,7 +182,7 @@ impl Form {
             Shape::Object => object.body.clone(),
             Shape::Metadata | Shape::MetadataList => {
                 let mut out = Vec::new();
-                write_partial_metadata(&mut out, "v1", &object.body);
+                write_partial_metadata(&mut out, self.accepted.version.name(), &object.body);
                 out.into()
             }
             Shape::Table => {
@@ -161,8 +198,8 @@ impl Form {
     }
 
     fn table(&self, out: &mut Vec<u8>, meta: &ListMeta<'_>, columns: bool) -> TableWriter<'static> {
-        let columns = columns.then(|| self.row.strategy.columns());
-        TableWriter::begin(out, "v1", meta, columns, self.include)
+        let columns = columns.then(|| if self.scale { &SCALE_COLUMNS } else { self.row.strategy.columns() });
+        TableWriter::begin(out, self.accepted.version.name(), meta, columns, self.include)
     }
 
     fn push_row(
@@ -173,7 +210,9 @@ impl Form {
     ) -> Result<(), Status> {
         let value =
             json::parse(&object.body).map_err(|e| Status::internal(format!("{} cannot be read: {e}", object.key)))?;
-        table.row(out, &self.row.strategy.row(&value, time::now_unix()), &object.body);
+        let now = time::now_unix();
+        let cells = if self.scale { scale_cells(&value, now) } else { self.row.strategy.row(&value, now) };
+        table.row(out, &cells, &object.body);
         Ok(())
     }
 
@@ -197,7 +236,13 @@ impl Form {
         protobuf::encode(value, message).map(Into::into).map_err(Status::internal)
     }
 
-    /// Whether a list can be written piece by piece: it is JSON for machines.
+    /// What was negotiated.
+    #[must_use]
+    pub fn accepted(&self) -> Accepted {
+        self.accepted
+    }
+
+    /// Whether a list can be written piece by piece: it is JSON for machines, which ends in a line end besides.
     #[must_use]
     pub fn streams(&self) -> bool {
         self.accepted.format == Format::Json && !self.accepted.pretty
@@ -235,11 +280,7 @@ impl Form {
         while whole.last().is_some_and(u8::is_ascii_whitespace) {
             whole.pop();
         }
-        let mut rope = Rope::from(self.encode(whole.into())?);
-        if self.accepted.format == Format::Json {
-            rope.push(Bytes::from_static(b"\n"));
-        }
-        Ok(rope)
+        Ok(Rope::from(self.encode(whole.into())?))
     }
 
     fn protobuf_list(&self, list: &ObjectList) -> Result<Bytes, Status> {
@@ -272,11 +313,18 @@ impl Form {
         }
     }
 
+    fn meta_api_version(&self) -> &'static str {
+        match self.accepted.version {
+            MetaVersion::V1 => "meta.k8s.io/v1",
+            MetaVersion::V1beta1 => "meta.k8s.io/v1beta1",
+        }
+    }
+
     /// What `kind` and `apiVersion` say of objects in this shape.
     fn shown_type(&self) -> (&str, &str) {
         match self.accepted.shape {
-            Shape::Metadata | Shape::MetadataList => ("PartialObjectMetadata", "meta.k8s.io/v1"),
-            Shape::Table => ("Table", "meta.k8s.io/v1"),
+            Shape::Metadata | Shape::MetadataList => ("PartialObjectMetadata", self.meta_api_version()),
+            Shape::Table => ("Table", self.meta_api_version()),
             Shape::Object => (&self.kind, &self.api_version),
         }
     }
@@ -427,7 +475,7 @@ impl ListWriter {
             self.written += 1;
             if self.form.accepted.shape == Shape::MetadataList {
                 let mut out = if first { Vec::new() } else { vec![b','] };
-                write_partial_metadata(&mut out, "v1", &object.body);
+                write_partial_metadata(&mut out, self.form.accepted.version.name(), &object.body);
                 rope.push(Bytes::from(out));
             } else if let Some(prefix) = self.strip.iter().find(|prefix| object.body.starts_with(prefix)) {
                 rope.push(Bytes::from_static(if first { b"{" } else { b",{" }));
@@ -461,7 +509,7 @@ pub fn uid(object: &StoredObject) -> String {
 }
 
 /// A stored or shaped body as a value.
-fn parse(body: &[u8]) -> Result<Value, Status> {
+pub(super) fn parse(body: &[u8]) -> Result<Value, Status> {
     json::parse(body).map_err(|e| Status::internal(format!("a stored object cannot be read: {e}")))
 }
 
@@ -488,7 +536,11 @@ pub fn decode(format: BodyFormat, bytes: &[u8], group: &str, version: &str, kind
 pub fn encode(accepted: &Accepted, object: &Value, group: &str, version: &str, kind: &str) -> Result<Bytes, Status> {
     match accepted.format {
         Format::Json if accepted.pretty => Ok(pretty(&json::encode(object)).into()),
-        Format::Json => Ok(json::encode(object).into()),
+        Format::Json => {
+            let mut text = json::encode(object);
+            text.push(b'\n');
+            Ok(text.into())
+        }
         Format::Yaml => Ok(yaml::encode(object).into()),
         Format::Protobuf => {
             let message = schema::kind(group, version, kind).ok_or_else(|| Status::not_acceptable(&FORMATS[..2]))?;

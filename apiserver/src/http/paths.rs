@@ -42,7 +42,7 @@ pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Result<Respo
     let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     match first {
         "healthz" | "livez" | "readyz" => {
-            service.health.answer(path, &Query::new(&asked.query)).ok_or_else(Status::no_such_resource)
+            Ok(service.health.answer(path, &Query::new(&asked.query)).unwrap_or_else(answer::no_such_path))
         }
         "" => Ok(answer::json(200, &serde_json::json!({ "paths": LISTED }))),
         "version" if matches!(path.trim_end_matches('/'), "/version") => Ok(answer::json(200, &version())),
@@ -77,7 +77,7 @@ pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Result<Respo
             let made = tokio::task::spawn_blocking(move || service.documents.answer(&asked.info.path, &asked.headers));
             made.await.unwrap_or_else(|e| Err(Status::internal(format!("the document could not be made: {e}"))))
         }
-        _ => Err(Status::no_such_resource()),
+        _ => Ok(answer::no_such_path()),
     }
 }
 

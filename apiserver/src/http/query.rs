@@ -108,13 +108,24 @@ impl<'q> Query<'q> {
         Ok((labels, fields))
     }
 
+    /// The state that a get asks for.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn get_version(&self) -> Result<VersionRule, Status> {
+        Ok(match self.revision()? {
+            None => VersionRule::MostRecent,
+            Some(Revision(0)) => VersionRule::Any,
+            Some(revision) => VersionRule::NotOlderThan(revision),
+        })
+    }
+
     /// The options of a list.
     ///
     /// # Errors
     /// 400 or 422.
     pub fn list_options(&self) -> Result<ListOptions, Status> {
         let (labels, fields) = self.selectors()?;
-        let asked = self.revision()?;
         let limit = self.integer("limit")?.and_then(|l| u64::try_from(l).ok()).unwrap_or(0);
         self.integer("timeoutSeconds")?;
         let (version, matching, token) =
@@ -146,6 +157,10 @@ impl<'q> Query<'q> {
             errors.push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
         }
         refuse("ListOptions", &errors)?;
+        let asked = self.revision()?;
+        if !token.is_empty() && !matches!(version, "" | "0") {
+            return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+        }
         let version = match (asked, matching) {
             (None, _) => VersionRule::MostRecent,
             (Some(Revision(0)), _) => VersionRule::Any,
@@ -163,7 +178,6 @@ impl<'q> Query<'q> {
     /// 400 or 422.
     pub fn watch_options(&self) -> Result<WatchRequest, Status> {
         let (labels, fields) = self.selectors()?;
-        let after = self.revision()?;
         let timeout = self.integer("timeoutSeconds")?.and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0);
         let (matching, initial) = (self.text("resourceVersionMatch"), self.truth("sendInitialEvents"));
         let mut errors = Vec::new();
@@ -190,6 +204,7 @@ impl<'q> Query<'q> {
             }
         }
         refuse("ListOptions", &errors)?;
+        let after = self.revision()?;
         let options = WatchOptions {
             labels,
             fields,

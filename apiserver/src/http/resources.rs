@@ -10,16 +10,16 @@ use gantry_machinery::resource_api::{Collection, Deleted, PatchBody, PatchKind, 
 use gantry_machinery::selector::FieldSelector;
 use gantry_machinery::status::Status;
 use gantry_store_cache::key::ObjectKey;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Method, Response};
 
 use super::compress::accepts_gzip;
 use super::form::Form;
 use super::negotiate::{Format, Offer, body_format, content_type};
-use super::payload::Payload;
+use super::payload::{Payload, Rope};
 use super::query::{Query, WriteVerb};
 use super::route::RequestInfo;
 use super::service::{Asked, Service};
-use super::{aggregated, answer, body, watch_stream};
+use super::{aggregated, answer, body, negotiate, watch_stream};
 use crate::gate::authz::Attributes;
 use crate::gate::reviews;
 use crate::registry::handle::{BodyFormat, Handle, RequestBody, Written};
@@ -65,9 +65,19 @@ pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Result<Respo
     if is_binding(info) {
         return bind(service, asked).await;
     }
-    let row = service.registry.table().find(&info.group, &info.version, &info.resource);
-    let row = row.ok_or_else(|| aggregated::unserved(&service.registry, &info.group, &info.version))?;
-    let row = (*row).clone();
+    let table = service.registry.table();
+    let row = table.find(&info.group, &info.version, &info.resource).map(|row| (*row).clone());
+    let Some(row) = row else {
+        let unserved = aggregated::unserved(&service.registry, &info.group, &info.version);
+        // Upstream routes by groups that it has: what lies outside of them is no API's path to answer with a Status.
+        let known = info.group.is_empty()
+            || table.rows().iter().any(|row| row.group() == info.group)
+            || table.custom_rows().iter().any(|row| row.group() == info.group);
+        return if known || unserved.code != 404 { Err(unserved) } else { Ok(answer::no_such_path()) };
+    };
+    if info.method == Method::HEAD {
+        return Err(Status::method_not_allowed());
+    }
     if row.resource.namespaced {
         // Collections may be asked for across namespaces; single objects and creations may not.
         let across = info.namespace.is_empty();
@@ -113,12 +123,17 @@ async fn bind(service: &Arc<Service>, mut asked: Asked) -> Result<Response<Paylo
         return Err(Status::method_not_allowed());
     }
     let options = Query::new(&asked.query).write_options(WriteVerb::Create)?;
+    let mut accepted =
+        negotiate::accept(&asked.headers, negotiate::Offer::Plain).map_err(|refused| refused.status(""))?;
+    accepted.pretty |= negotiate::pretty(&asked.headers, &asked.query);
     let format = request_format(&asked.headers)?;
     let bytes = body::read(&asked.headers, &mut asked.body).await?;
     let target = Target { resource: &BINDINGS, namespace: &asked.info.namespace, name: "", subresource: "" };
     let handle = service.registry.as_user(asked.context.clone());
     let written = handle.create_body(&target, RequestBody { format, bytes }, &options).await?;
-    Ok(answer::response(201, Format::Json.media_type(), Payload::whole(written.object.body.clone())))
+    let bound = super::form::parse(&written.object.body)?;
+    let text = super::form::encode(&accepted, &bound, "", "v1", "Status")?;
+    Ok(answer::response(201, accepted.format.media_type(), Payload::whole(text)))
 }
 
 /// The name in the path.
@@ -153,11 +168,11 @@ impl ResourceRequest<'_> {
     }
 
     fn form(&self, offer: Offer) -> Result<Form, Status> {
-        // The strategy's columns are the kind's own: a Scale or an Eviction has none.
-        let own_kind = self.subresource.as_ref().is_none_or(|sub| sub.kind == self.row.resource.kind);
-        let offer = if own_kind { offer } else { Offer::Plain };
-        let query = Query::new(&self.asked.query);
-        Form::negotiate(&self.asked.headers, &query, offer, &self.row, self.subresource.as_ref())
+        // Columns are the kind's own, or those of a Scale: an Eviction has none.
+        let shaped =
+            self.subresource.as_ref().is_none_or(|sub| sub.kind == self.row.resource.kind || sub.kind == "Scale");
+        let offer = if shaped { offer } else { Offer::Plain };
+        Form::negotiate(&self.asked.headers, &self.asked.query, offer, &self.row, self.subresource.as_ref())
     }
 
     fn compress(&self) -> bool {
@@ -185,13 +200,15 @@ impl ResourceRequest<'_> {
 
     async fn get(self) -> Result<Response<Payload>, Status> {
         let form = self.form(Offer::Object)?;
-        let object = self.handle.get(&self.target()).await?;
+        let version = Query::new(&self.asked.query).get_version()?;
+        let object = self.handle.get_at(&self.target(), version).await?;
         answer::object(200, &object, &form, self.compress())
     }
 
     async fn list(self) -> Result<Response<Payload>, Status> {
         let form = self.form(Offer::List)?;
-        let options = Query::new(&self.asked.query).list_options()?;
+        let mut options = Query::new(&self.asked.query).list_options()?;
+        self.select(&mut options.fields)?;
         let list = self.handle.list(&self.collection(), &options).await?;
         answer::list(200, list, &form, self.compress())
     }
@@ -199,16 +216,38 @@ impl ResourceRequest<'_> {
     async fn watch(self) -> Result<Response<Payload>, Status> {
         let form = self.form(Offer::Watch)?;
         let mut wanted = Query::new(&self.asked.query).watch_options()?;
-        if let Some(name) = path_name(&self.asked.info) {
-            wanted.options.fields = FieldSelector::equals("metadata.name", name);
-        }
+        self.select(&mut wanted.options.fields)?;
         if wanted.from_now {
             wanted.options.after = Some(self.service.registry.store().view().revision());
         }
-        let feed = self.handle.subscribe(&self.collection(), &wanted.options).await?;
         let content_type = form.watch_content_type();
+        let feed = match self.handle.subscribe(&self.collection(), &wanted.options).await {
+            // What is wrong with the revision is told as an event: upstream's watches have begun when they find out.
+            Err(status) if status.is_expired() || status.has_cause("ResourceVersionTooLarge") => {
+                let mut frame = Rope::new();
+                form.push_error(&mut frame, &status);
+                return Ok(answer::response(200, content_type, Payload::whole(frame)));
+            }
+            feed => feed?,
+        };
         let frames = watch_stream::frames(feed, form, self.service.shutdown.clone(), self.asked.counted);
         Ok(answer::response(200, content_type, Payload::stream(frames)))
+    }
+
+    /// The field selector as the kind knows it, and with the name that the path says.
+    fn select(&self, fields: &mut FieldSelector) -> Result<(), Status> {
+        if self.row.collection == "pods" {
+            // The name that v1 had for the field before it was called after what it holds.
+            fields.rename("spec.host", "spec.nodeName");
+        }
+        if let Some(name) = path_name(&self.asked.info) {
+            if fields.is_everything() {
+                *fields = FieldSelector::equals("metadata.name", name);
+            } else if fields.exact("metadata.name") != Some(name) {
+                return Err(Status::bad_request("fieldSelector metadata.name doesn't match requested name"));
+            }
+        }
+        Ok(())
     }
 
     async fn write(mut self, verb: WriteVerb) -> Result<Response<Payload>, Status> {
@@ -273,7 +312,7 @@ impl ResourceRequest<'_> {
             }
             Deleted::Gone(object) => {
                 let uid = super::form::uid(&object);
-                Ok(answer::status(&Status::success(self.row.gvr(), object.key.name(), &uid)))
+                Ok(answer::status(&Status::success(self.row.gvr(), object.key.name(), &uid), &form.accepted()))
             }
             Deleted::Marked(object) => answer::object(200, &object, &form, self.compress()),
         }
@@ -281,7 +320,8 @@ impl ResourceRequest<'_> {
 
     async fn delete_collection(mut self) -> Result<Response<Payload>, Status> {
         let form = self.form(Offer::List)?;
-        let list = Query::new(&self.asked.query).list_options()?;
+        let mut list = Query::new(&self.asked.query).list_options()?;
+        self.select(&mut list.fields)?;
         let options = self.delete_options().await?;
         let gone = self.handle.delete_collection(&self.collection(), &list, &options).await?;
         answer::list(200, gone, &form, self.compress())

@@ -20,8 +20,9 @@ pub(super) async fn answer(
     if asked.info.verb != "create" || !asked.info.name.is_empty() {
         return Err(Status::method_not_allowed());
     }
-    let accepted = negotiate::accept(&asked.headers, negotiate::Offer::Plain)
-        .map_err(|_| Status::not_acceptable(&form::FORMATS))?;
+    let mut accepted =
+        negotiate::accept(&asked.headers, negotiate::Offer::Plain).map_err(|refused| refused.status(""))?;
+    accepted.pretty |= negotiate::pretty(&asked.headers, &asked.query);
     let format = super::resources::request_format(&asked.headers)?;
     let bytes = body::read(&asked.headers, &mut asked.body).await?;
     let api_version = format!("{}/{}", asked.info.group, asked.info.version);

@@ -12,6 +12,8 @@ use http::Method;
 /// What a request asks, in the words that authorization and metrics use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestInfo {
+    /// The method: HEAD reads as a get to authorization, and is one only where no resource is asked for.
+    pub method: Method,
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`; for paths that are no
     /// resource, the method in lower case.
     pub verb: &'static str,
@@ -70,7 +72,8 @@ impl RequestInfo {
 /// Reads a request line. `query` is looked at only for `watch` and for a field selector that names one object.
 #[must_use]
 pub fn route(method: &Method, path: &str, query: &str) -> RequestInfo {
-    let mut info = RequestInfo { path: path.into(), verb: method_verb(method), ..RequestInfo::default() };
+    let mut info =
+        RequestInfo { method: method.clone(), path: path.into(), verb: method_verb(method), ..RequestInfo::default() };
     let mut parts = path.split('/').filter(|p| !p.is_empty());
     let grouped = match parts.next() {
         Some("api") => false,

@@ -11,16 +11,17 @@ use compact_str::{CompactString, format_compact};
 use gantry_machinery::status::Status;
 use gantry_store_cache::projection::Projection;
 use http::header::USER_AGENT;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
+use super::answer::Voice;
 use super::documents::Documents;
 use super::health::Health;
 use super::payload::Payload;
 use super::route::{RequestInfo, route};
 use super::serve::{Handle, Peer};
-use super::{answer, body, interchange, paths, resources};
+use super::{body, interchange, paths, resources};
 use crate::gate::authn::Authenticator;
 use crate::gate::authz::{Attributes, Authorizer};
 use crate::gate::flow::{FlowControl, Lane};
@@ -111,12 +112,18 @@ impl Handle for Service {
         let info = route(&parts.method, parts.uri.path(), &query);
         let counted = self.metrics.begin(&info, self.serves(&info));
         let audit_id = audit_id(&parts.headers).unwrap_or_else(|| self.ids.next());
+        let voice = Voice::of(&parts.headers, &query);
+        let headers_only = parts.method == Method::HEAD;
         let arrived = Arrived { info, headers: parts.headers, query, body };
-        let work = self.admit(&peer, arrived, audit_id.clone(), counted.clone());
+        let work = self.admit(&peer, arrived, &voice, audit_id.clone(), counted.clone());
         let mut response = match tokio::time::timeout(self.request_timeout, work).await {
             Ok(response) => response,
-            Err(_) => answer::status(&Status::timeout("request did not complete within the allotted timeout", 0)),
+            Err(_) => voice.error(&Status::timeout("request did not complete within the allotted timeout", 0)),
         };
+        if headers_only {
+            // Over HTTP/1.1 hyper leaves the body out by itself, over HTTP/2 it would break the stream.
+            *response.body_mut() = Payload::empty();
+        }
         counted.answered(response.status().as_u16());
         if let Ok(id) = HeaderValue::from_str(&audit_id) {
             response.headers_mut().insert("audit-id", id);
@@ -156,6 +163,7 @@ impl Service {
         self: &Arc<Self>,
         peer: &Peer,
         mut arrived: Arrived,
+        voice: &Voice,
         audit_id: CompactString,
         counted: Running,
     ) -> Response<Payload> {
@@ -163,14 +171,14 @@ impl Service {
             Ok(identified) => identified,
             Err(status) => {
                 body::discard(&mut arrived.body, body::BODY_BYTES_MAX).await;
-                return answer::status(&status);
+                return voice.error(&status);
             }
         };
         let agent = arrived.headers.get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         let context = Arc::new(RequestContext { user, user_agent: agent, audit_id, ..RequestContext::default() });
         let class = self.schemas.classify(&context.user, &arrived.info);
         let answered = self.admitted(lane, arrived, context.clone(), counted).await;
-        let mut response = answered.unwrap_or_else(|status| answer::status(&status));
+        let mut response = answered.unwrap_or_else(|status| voice.error(&status));
         let headers = response.headers_mut();
         for text in context.warnings.take() {
             if let Ok(value) = HeaderValue::from_str(&warning(&text)) {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use gantry_machinery::resource_api::{
-    Binding, Collection, DeleteOptions, Deleted, ListOptions, ObjectList, PatchBody, ResourceApi, Target, WatchOptions,
-    WatchStream, WriteOptions,
+    Binding, Collection, DeleteOptions, Deleted, ListOptions, ObjectList, PatchBody, ResourceApi, Target, VersionRule,
+    WatchOptions, WatchStream, WriteOptions,
 };
 use gantry_machinery::status::Status;
 use gantry_machinery::value::Value;
@@ -95,6 +95,14 @@ impl Handle {
     ) -> Result<Written, Status> {
         let object = self.registry.decode_body(&self.request, target, &body, options)?;
         self.registry.update(&self.request, target, object, options).await
+    }
+
+    /// [`ResourceApi::get`] in a state that is new enough.
+    ///
+    /// # Errors
+    /// As there; 504 for a revision that is not reached in time.
+    pub async fn get_at(&self, target: &Target<'_>, version: VersionRule) -> Result<Arc<StoredObject>, Status> {
+        self.registry.get_at(&self.request, target, version).await
     }
 
     /// [`ResourceApi::patch`], telling whether it created the object (apply does).

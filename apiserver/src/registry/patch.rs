@@ -105,6 +105,9 @@ impl Registry {
 fn patched(call: &Call<'_>, current: &Current, kind: PatchKind, document: &Value) -> Result<Value, Status> {
     let mut object = (*current.value).clone();
     change(&mut object, kind, document, call.row.strategy.message())?;
+    if kind == PatchKind::Strategic {
+        patch::unstructured::check(&object, call.row.strategy.message(), document)?;
+    }
     Ok(unversioned(decode::check(call, object)?, current))
 }
 

@@ -198,10 +198,8 @@ impl Registry {
                 selection.objects(&view, None).map(|object| body::shown(&*row.strategy, object)).collect();
             (live, initial?, view.revision())
         } else {
+            // A revision still to come is waited for in silence, as upstream does: nothing up to it is told.
             let after = options.after.unwrap_or_default();
-            if after > self.store.view().revision() {
-                self.store.reached(after, super::list::READ_WAIT).await.map_err(answer::behind)?;
-            }
             (self.store.watch(selection.interest(), after).map_err(answer::too_old)?, Vec::new(), after)
         };
         let now = Instant::now();

@@ -1,6 +1,7 @@
 //! A client with nothing between a test and the wire: one TLS connection, one request at a time.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(dead_code, reason = "each test binary uses its own part of this module")]
 
 use std::fmt::Debug;
 use std::io::Read;
@@ -75,6 +76,31 @@ impl Client {
         let (parts, body) = response.into_parts();
         let body = tokio::time::timeout(PATIENCE, body.collect()).await.expect("an answer in time").unwrap().to_bytes();
         Answer { code: parts.status.as_u16(), headers: parts.headers, body }
+    }
+
+    /// Another user of the same HTTP/2 connection.
+    pub(crate) fn another(&self) -> Self {
+        match self {
+            Self::Http2(send) => Self::Http2(send.clone()),
+            Self::Http1(_) => panic!("HTTP/1.1 carries one request at a time"),
+        }
+    }
+
+    /// The beginning of an answer that goes on, up to where `enough` says so.
+    pub(crate) async fn beginning(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &str)],
+        enough: impl Fn(&[u8]) -> bool,
+    ) -> Answer {
+        let (parts, mut body) = self.begin("GET", path, headers, Bytes::new()).await.into_parts();
+        let mut read = Vec::new();
+        while !enough(&read) {
+            let frame = tokio::time::timeout(PATIENCE, body.frame()).await.expect("a frame in time");
+            let Some(frame) = frame else { break };
+            read.extend_from_slice(&frame.expect("no error").into_data().unwrap_or_default());
+        }
+        Answer { code: parts.status.as_u16(), headers: parts.headers, body: read.into() }
     }
 
     pub(crate) async fn open(self, path: &str) -> Lines {

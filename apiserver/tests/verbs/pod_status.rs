@@ -138,7 +138,9 @@ async fn what_is_refused_is_refused_in_the_same_words_and_writes_nothing() {
         let mut whole = document.clone();
         whole.set(&["kind"], "Pod");
         let slow = patch(&cluster, "ends", manager, &whole).await.unwrap_err();
-        assert_eq!((quick.code, &quick.message), (slow.code, &slow.message), "{document:?}");
+        // Some messages show the patch, which differs by its kind.
+        let message = slow.message.replace("map[kind:Pod ", "map[");
+        assert_eq!((quick.code, &quick.message), (slow.code, &message), "{document:?}");
     }
     let missing = patch(&cluster, "nobody", "kubelet", &running("10.1.0.1")).await.unwrap_err();
     assert_eq!(missing.code, 404);

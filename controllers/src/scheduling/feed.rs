@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use gantry_machinery::codec::json;
 use gantry_machinery::reflector::{Delta, Reflector};
 use gantry_machinery::resource::gvr;
 use gantry_machinery::resource_api::{ResourceApi, WatchEvent};
@@ -83,5 +84,7 @@ fn budget_events(delta: Delta) -> Vec<Event> {
 
 /// The row of an object. One that cannot be read is left out, with a line in the log: it must not stop the others.
 fn row<T>(object: &StoredObject, read: impl Fn(&[u8]) -> Result<T, NotAnObject>) -> Option<T> {
-    read(&object.body).inspect_err(|error| tracing::error!(object = %object.key, %error, "left out of scheduling")).ok()
+    let lean = json::lean(&object.body);
+    let body = lean.as_ref().map_or(&object.body[..], |text| text.as_bytes());
+    read(body).inspect_err(|error| tracing::error!(object = %object.key, %error, "left out of scheduling")).ok()
 }

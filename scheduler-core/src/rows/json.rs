@@ -24,13 +24,21 @@ const UNSAID_CPU: i64 = 100;
 /// Memory that a container without a request counts as when scoring (upstream's `DefaultMemoryRequest`).
 const UNSAID_MEMORY: i64 = 200 << 20;
 
+/// Looks at all bytes for UTF-8 at once instead of at every text.
+fn parse<'b, T: serde::Deserialize<'b>>(body: &'b [u8]) -> Result<T, serde_json::Error> {
+    match std::str::from_utf8(body) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(body),
+    }
+}
+
 impl NamespaceRow {
     /// The row of a Namespace's stored JSON.
     ///
     /// # Errors
     /// When the bytes are no JSON of a Namespace.
     pub fn from_json(body: &[u8]) -> Result<Self, NotAnObject> {
-        let meta = serde_json::from_slice::<NamespaceJson<'_>>(body)?.metadata.unwrap_or_default();
+        let meta = parse::<NamespaceJson<'_>>(body)?.metadata.unwrap_or_default();
         Ok(Self { name: text(meta.name), labels: pairs(meta.labels) })
     }
 }
@@ -41,7 +49,7 @@ impl NodeRow {
     /// # Errors
     /// When the bytes are no JSON of a Node.
     pub fn from_json(body: &[u8]) -> Result<Self, NotAnObject> {
-        let node: NodeJson<'_> = serde_json::from_slice(body)?;
+        let node: NodeJson<'_> = parse(body)?;
         let (meta, spec) = (node.metadata.unwrap_or_default(), node.spec.unwrap_or_default());
         let status = node.status.unwrap_or_default();
         let mut allocatable = amounts(status.allocatable.as_ref());
@@ -77,7 +85,7 @@ impl PodRow {
     /// # Errors
     /// When the bytes are no JSON of a Pod.
     pub fn from_json(body: &[u8]) -> Result<Self, NotAnObject> {
-        let pod: PodJson<'_> = serde_json::from_slice(body)?;
+        let pod: PodJson<'_> = parse(body)?;
         let (meta, spec) = (pod.metadata.unwrap_or_default(), pod.spec.unwrap_or_default());
         let status = pod.status.unwrap_or_default();
         let labels = pairs(meta.labels);

@@ -181,6 +181,13 @@ pub struct Case<'a> {
 }
 
 impl Case<'_> {
+    /// Whether pods, CPU, memory and ephemeral storage are all that other pods matter by.
+    #[must_use]
+    pub fn is_about_amounts(&self) -> bool {
+        let asks = self.class.asks();
+        self.tables.is_empty() && asks.ports.is_empty() && asks.extended.is_empty()
+    }
+
     /// A node as it is.
     #[must_use]
     pub fn as_it_is(&self, slot: Slot) -> Difference {

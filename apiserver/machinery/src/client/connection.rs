@@ -1,4 +1,5 @@
-//! One HTTP/2 connection to an API server, opened when first needed and again after it broke.
+//! One HTTP/2 connection to an API server, opened when first needed and again after it broke. The load generator opens
+//! its own with [`open`].
 
 use std::sync::Arc;
 
@@ -19,7 +20,34 @@ use crate::status::Status;
 
 /// Windows large enough that a long list does not wait for round trips.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+
+/// TLS as the server of `access` wants it, speaking HTTP/2.
+#[must_use]
+pub fn connector(access: &Access) -> TlsConnector {
+    let mut tls: ClientConfig = access.tls.as_ref().clone();
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    TlsConnector::from(Arc::new(tls))
+}
+
+/// Opens one connection. It ends by itself; what went wrong is told to the requests under way.
+///
+/// # Errors
+/// Nobody listens, or no TLS or HTTP/2 can be agreed on.
+pub async fn open(access: &Access, tls: &TlsConnector) -> std::io::Result<SendRequest<Full<Bytes>>> {
+    let stream = TcpStream::connect((access.host.as_str(), access.port)).await?;
+    stream.set_nodelay(true)?;
+    let name = ServerName::try_from(access.server_name.clone()).map_err(std::io::Error::other)?;
+    let stream = tls.connect(name, stream).await?;
+    let (sender, connection) = Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(std::io::Error::other)?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
 
 /// A connection that heals itself: a request after a break opens a new one. Failed requests are not repeated here,
 /// since only the caller knows whether that is safe.
@@ -32,9 +60,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(access: Access, user_agent: &str) -> Self {
-        let mut tls: ClientConfig = access.tls.as_ref().clone();
-        tls.alpn_protocols = vec![b"h2".to_vec()];
-        let tls = TlsConnector::from(Arc::new(tls));
+        let tls = connector(&access);
         Self { access, tls, user_agent: user_agent.to_owned(), sender: Mutex::new(None) }
     }
 
@@ -86,21 +112,7 @@ impl Connection {
     }
 
     async fn open(&self) -> Result<SendRequest<Full<Bytes>>, Status> {
-        let stream = TcpStream::connect((self.access.host.as_str(), self.access.port))
-            .await
-            .map_err(|error| self.unreachable(&error))?;
-        stream.set_nodelay(true).map_err(|error| self.unreachable(&error))?;
-        let name = ServerName::try_from(self.access.server_name.clone()).map_err(|error| self.unreachable(&error))?;
-        let stream = self.tls.connect(name, stream).await.map_err(|error| self.unreachable(&error))?;
-        let (sender, connection) = Builder::new(TokioExecutor::new())
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| self.unreachable(&error))?;
-        // Ends by itself with the connection; what went wrong is told to the requests under way.
-        tokio::spawn(connection);
-        Ok(sender)
+        open(&self.access, &self.tls).await.map_err(|error| self.unreachable(&error))
     }
 
     fn unreachable(&self, error: &dyn std::error::Error) -> Status {

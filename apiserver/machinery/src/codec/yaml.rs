@@ -103,10 +103,10 @@ pub fn decode_body(
     Ok(decoded)
 }
 
-/// A value as a YAML document.
+/// A value as a YAML document, its keys sorted as upstream's are.
 #[must_use]
 pub fn encode(value: &Value) -> Vec<u8> {
-    match serde_saphyr::to_string(value) {
+    match serde_saphyr::to_string(&value.sorted()) {
         Ok(text) => text.into_bytes(),
         // JSON is YAML too: nothing a value can hold is beyond it.
         Err(_) => json::encode(value),
@@ -170,5 +170,9 @@ mod tests {
             "text": "two\nlines", "q": "it's \"quoted\"", "t": "2026-11-22", "tilde": "~", "hash": "a # b", "num": 7, "true": "true",
         });
         assert_eq!(parse(&encode(&value)).unwrap(), value);
+        assert_eq!(
+            encode(&value!({"kind": "K", "apiVersion": "v1", "a": {"c": 1, "b": 2}})),
+            b"a:\n  b: 2\n  c: 1\napiVersion: v1\nkind: K\n"
+        );
     }
 }

@@ -85,6 +85,13 @@ impl FieldSelector {
         self.requirements.iter().find(|r| r.field == field && !r.negated).map(|r| r.value.as_str())
     }
 
+    /// Calls a field by another name: versions have had more than one for the same.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        for requirement in self.requirements.iter_mut().filter(|r| r.field == from) {
+            requirement.field = to.into();
+        }
+    }
+
     /// Whether an object with this key and these facets is selected.
     #[must_use]
     pub fn matches(&self, key: &ObjectKey, facets: &Facets) -> bool {

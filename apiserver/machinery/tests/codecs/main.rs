@@ -15,24 +15,20 @@ mod golden;
 mod transcode;
 
 use gantry_machinery::codec::json;
-use gantry_machinery::value::{Object, Value};
+use gantry_machinery::value::Value;
 
 /// A value as JSON with its keys sorted: two encodings of one object have one such text.
 fn canonical(value: &Value) -> String {
-    json::to_string(&sorted(value))
+    json::to_string(&one_zero(value.sorted()))
 }
 
-fn sorted(value: &Value) -> Value {
+/// JSON's `-0` reads as an integer, which has but one zero.
+fn one_zero(value: Value) -> Value {
     match value {
-        Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
-        Value::Object(fields) => {
-            let mut fields: Vec<_> = fields.iter().map(|(key, value)| (key.clone(), sorted(value))).collect();
-            fields.sort_by(|(a, _), (b, _)| a.cmp(b));
-            Value::Object(Object::from_unchecked(fields))
-        }
-        // JSON's `-0` reads as an integer, which has but one zero.
-        Value::Float(number) if *number == 0.0 => Value::Int(0),
-        other => other.clone(),
+        Value::Array(items) => Value::Array(items.into_iter().map(one_zero).collect()),
+        Value::Object(fields) => Value::Object(fields.into_iter().map(|(key, value)| (key, one_zero(value))).collect()),
+        Value::Float(0.0) => Value::Int(0),
+        other => other,
     }
 }
 

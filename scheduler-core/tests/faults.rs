@@ -1,0 +1,274 @@
+//! What must hold whatever fails: no pod is bound twice, no node is over-committed, everything converges.
+//!
+//! A small API in memory and a scheduler on it. Bindings and evictions are refused at random, their order is mixed up,
+//! nodes vanish and come back, the scheduler is killed between deciding and binding and starts anew from a list. At the
+//! end the faults stop, and whoever is unbound must fit nowhere. `GANTRY_SEED` picks the first seed, `GANTRY_CASES` how
+//! many are tried; the seed of a failure is printed.
+
+use std::collections::BTreeMap;
+
+use gantry_scheduler_core::cycle::{Config, Event, Scheduler};
+use gantry_scheduler_core::plan::{Decision, Nomination, Placement, Refusal};
+use gantry_scheduler_core::rows::{Amounts, Demand, NodeRow, PodRow};
+
+/// SplitMix64.
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let x = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        x ^ (x >> 31)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n.max(1)
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+}
+
+/// A write that the scheduler has asked for and that is not done yet.
+enum Asked {
+    Bind(Placement),
+    Evict { victim: String, preemptor: String },
+}
+
+struct World {
+    chance: Chance,
+    faults: bool,
+    nodes: BTreeMap<String, NodeRow>,
+    pods: BTreeMap<String, PodRow>,
+    scheduler: Scheduler,
+    /// What the scheduler has yet to hear, in order.
+    unheard: Vec<Event>,
+    asked: Vec<Asked>,
+    now: u64,
+    made: u32,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        Self {
+            chance: Chance(seed),
+            faults: true,
+            nodes: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            scheduler: Scheduler::new(Config { seed, ..Config::default() }),
+            unheard: Vec::new(),
+            asked: Vec::new(),
+            now: 0,
+            made: 0,
+        }
+    }
+
+    fn something_happens(&mut self) {
+        match self.chance.below(20) {
+            0 => {
+                let name = format!("n{}", self.chance.below(5));
+                let (cpu, pods) = (1000 * (1 + name.len() as i64), 6);
+                let allocatable = Amounts { cpu, memory: 1 << 30, pods, ..Amounts::default() };
+                let row = NodeRow { name: name.as_str().into(), allocatable, ..NodeRow::default() };
+                self.nodes.insert(name, row.clone());
+                self.unheard.push(Event::Node(Box::new(row)));
+            }
+            1 => {
+                if let Some(name) = self.any(self.nodes.keys().cloned().collect()) {
+                    self.nodes.remove(&name);
+                    self.unheard.push(Event::NodeGone(name.into()));
+                }
+            }
+            2..=7 => self.pod_comes(),
+            8 => {
+                let there: Vec<String> = self.pods.keys().cloned().collect();
+                if let Some(uid) = self.any(there) {
+                    self.pod_goes(&uid);
+                }
+            }
+            // Pods of nodes that are gone are collected in time.
+            9 => {
+                let lost = self.pods.iter().filter(|(_, p)| !p.node.is_empty() && !self.nodes.contains_key(&*p.node));
+                let lost: Vec<String> = lost.map(|(uid, _)| uid.clone()).collect();
+                lost.iter().for_each(|uid| self.pod_goes(uid));
+            }
+            10 if self.chance.one_in(4) => self.killed(),
+            11..=14 => self.step(),
+            _ => self.something_is_done(),
+        }
+    }
+
+    fn any(&mut self, from: Vec<String>) -> Option<String> {
+        let at = self.chance.below(from.len() as u64) as usize;
+        from.into_iter().nth(at)
+    }
+
+    fn pod_comes(&mut self) {
+        self.made += 1;
+        let uid = format!("u{:04}", self.made);
+        let cpu = [100, 400, 900][self.chance.below(3) as usize];
+        let row = PodRow {
+            namespace: "d".into(),
+            name: uid.as_str().into(),
+            uid: uid.as_str().into(),
+            scheduler: "default-scheduler".into(),
+            priority: self.chance.below(3) as i32,
+            demand: Demand { requests: Amounts { cpu, ..Amounts::default() }, ..Demand::default() },
+            ..PodRow::default()
+        };
+        self.pods.insert(uid, row.clone());
+        self.unheard.push(Event::Pod(Box::new(row)));
+    }
+
+    fn pod_goes(&mut self, uid: &str) {
+        if self.pods.remove(uid).is_some() {
+            self.unheard.push(Event::PodGone(uid.into()));
+        }
+    }
+
+    /// The scheduler hears some of what there is to hear, and decides.
+    fn step(&mut self) {
+        let all = self.unheard.len() as u64;
+        let heard = if self.faults { self.chance.below(all + 1) } else { all };
+        let events: Vec<Event> = self.unheard.drain(..heard as usize).collect();
+        self.now += if self.faults { self.chance.below(3000) } else { 0 };
+        let limit = if self.faults { 1 + self.chance.below(8) as usize } else { usize::MAX };
+        let plan = self.scheduler.step(self.now, events, limit);
+        for decision in plan.decisions {
+            match decision {
+                Decision::Bind(placement) => self.asked.push(Asked::Bind(placement)),
+                Decision::Refuse(refusal) => self.refused(&refusal),
+            }
+        }
+    }
+
+    fn refused(&mut self, refusal: &Refusal) {
+        if let Some(pod) = self.pods.get_mut(&*refusal.pod.uid)
+            && let Some(nomination) = &refusal.nomination
+        {
+            pod.nominated = match nomination {
+                Nomination::Node(node) => node.clone(),
+                Nomination::Nowhere => "".into(),
+            };
+            self.unheard.push(Event::Pod(Box::new(pod.clone())));
+        }
+        let preemption = refusal.preemption.iter();
+        for victim in preemption.flat_map(|p| &p.victims).filter(|victim| !victim.leaving) {
+            let (victim, preemptor) = (victim.pod.uid.to_string(), refusal.pod.uid.to_string());
+            self.asked.push(Asked::Evict { victim, preemptor });
+        }
+    }
+
+    /// One of the writes asked for reaches the API, in any order.
+    fn something_is_done(&mut self) {
+        if self.asked.is_empty() {
+            return;
+        }
+        let at = self.chance.below(self.asked.len() as u64) as usize;
+        let fails = self.faults && self.chance.one_in(3);
+        match self.asked.swap_remove(at) {
+            Asked::Bind(placement) => {
+                let done = !fails && self.bind(&placement);
+                // Who is told that it failed has read the pod and seen it unbound.
+                let unbound = self.pods.get(&*placement.pod.uid).is_some_and(|pod| pod.node.is_empty());
+                if !done && unbound {
+                    self.unheard.push(Event::BindFailed(placement.pod.uid));
+                }
+            }
+            Asked::Evict { victim, preemptor } if fails => {
+                let (victim, preemptor) = (victim.into(), preemptor.into());
+                self.unheard.push(Event::EvictionFailed { victim, preemptor });
+            }
+            Asked::Evict { victim, .. } => self.pod_goes(&victim),
+        }
+    }
+
+    /// What the API does with a binding; it knows nothing of room.
+    fn bind(&mut self, placement: &Placement) -> bool {
+        let Some(pod) = self.pods.get_mut(&*placement.pod.uid) else { return false };
+        assert!(pod.node.is_empty(), "{} is bound twice", pod.name);
+        pod.node = placement.node.clone();
+        pod.nominated = "".into();
+        self.unheard.push(Event::Pod(Box::new(pod.clone())));
+        self.nobody_is_over_committed();
+        true
+    }
+
+    fn nobody_is_over_committed(&self) {
+        for (name, node) in &self.nodes {
+            let (pods, cpu) = self.used(name);
+            assert!(pods <= node.allocatable.pods, "{name} has {pods} pods");
+            assert!(cpu <= node.allocatable.cpu, "{name} has {cpu} milli-CPU in use");
+        }
+    }
+
+    fn used(&self, node: &str) -> (i64, i64) {
+        let there = || self.pods.values().filter(|pod| *pod.node == *node);
+        (there().count() as i64, there().map(|pod| pod.demand.requests.cpu).sum())
+    }
+
+    /// The scheduler is killed: of the writes under way some have come through, and it starts from a list.
+    fn killed(&mut self) {
+        for asked in std::mem::take(&mut self.asked) {
+            if let Asked::Bind(placement) = asked
+                && self.chance.one_in(2)
+            {
+                self.bind(&placement);
+            }
+        }
+        self.unheard = vec![
+            Event::Nodes(self.nodes.values().cloned().collect()),
+            Event::Pods(self.pods.values().cloned().collect()),
+        ];
+        self.scheduler = Scheduler::new(Config { seed: self.chance.next(), ..Config::default() });
+    }
+
+    /// No more faults: everything asked for is done and heard of, until nothing moves.
+    fn converge(&mut self) {
+        self.faults = false;
+        for _ in 0..200 {
+            self.step();
+            while !self.asked.is_empty() {
+                self.something_is_done();
+            }
+            // Longer than any pause.
+            self.now += 20_000;
+            if self.unheard.is_empty() && self.scheduler.pending().backoff == 0 && self.scheduler.pending().active == 0
+            {
+                break;
+            }
+        }
+        assert!(self.unheard.is_empty(), "it does not come to rest");
+        self.nobody_is_over_committed();
+        for pod in self.pods.values().filter(|pod| pod.node.is_empty()) {
+            let cpu = pod.demand.requests.cpu;
+            for (name, node) in &self.nodes {
+                let (pods, used) = self.used(name);
+                let fits = pods < node.allocatable.pods && used + cpu <= node.allocatable.cpu;
+                assert!(!fits, "{} would fit on {name}", pod.name);
+                let lower = self.pods.values().filter(|p| *p.node == **name && p.priority < pod.priority);
+                let (lower, theirs) = lower.fold((0, 0), |(n, sum), p| (n + 1, sum + p.demand.requests.cpu));
+                let room = pods - lower < node.allocatable.pods && used - theirs + cpu <= node.allocatable.cpu;
+                assert!(lower == 0 || !room, "{} could make room on {name}", pod.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_bound_twice_or_over_committed_and_everything_converges() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let (first, cases) = (number("GANTRY_SEED").unwrap_or(0), number("GANTRY_CASES").unwrap_or(100));
+    for seed in first..first + cases {
+        let run = std::panic::catch_unwind(|| {
+            let mut world = World::new(seed);
+            for _ in 0..300 {
+                world.something_happens();
+            }
+            world.converge();
+        });
+        assert!(run.is_ok(), "GANTRY_SEED={seed}");
+    }
+}
