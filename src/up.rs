@@ -38,6 +38,11 @@ async fn cluster(flags: Up) -> anyhow::Result<()> {
     let root_ca = served.server.pki().ca.certificate.clone();
     let manager = api("system:kube-controller-manager");
     let controllers = remote::start_controllers(manager, &flags.controllers, resources, root_ca, &stop)?;
+    for part in ["scheduler", "controller-manager"] {
+        let stop = stop.clone();
+        let test = move || if stop.is_cancelled() { Err("shutting down".to_owned()) } else { Ok(()) };
+        served.registry.components().add(part, test);
+    }
     let _fleet = remote::start_nodes(api("system:nodes"), &flags.nodes, &tasks, &stop)?;
     served.server.metrics().add_source(move |out| scheduling.write(out));
 

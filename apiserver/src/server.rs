@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gantry_machinery::resource::{self, Resource};
+use gantry_machinery::resource::Resource;
 use gantry_machinery::status::Status;
 use gantry_store_cache::projection::Projection;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -271,21 +271,8 @@ async fn republish(service: Arc<Service>, mut changes: watch::Receiver<u64>) {
 
 /// What discovery lists: the registry's resources, and those that are answered without being stored.
 fn discovered(registry: &Registry) -> Vec<Resource> {
-    const UNSTORED: [(&str, &str); 7] = [
-        ("", "bindings"),
-        ("authentication.k8s.io", "selfsubjectreviews"),
-        ("authentication.k8s.io", "tokenreviews"),
-        ("authorization.k8s.io", "localsubjectaccessreviews"),
-        ("authorization.k8s.io", "selfsubjectaccessreviews"),
-        ("authorization.k8s.io", "selfsubjectrulesreviews"),
-        ("authorization.k8s.io", "subjectaccessreviews"),
-    ];
-    let mut all: Vec<Resource> = registry.table().resources();
-    for (group, name) in UNSTORED {
-        let listed = all.iter().any(|r| r.gvr.group == group && r.gvr.resource == name);
-        all.extend(resource::find(group, "v1", name).filter(|_| !listed).cloned());
-    }
-    all
+    let table = registry.table();
+    table.resources().into_iter().chain(table.unstored().iter().map(|row| (*row).clone())).collect()
 }
 
 /// The group-versions of what discovery lists, each once.

@@ -10,6 +10,8 @@ mod bind;
 mod create;
 #[path = "verbs/delete.rs"]
 mod delete;
+#[path = "verbs/discovery.rs"]
+mod discovery;
 #[path = "verbs/eviction.rs"]
 mod eviction;
 #[path = "verbs/list.rs"]

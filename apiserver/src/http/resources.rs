@@ -58,12 +58,14 @@ const RETURN_DELETED: [&str; 15] = [
 
 /// The answer to a resource's request.
 pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Result<Response<Payload>, Status> {
-    if let Some(review) = reviews::Review::of(&asked.info) {
-        return super::review::answer(service, review, asked).await;
-    }
     let info = &asked.info;
-    if is_binding(info) {
-        return bind(service, asked).await;
+    if service.registry.table().serves_unstored(&info.group, &info.version, &info.resource) {
+        if let Some(review) = reviews::Review::of(info) {
+            return super::review::answer(service, review, asked).await;
+        }
+        if is_binding(info) {
+            return bind(service, asked).await;
+        }
     }
     let table = service.registry.table();
     let row = table.find(&info.group, &info.version, &info.resource).map(|row| (*row).clone());

@@ -12,7 +12,7 @@ use super::continue_token::ContinueToken;
 use super::request::RequestContext;
 use super::selection::Selection;
 use super::table::Row;
-use super::{Registry, answer, versions};
+use super::{Registry, answer, components, versions};
 
 /// How long a read waits for a state that has not arrived yet, as upstream's cache does.
 pub(super) const READ_WAIT: Duration = Duration::from_secs(3);
@@ -36,6 +36,9 @@ impl Registry {
             return Err(Status::method_not_supported(row.gvr(), "list"));
         }
         row.warn_deprecated(request);
+        if components::computes(&row) {
+            return Ok(self.all_components());
+        }
         let selection = Selection::new(&row, of, &options.labels, &options.fields)?;
         let token = match options.continue_token.as_str() {
             "" => None,

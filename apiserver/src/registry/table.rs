@@ -13,6 +13,8 @@ use gantry_machinery::schema::Ref;
 use hashbrown::{Equivalent, HashMap};
 use tokio::sync::watch;
 
+use super::kinds;
+use super::runtime_config::RuntimeConfig;
 use super::strategy::{AnyStrategy, Strategy};
 
 /// One resource as the registry serves it.
@@ -120,6 +122,8 @@ type ByPath<T> = HashMap<GroupVersionResource, T, ahash::RandomState>;
 #[derive(Debug, Default)]
 pub struct Table {
     rows: Vec<Row>,
+    /// What is answered without a row: reviews, and the old way to bind.
+    unstored: Vec<&'static Resource>,
     by_path: ByPath<usize>,
     by_collection: HashMap<CompactString, usize, ahash::RandomState>,
     custom: ArcSwap<ByPath<Arc<Row>>>,
@@ -131,7 +135,7 @@ impl Table {
     /// The table of these strategies. Of two with one path the later stands.
     #[must_use]
     pub fn new(strategies: impl IntoIterator<Item = &'static dyn Strategy>) -> Self {
-        let mut table = Self::default();
+        let mut table = Self { unstored: kinds::unstored().collect(), ..Self::default() };
         for strategy in strategies {
             let row = Row::new(strategy);
             let at = table.rows.len();
@@ -145,6 +149,27 @@ impl Table {
             table.rows.push(row);
         }
         table
+    }
+
+    /// The table of what a server serves that was started with this flag.
+    #[must_use]
+    pub fn served(config: &RuntimeConfig) -> Self {
+        let mut table = Self::new(kinds::served(config));
+        table.unstored.retain(|resource| config.serves(&resource.gvr));
+        table
+    }
+
+    /// The resources that are answered and never stored.
+    #[must_use]
+    pub fn unstored(&self) -> &[&'static Resource] {
+        &self.unstored
+    }
+
+    /// Whether a path in parts is one of those.
+    #[must_use]
+    pub fn serves_unstored(&self, group: &str, version: &str, resource: &str) -> bool {
+        let is = |gvr: &GroupVersionResource| gvr.resource == resource && gvr.version == version && gvr.group == group;
+        self.unstored.iter().any(|row| is(&row.gvr))
     }
 
     /// The built-in rows, in the order of the kinds.

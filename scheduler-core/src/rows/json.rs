@@ -4,8 +4,8 @@
 pub(super) mod wire;
 
 use super::{
-    Amounts, Demand, Effect, HostPort, NamespaceRow, NodeImage, NodeRow, NodeTerm, Operator, Own, PodAffinity, PodRow,
-    PodTerm, PreferredNodeTerm, Requirement, Selector, SpreadConstraint, Taint, Toleration, Unsupported,
+    Amounts, Demand, Effect, HostPort, Keeper, NamespaceRow, NodeImage, NodeRow, NodeTerm, Operator, Own, PodAffinity,
+    PodRow, PodTerm, PreferredNodeTerm, Requirement, Selector, SpreadConstraint, Taint, Toleration, Unsupported,
 };
 
 use wire::{
@@ -96,6 +96,15 @@ impl PodRow {
                 && c.reason.as_deref() == Some("Unschedulable"))
             .then(|| c.message.as_deref().unwrap_or_default().into())
         });
+        let owner = meta.owner_references.iter().flatten().find(|o| o.controller == Some(true)).and_then(|o| {
+            let keeper = match (o.api_version.as_deref()?, o.kind.as_deref()?) {
+                ("v1", "ReplicationController") => Keeper::ReplicationController,
+                ("apps/v1", "ReplicaSet") => Keeper::ReplicaSet,
+                ("apps/v1", "StatefulSet") => Keeper::StatefulSet,
+                _ => return None,
+            };
+            Some((keeper, Box::from(o.name.as_deref()?)))
+        });
         let disrupted = status.conditions.iter().flatten().find(|c| c.kind.as_deref() == Some("DisruptionTarget"));
         let displaced = disrupted.is_some_and(|c| {
             c.status.as_deref() == Some("True") && c.reason.as_deref() == Some("PreemptionByScheduler")
@@ -103,6 +112,7 @@ impl PodRow {
         Ok(Self {
             demand: demand(&spec, &status, &namespace, &labels),
             displaced,
+            owner,
             name: text(meta.name),
             uid: text(meta.uid),
             node: text(spec.node_name),
@@ -151,6 +161,8 @@ fn demand(spec: &PodSpec<'_>, status: &PodStatus<'_>, namespace: &str, labels: &
         host_ports: host_ports(spec),
         images: images(spec),
         spread,
+        defaulted: false,
+        lenient: false,
         pods,
         own,
         unsupported: unsupported(spec),
