@@ -87,6 +87,10 @@ pub(crate) struct Apiserver {
     /// How requests are authorized: RBAC or AlwaysAllow
     #[arg(long, value_name = "MODE", default_value = "RBAC")]
     pub(crate) authorization_mode: String,
+    /// Which versions and resources of the API are served: api/all, api/ga, api/beta, api/alpha, GROUP/VERSION or
+    /// GROUP/VERSION/RESOURCE, each with =true or =false, comma-separated
+    #[arg(long, value_name = "LIST")]
+    pub(crate) runtime_config: Vec<String>,
     /// Whether requests without credentials are served as system:anonymous
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) anonymous_auth: bool,

@@ -11,6 +11,7 @@ use gantry_apiserver::config::Config;
 use gantry_apiserver::registry::Registry;
 use gantry_apiserver::registry::describe::{FacetReader, indexed_fields};
 use gantry_apiserver::registry::kinds;
+use gantry_apiserver::registry::runtime_config::RuntimeConfig;
 use gantry_apiserver::registry::table::Table;
 use gantry_apiserver::server::{ApiServer, Running};
 use gantry_scheduler_core::rows::projection::{NodeProjection, PodProjection};
@@ -38,8 +39,11 @@ impl Served {
         let config = config(flags, &data_dir)?;
         config.validate().map_err(|wrong| anyhow::anyhow!(wrong.join("; ")))?;
 
+        let served = RuntimeConfig::parse(flags.runtime_config.iter().map(String::as_str))
+            .map_err(|error| anyhow::anyhow!("--runtime-config: {error}"))?;
+
         let store = open(flags, &data_dir).await?;
-        let registry = Registry::new(store.clone(), Table::new(kinds::all()));
+        let registry = Registry::new(store.clone(), Table::served(&served));
         let server = ApiServer::start(config, registry.clone(), projections()).await?;
         let kubeconfig = data_dir.join("admin.kubeconfig");
         server.write_admin_kubeconfig(&kubeconfig)?;
@@ -118,7 +122,7 @@ async fn open(flags: &Apiserver, data_dir: &Path) -> anyhow::Result<Store> {
     }
     config.relaxed = flags.relaxed_durability.iter().map(Into::into).collect();
     config.indexed_fields = indexed_fields();
-    let describe = Arc::new(FacetReader::new(Table::new(kinds::all())));
+    let describe = Arc::new(FacetReader::new(Table::new(kinds::every())));
     let opened = tokio::task::spawn_blocking(move || Store::open(config, describe, Vec::new())).await?;
     opened.context("cannot open the store")
 }

@@ -17,7 +17,7 @@ use crate::serve::store_dir;
 pub(crate) fn backup(flags: Backup) -> anyhow::Result<()> {
     let dir = store_dir(&flags::data_dir(flags.data_dir)?);
     anyhow::ensure!(dir.exists(), "there is no store in {}", dir.display());
-    let describe = Arc::new(FacetReader::new(Table::new(kinds::all())));
+    let describe = Arc::new(FacetReader::new(Table::new(kinds::every())));
     let store = Store::open(StoreConfig::embedded(&dir), describe, Vec::new())
         .with_context(|| format!("cannot open {} (is its server still running?)", dir.display()))?;
     let revision = store.backup(&flags.file)?;

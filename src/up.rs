@@ -34,10 +34,15 @@ async fn cluster(flags: Up) -> anyhow::Result<()> {
     let api =
         |name: &str| -> Arc<dyn ResourceApi> { Arc::new(served.registry.as_user(RequestContext::in_process(name))) };
     let scheduling = remote::start_scheduler(api("system:kube-scheduler"), &configuration, &tasks, &stop);
-    let resources = served.registry.table().collections().map(|row| row.resource.clone()).collect();
+    let resources = served.registry.table().collections().map(|row| (*row.resource).clone()).collect();
     let root_ca = served.server.pki().ca.certificate.clone();
     let manager = api("system:kube-controller-manager");
     let controllers = remote::start_controllers(manager, &flags.controllers, resources, root_ca, &stop)?;
+    for part in ["scheduler", "controller-manager"] {
+        let stop = stop.clone();
+        let test = move || if stop.is_cancelled() { Err("shutting down".to_owned()) } else { Ok(()) };
+        served.registry.components().add(part, test);
+    }
     let _fleet = remote::start_nodes(api("system:nodes"), &flags.nodes, &tasks, &stop)?;
     served.server.metrics().add_source(move |out| scheduling.write(out));
 

@@ -5,13 +5,17 @@
 //! Called by the registry's verbs. A plugin reads the store but never writes it, and decides at once: the one thing worth
 //! waiting for (a new namespace's default ServiceAccount) is waited for in [`Chain::settle`], before any plugin runs.
 
+pub(crate) mod admin_access;
 pub(crate) mod certificates;
+pub(crate) mod claim_resize;
+pub(crate) mod default_class;
 pub(crate) mod default_toleration_seconds;
 pub(crate) mod ip_address_in_use;
 pub(crate) mod limit_ranger;
 pub(crate) mod namespace_lifecycle;
 pub(crate) mod priority;
 pub(crate) mod rbac_escalation;
+pub(crate) mod runtime_class;
 pub(crate) mod service_account;
 pub(crate) mod taint_nodes;
 
@@ -94,9 +98,14 @@ impl Default for Chain {
                 Box::new(taint_nodes::TaintNodesByCondition),
                 Box::new(priority::Priority),
                 Box::new(default_toleration_seconds::DefaultTolerationSeconds::default()),
+                Box::new(default_class::DefaultClass::STORAGE),
+                Box::new(claim_resize::ClaimResize),
+                Box::new(runtime_class::RuntimeClass),
                 Box::new(certificates::CertificateRequester),
                 Box::new(certificates::CertificateAuthorization),
                 Box::new(certificates::CertificateSubjectRestriction),
+                Box::new(default_class::DefaultClass::INGRESS),
+                Box::new(admin_access::AdminAccess),
                 Box::new(rbac_escalation::RbacEscalation),
                 Box::new(ip_address_in_use::IpAddressInUse),
             ],

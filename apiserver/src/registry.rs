@@ -10,8 +10,10 @@ mod answer;
 mod bind;
 pub(crate) mod body;
 pub(crate) mod call;
+pub mod components;
 mod continue_token;
 mod create;
+pub mod custom;
 mod decode;
 mod delete;
 mod delete_collection;
@@ -30,6 +32,7 @@ mod pod_status;
 pub(crate) mod random;
 pub mod request;
 mod rewrite;
+pub mod runtime_config;
 mod scale;
 mod selection;
 pub(crate) mod splice;
@@ -47,6 +50,7 @@ use std::sync::{Arc, OnceLock};
 use gantry_store_cache::store::Store;
 
 pub use self::addresses::ServiceRanges;
+use self::components::Components;
 pub use self::decode::delete_options;
 use self::handle::Handle;
 use self::request::RequestContext;
@@ -59,6 +63,7 @@ use crate::gate::authz::Authorizer;
 pub struct Registry {
     store: Store,
     table: Table,
+    components: Components,
     admission: Chain,
     addresses: ServiceRanges,
     tokens: OnceLock<Arc<dyn TokenIssuer>>,
@@ -78,6 +83,7 @@ impl Registry {
         Arc::new(Self {
             store,
             table,
+            components: Components::default(),
             admission: Chain::default(),
             addresses: ranges,
             tokens: OnceLock::new(),

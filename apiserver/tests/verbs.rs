@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it should be")]
 
+#[path = "verbs/admission.rs"]
+mod admission;
 #[path = "verbs/bind.rs"]
 mod bind;
 #[path = "verbs/create.rs"]
 mod create;
 #[path = "verbs/delete.rs"]
 mod delete;
+#[path = "verbs/discovery.rs"]
+mod discovery;
 #[path = "verbs/eviction.rs"]
 mod eviction;
 #[path = "verbs/list.rs"]

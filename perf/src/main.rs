@@ -6,6 +6,7 @@
 mod connect;
 mod growth;
 mod measure;
+mod read;
 mod report;
 mod schedule;
 mod watch_fanout;
@@ -29,6 +30,8 @@ struct Cli {
 enum Scenario {
     /// Creates pods and waits until the scheduler has bound each of them
     Schedule(schedule::Options),
+    /// Reads an object or a list again and again
+    Read(read::Options),
     /// Shows how the costs that criterion measured grow with the size of the cluster
     Growth(growth::Options),
     /// Changes one object again and again under the eyes of many watchers
@@ -61,6 +64,7 @@ fn main() -> anyhow::Result<()> {
     let result = runtime.block_on(async {
         match cli.scenario {
             Scenario::Schedule(options) => schedule::run(options).await,
+            Scenario::Read(options) => read::run(options).await,
             Scenario::Growth(options) => growth::run(&options),
             Scenario::Watch(options) => watch_fanout::run(options).await,
         }

@@ -20,13 +20,14 @@ use crate::class::{ClassId, Classes};
 use crate::columns::{Columns, Slot};
 use crate::filter::{Rule, Verdict};
 use crate::intern::fixed_hasher;
+use crate::kindred::{self, Kindred};
 use crate::neighbours::Neighbours;
 use crate::nominations::Nominations;
 use crate::plan::{Decision, Millis, Placement, Plan, PodId, Reasons};
 use crate::pods::{Pod, PodIndex, Pods, State};
 use crate::profile::{Plugin, Profile, ProfileId};
 use crate::queue::{BACKOFF_FIRST, BACKOFF_MAX, GroupId, Queue, Seen, Turn};
-use crate::rows::{BudgetRow, Demand, NamespaceRow, NodeRow, PodRow};
+use crate::rows::{BudgetRow, Demand, Keeper, KindredRow, NamespaceRow, NodeRow, PodRow};
 use crate::seats::{Seat, Seats, moment};
 use crate::wide::{Scratch, WideRules};
 
@@ -60,6 +61,12 @@ pub enum Event {
     BudgetGone(Box<str>, Box<str>),
     /// These are all disruption budgets there are: after a new list.
     Budgets(Vec<BudgetRow>),
+    /// A Service or controller as it is now.
+    Kindred(KindredRow),
+    /// The Service or controller of this namespace and name is gone.
+    KindredGone(Keeper, Box<str>, Box<str>),
+    /// These are all of a kind: after a new list.
+    AllKindred(Keeper, Vec<KindredRow>),
     /// A pod that was to be displaced could not be asked to go.
     EvictionFailed {
         /// The uid of the pod that stays.
@@ -141,6 +148,7 @@ pub struct Scheduler {
     neighbours: Neighbours,
     seats: Seats,
     budgets: Budgets,
+    kindred: Kindred,
     nominations: Nominations,
     queue: Queue,
     pending: Pending,
@@ -167,6 +175,7 @@ impl Scheduler {
             neighbours: Neighbours::default(),
             seats: Seats::default(),
             budgets: Budgets::default(),
+            kindred: Kindred::default(),
             nominations: Nominations::default(),
             scratch: Scratch::default(),
             placed: BTreeMap::new(),
@@ -234,6 +243,9 @@ impl Scheduler {
             Event::Budget(row) => self.budgets.set(row),
             Event::BudgetGone(namespace, name) => self.budgets.remove(&namespace, &name),
             Event::Budgets(rows) => self.budgets.replace(rows),
+            Event::Kindred(row) => self.kindred.set(row),
+            Event::KindredGone(keeper, namespace, name) => self.kindred.remove(keeper, &namespace, &name),
+            Event::AllKindred(keeper, rows) => self.kindred.replace(keeper, rows),
             Event::EvictionFailed { victim, preemptor } => self.spare(now, &victim, &preemptor),
             Event::BindFailed(uid) => self.take_back(now, &uid),
         }
@@ -284,12 +296,22 @@ impl Scheduler {
         }
         let PodRow { namespace, name, uid, labels, node, scheduler, priority, never_preempts, .. } = row;
         let profile = self.profile(&scheduler);
-        let demand = Demand { profile: profile.unwrap_or_default(), ..row.demand };
+        let mut demand = Demand { profile: profile.unwrap_or_default(), ..row.demand };
+        let placed = !node.is_empty() || known.is_some_and(|index| self.pods.at(index).state.slot().is_some());
+        if profile.is_some() && placed {
+            // It keeps what it was placed by: its class must not change because it is bound now.
+            self.keep_defaults(&mut demand, known);
+        } else if profile.is_some() {
+            self.add_defaults(&mut demand, &namespace, &labels, row.owner.as_ref());
+        }
         let index = match known {
             Some(index) => {
                 self.change_class(index, demand);
                 let pod = self.pods.at(index);
                 pod.displaced = row.displaced;
+                pod.owner = row.owner;
+                // Looked for again before the next decision, if there is one.
+                pod.kindred = if placed { u64::MAX } else { self.kindred.version() };
                 pod.doomed &= !row.deleting;
                 let policy = std::mem::replace(&mut pod.never_preempts, never_preempts);
                 let before = std::mem::replace(&mut pod.started, moment(&row.started));
@@ -341,6 +363,8 @@ impl Scheduler {
                     overdue: false,
                     leaving: row.deleting,
                     displaced: row.displaced,
+                    owner: row.owner,
+                    kindred: self.kindred.version(),
                     doomed: false,
                     nominated: "".into(),
                     told_nominated: "".into(),
@@ -378,6 +402,65 @@ impl Scheduler {
         let word = self.pods.at(index).told_nominated.clone();
         if word != told {
             self.nominate(index, &word);
+        }
+    }
+
+    /// The profile's spread constraints, for a pod that has none and that something selects.
+    fn add_defaults(
+        &self,
+        demand: &mut Demand,
+        namespace: &str,
+        labels: &[(Box<str>, Box<str>)],
+        owner: Option<&(Keeper, Box<str>)>,
+    ) {
+        let profile = &self.config.profiles[usize::from(demand.profile)];
+        let plugin = Plugin::PodTopologySpread;
+        let asked = profile.weights.of(plugin) > 0 || profile.filters.has(plugin);
+        if !demand.spread.is_empty() || !asked {
+            return;
+        }
+        if let Some(selector) = self.kindred.selector(namespace, labels, owner) {
+            kindred::add_defaults(demand, &profile.spread_defaults, selector, namespace, labels);
+        }
+    }
+
+    /// The profile's constraints that a pod was placed by.
+    fn keep_defaults(&mut self, demand: &mut Demand, known: Option<PodIndex>) {
+        let Some(index) = known else { return };
+        let class = self.pods.at(index).class;
+        let before = &self.classes.get(class).demand;
+        if before.defaulted && demand.spread.is_empty() {
+            demand.spread.clone_from(&before.spread);
+            if demand.own.is_none() {
+                demand.own.clone_from(&before.own);
+            }
+            (demand.defaulted, demand.lenient) = (true, before.lenient);
+        }
+    }
+
+    /// Looks for a pod's default constraints again when Services or controllers have changed, as each decision sees them
+    /// as they are.
+    fn renew_defaults(&mut self, index: PodIndex) {
+        let version = self.kindred.version();
+        let pod = self.pods.at(index);
+        if std::mem::replace(&mut pod.kindred, version) == version {
+            return;
+        }
+        let (class, id, labels, owner) = (pod.class, pod.id.clone(), pod.labels.clone(), pod.owner.clone());
+        let old = Arc::clone(&self.classes.get(class).demand);
+        let mut demand = (*old).clone();
+        if demand.defaulted {
+            demand.spread.clear();
+            (demand.defaulted, demand.lenient) = (false, false);
+            if demand.pods.is_none() {
+                demand.own = None;
+            }
+        }
+        self.add_defaults(&mut demand, &id.namespace, &labels, owner.as_ref());
+        if demand != *old {
+            let new = self.join(demand);
+            self.pods.at(index).class = new;
+            self.leave(class);
         }
     }
 
@@ -607,7 +690,8 @@ impl Scheduler {
     fn decide(&mut self, now: Millis, index: PodIndex) -> Decision {
         let pod = self.pods.at(index);
         pod.attempts += 1;
-        let class = pod.class;
+        self.renew_defaults(index);
+        let class = self.pods.at(index).class;
         if self.classes.get(class).demand.unsupported.is_some() {
             return self.refuse(now, index);
         }

@@ -25,6 +25,7 @@ pub mod columns;
 pub mod cycle;
 pub mod filter;
 pub mod intern;
+pub mod kindred;
 pub mod neighbours;
 pub mod nominations;
 pub mod plan;

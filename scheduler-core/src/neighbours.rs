@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 
 use crate::columns::{Columns, Slot};
 use crate::intern::fixed_hasher;
-use crate::rows::{PodTerm, Selector};
+use crate::rows::{Operator, PodTerm, Selector};
 
 /// The index of a crowd.
 pub type CrowdId = u32;
@@ -107,6 +107,8 @@ pub struct Bond {
 #[derive(Debug)]
 pub struct Neighbours {
     crowds: Vec<Option<Crowd>>,
+    /// Crowds by a label that their pods have: a pod asks only those that it may be of.
+    crowds_of: HashMap<Option<u64>, Vec<CrowdId>, RandomState>,
     crowd_ids: HashMap<Question, CrowdId, RandomState>,
     bonds: Vec<Option<Bond>>,
     bond_ids: HashMap<(PodTerm, Meaning), BondId, RandomState>,
@@ -118,6 +120,7 @@ impl Default for Neighbours {
     fn default() -> Self {
         Self {
             crowds: Vec::new(),
+            crowds_of: HashMap::with_hasher(fixed_hasher()),
             crowd_ids: HashMap::with_hasher(fixed_hasher()),
             bonds: Vec::new(),
             bond_ids: HashMap::with_hasher(fixed_hasher()),
@@ -142,8 +145,18 @@ impl Neighbours {
         }
         let crowd = Crowd { question: question.clone(), counts, references: 1 };
         let id = vacancy(&mut self.crowds, crowd);
+        let entrance = self.entrance(&question);
+        self.crowds_of.entry(entrance).or_default().push(id);
         self.crowd_ids.insert(question, id);
         id
+    }
+
+    /// Where a crowd's pods are found: a label that all of them have, the one that the fewest crowds are found by.
+    fn entrance(&self, question: &Question) -> Option<u64> {
+        let Question::Spread(namespace, selector) = question else { return None };
+        let certain = selector.requirements.iter().filter(|r| r.operator == Operator::In && r.values.len() == 1);
+        let doors = certain.map(|r| door(namespace, &r.key, &r.values[0]));
+        doors.min_by_key(|door| self.crowds_of.get(&Some(*door)).map_or(0, Vec::len))
     }
 
     /// A bond, referred to once more. A new one is held by nobody yet.
@@ -167,6 +180,10 @@ impl Neighbours {
             if crowd.references == 0
                 && let Some(crowd) = self.crowds[id as usize].take()
             {
+                self.crowds_of.retain(|_, crowds| {
+                    crowds.retain(|known| *known != id);
+                    !crowds.is_empty()
+                });
                 self.crowd_ids.remove(&crowd.question);
             }
         }
@@ -184,7 +201,10 @@ impl Neighbours {
     /// A pod enters or leaves a node, with the bonds it holds. Says which bonds nobody held before.
     pub fn moved(&mut self, slot: Slot, pod: Passport<'_>, holds: &[BondId], enters: bool) -> Vec<BondId> {
         self.version += 1;
-        for at in 0..self.crowds.len() {
+        let doors = pod.labels.iter().map(|(key, value)| Some(door(pod.namespace, key, value))).chain([None]);
+        let asked: Vec<CrowdId> = doors.filter_map(|door| self.crowds_of.get(&door)).flatten().copied().collect();
+        for id in asked {
+            let at = id as usize;
             let Some(crowd) = &self.crowds[at] else { continue };
             if self.answers(&crowd.question, pod)
                 && let Some(crowd) = &mut self.crowds[at]
@@ -303,6 +323,11 @@ impl Neighbours {
     pub fn version(&self) -> u64 {
         self.version
     }
+}
+
+/// A namespace and a label, as a number; equal numbers of different labels cost a needless look.
+fn door(namespace: &str, key: &str, value: &str) -> u64 {
+    fixed_hasher().hash_one((namespace, key, value))
 }
 
 fn vacancy<T>(all: &mut Vec<Option<T>>, new: T) -> u32 {

@@ -17,6 +17,7 @@ use crate::columns::Slot;
 use crate::intern::fixed_hasher;
 use crate::neighbours::Passport;
 use crate::plan::{Millis, PodId};
+use crate::rows::Keeper;
 use crate::seats::Moment;
 
 /// The index of a pod.
@@ -83,6 +84,10 @@ pub struct Pod {
     pub attempts: u32,
     /// Failed bindings in a row.
     pub failures: u32,
+    /// The controller that keeps it.
+    pub owner: Option<(Keeper, Box<str>)>,
+    /// What was known of Services and controllers when its class was last looked for.
+    pub kindred: u64,
     /// The hash of the last refusal it was told; 0 for none.
     pub told: u64,
     /// Whether it is terminating.

@@ -8,12 +8,14 @@
 pub mod amounts;
 pub mod budget;
 pub mod json;
+pub mod kindred;
 pub mod projection;
 
 use rkyv::{Archive, Deserialize, Serialize};
 
 pub use amounts::Amounts;
 pub use budget::BudgetRow;
+pub use kindred::KindredRow;
 
 /// What scheduling reads of a Node.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
@@ -110,8 +112,23 @@ pub struct PodRow {
     pub generation: i64,
     /// What the `PodScheduled` condition says now when it is `False` with reason `Unschedulable`.
     pub refused_because: Option<Box<str>>,
+    /// The controller that keeps it, where that says which pods belong together.
+    pub owner: Option<(Keeper, Box<str>)>,
     /// All that decides where it may run.
     pub demand: Demand,
+}
+
+/// A kind of object whose selector says which pods belong together.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Keeper {
+    /// Service.
+    Service,
+    /// ReplicationController.
+    ReplicationController,
+    /// ReplicaSet.
+    ReplicaSet,
+    /// StatefulSet.
+    StatefulSet,
 }
 
 /// The scheduling fingerprint: all of a pod that decides where it may run and how well, but its identity, priority and
@@ -138,6 +155,10 @@ pub struct Demand {
     pub images: Vec<Box<str>>,
     /// `spec.topologySpreadConstraints`.
     pub spread: Vec<SpreadConstraint>,
+    /// Whether the constraints are the profile's, not the pod's: set by the core.
+    pub defaulted: bool,
+    /// Whether a node that lacks some of the topology labels is rated by the others: so for the system's constraints.
+    pub lenient: bool,
     /// Affinity to and against other pods; `None` when there is neither.
     pub pods: Option<Box<PodAffinity>>,
     /// The pod's namespace and labels, kept only where its own spread or affinity terms make them matter.

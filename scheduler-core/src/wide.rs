@@ -1,8 +1,7 @@
 //! Decisions that look beyond the node: topology spread and affinity between pods. One pass over all nodes per pod, on
 //! counts that `neighbours` keeps; the verdicts and scores of all other rules come from the class's board.
 //!
-//! Rules as in upstream's PodTopologySpread (`filtering.go`, `scoring.go`) and InterPodAffinity. System-wide default
-//! constraints are not applied: they need the Services and ReplicaSets that select the pod.
+//! Rules as in upstream's PodTopologySpread (`filtering.go`, `scoring.go`) and InterPodAffinity.
 
 pub mod whatif;
 
@@ -25,6 +24,8 @@ const HOSTNAME: &str = "kubernetes.io/hostname";
 pub struct WideRules {
     hard: Vec<Spread>,
     soft: Vec<Spread>,
+    /// Whether nodes that lack some of the labels are rated by the others.
+    lenient: bool,
     /// Columns of the required affinity terms, and the pods that match all of them.
     required: Option<(SmallVec<[usize; 2]>, CrowdId)>,
     forbidden: Vec<(usize, CrowdId)>,
@@ -86,7 +87,7 @@ impl WideRules {
     {
         let own = demand.own.as_deref()?;
         let passport = Passport { namespace: &own.namespace, labels: &own.labels, leaving: false };
-        let mut rules = Self::default();
+        let mut rules = Self { lenient: demand.lenient, ..Self::default() };
         for constraint in &demand.spread {
             let compiled = Spread::new(columns, neighbours, constraint, passport, &placed);
             if constraint.hard { rules.hard.push(compiled) } else { rules.soft.push(compiled) }
@@ -396,7 +397,7 @@ impl Decision<'_> {
         if rules.soft.is_empty() || self.class.weight(Plugin::PodTopologySpread) == 0 {
             return;
         }
-        let has_all = |at: usize| rules.soft.iter().all(|c| columns.labels(c.column)[at] != NO_TEXT);
+        let has_all = |at: usize| rules.lenient || rules.soft.iter().all(|c| columns.labels(c.column)[at] != NO_TEXT);
         let rated = feasible.iter().filter(|slot| has_all(**slot as usize)).count();
         let mut raw = vec![0f64; feasible.len()];
         for constraint in &rules.soft {
@@ -419,7 +420,7 @@ impl Decision<'_> {
             let per_pod = (domains as f64 + 2.0).ln();
             for (raw, slot) in raw.iter_mut().zip(feasible.iter()) {
                 let at = *slot as usize;
-                if has_all(at) {
+                if has_all(at) && values[at] != NO_TEXT {
                     let count = if constraint.is_hostname {
                         constraint.count(self.neighbours, at)
                     } else {

@@ -24,6 +24,9 @@ pub struct StoreConfig {
     pub batch_txns_max: usize,
     /// Bytes of bodies in one group commit.
     pub batch_bytes_max: usize,
+    /// While several write at a time, how long a batch waits for as many as came to the last one: a commit costs the
+    /// same for few as for many. Whoever writes alone never waits.
+    pub linger: Duration,
     /// Events that a collection's window keeps for watches to resume from.
     pub window_events_max: usize,
     /// Bytes of replaced versions that a collection's window keeps alive.
@@ -54,6 +57,7 @@ impl Default for StoreConfig {
             queue_bytes_max: 128 << 20,
             batch_txns_max: 4_096,
             batch_bytes_max: 16 << 20,
+            linger: Duration::from_millis(1),
             window_events_max: 65_536,
             window_bytes_max: 32 << 20,
             watcher_queue_max: 512,

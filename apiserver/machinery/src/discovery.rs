@@ -179,6 +179,10 @@ fn resource_list(group_version: &str, rows: &[&Resource]) -> Json {
         if !row.categories.is_empty() {
             entry["categories"] = json!(row.categories);
         }
+        // What is only created, or computed, is in no store.
+        if row.verbs.iter().any(|verb| verb == "update") {
+            entry["storageVersionHash"] = storage_version_hash(row).into();
+        }
         resources.push(entry);
         for sub in sorted(row) {
             let mut entry = json!({
@@ -199,6 +203,13 @@ fn resource_list(group_version: &str, rows: &[&Resource]) -> Json {
         list["apiVersion"] = "v1".into();
     }
     list
+}
+
+/// Tells clients when objects come to be stored in another version: equal for all versions of one kind.
+fn storage_version_hash(row: &Resource) -> String {
+    let (group, version) = row.stored_in();
+    let digest = ring::digest::digest(&ring::digest::SHA256, format!("{group}/{version}/{}", row.kind).as_bytes());
+    base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])
 }
 
 fn discovered_resource(row: &Resource) -> Json {

@@ -95,6 +95,23 @@ impl Resource {
         self.gvr.api_version()
     }
 
+    /// Group and version that its objects are stored in.
+    #[must_use]
+    pub fn stored_in(&self) -> (&str, &str) {
+        let gvr = &self.gvr;
+        match (&*gvr.group, &*gvr.version, &*gvr.resource) {
+            ("events.k8s.io", "v1", "events") => ("", "v1"),
+            ("autoscaling", "v1", "horizontalpodautoscalers") => ("autoscaling", "v2"),
+            ("coordination.k8s.io" | "certificates.k8s.io", "v1alpha1" | "v1alpha2", _) => (&gvr.group, "v1beta1"),
+            ("resource.k8s.io", "v1alpha3", "devicetaintrules") => (&gvr.group, "v1beta2"),
+            // Beta and alpha versions are stored in the stable one where there is one.
+            (group, version, resource) => match find(group, "v1", resource) {
+                Some(stable) => (group, &stable.gvr.version),
+                None => (group, version),
+            },
+        }
+    }
+
     /// Whether its version is generally available (`v1`, not `v1beta1`), and so served by default.
     #[must_use]
     pub fn is_stable(&self) -> bool {
@@ -159,6 +176,10 @@ pub mod gvr {
     pub static DEPLOYMENTS: G = G::of("apps", "v1", "deployments");
     /// ReplicaSets.
     pub static REPLICA_SETS: G = G::of("apps", "v1", "replicasets");
+    /// StatefulSets.
+    pub static STATEFUL_SETS: G = G::of("apps", "v1", "statefulsets");
+    /// ReplicationControllers.
+    pub static REPLICATION_CONTROLLERS: G = G::of("", "v1", "replicationcontrollers");
     /// Roles.
     pub static ROLES: G = G::of("rbac.authorization.k8s.io", "v1", "roles");
     /// RoleBindings.

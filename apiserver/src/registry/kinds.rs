@@ -7,14 +7,18 @@
 mod cells;
 mod field;
 mod further_versions;
+mod gang;
+mod unstable;
 
 pub mod admission;
 pub mod api_service;
 pub mod certificate;
+pub mod component_status;
 pub mod config_map;
 pub mod controller_revision;
 pub mod cron_job;
 pub mod csi;
+pub mod custom_resource_definition;
 pub mod daemon_set;
 pub mod deployment;
 pub mod device;
@@ -51,6 +55,7 @@ use gantry_machinery::resource::Resource;
 use gantry_machinery::schema::Message;
 
 pub(super) use self::further_versions::VERSIONS;
+use super::runtime_config::RuntimeConfig;
 use super::strategy::Strategy;
 
 /// Names a strategy's resource: its row and its fields in the generated tables.
@@ -74,7 +79,27 @@ use row;
 /// Everything that is served by default: the stable versions.
 #[must_use]
 pub fn all() -> Vec<&'static dyn Strategy> {
-    every().into_iter().filter(|kind| kind.resource().is_stable()).collect()
+    served(&RuntimeConfig::default())
+}
+
+/// What is served by a server that was started with this flag.
+#[must_use]
+pub fn served(config: &RuntimeConfig) -> Vec<&'static dyn Strategy> {
+    every().into_iter().filter(|kind| config.serves(&kind.resource().gvr)).collect()
+}
+
+/// The resources that are answered and never stored: reviews, and the old way to bind a pod.
+pub(super) fn unstored() -> impl Iterator<Item = &'static Resource> {
+    const PATHS: [(&str, &str); 7] = [
+        ("", "bindings"),
+        ("authentication.k8s.io", "selfsubjectreviews"),
+        ("authentication.k8s.io", "tokenreviews"),
+        ("authorization.k8s.io", "localsubjectaccessreviews"),
+        ("authorization.k8s.io", "selfsubjectaccessreviews"),
+        ("authorization.k8s.io", "selfsubjectrulesreviews"),
+        ("authorization.k8s.io", "subjectaccessreviews"),
+    ];
+    PATHS.into_iter().map(|(group, name)| resource(group, "v1", name))
 }
 
 /// Every version of every kind that can be served, those that are off by default included.
@@ -99,6 +124,7 @@ pub(super) fn stored_kind(group: &str, version: &str, resource: &str) -> Option<
 /// Every built-in kind in the version that it is stored in, in the order that discovery lists groups.
 fn stored() -> Vec<&'static dyn Strategy> {
     let mut all: Vec<&'static dyn Strategy> = vec![
+        &component_status::ComponentStatuses,
         &config_map::ConfigMaps,
         &endpoints::EndpointsKind,
         &event::Events,
@@ -114,6 +140,7 @@ fn stored() -> Vec<&'static dyn Strategy> {
         &service_account::ServiceAccounts,
         &service::Services,
         &controller_revision::ControllerRevisions,
+        &custom_resource_definition::CustomResourceDefinitions,
         &daemon_set::DaemonSets,
         &deployment::Deployments,
         &replica_set::ReplicaSets,
@@ -144,6 +171,7 @@ fn stored() -> Vec<&'static dyn Strategy> {
         &admission::ALL,
         &api_service::ALL,
     ];
+    all.extend(unstable::ALL.iter().map(|kind| kind as &dyn Strategy));
     all.extend(tables.into_iter().flatten().map(|kind| kind as &dyn Strategy));
     all
 }

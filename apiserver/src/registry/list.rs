@@ -12,7 +12,7 @@ use super::continue_token::ContinueToken;
 use super::request::RequestContext;
 use super::selection::Selection;
 use super::table::Row;
-use super::{Registry, answer, versions};
+use super::{Registry, answer, components, versions};
 
 /// How long a read waits for a state that has not arrived yet, as upstream's cache does.
 pub(super) const READ_WAIT: Duration = Duration::from_secs(3);
@@ -36,19 +36,22 @@ impl Registry {
             return Err(Status::method_not_supported(row.gvr(), "list"));
         }
         row.warn_deprecated(request);
-        let selection = Selection::new(row, of, &options.labels, &options.fields)?;
+        if components::computes(&row) {
+            return Ok(self.all_components());
+        }
+        let selection = Selection::new(&row, of, &options.labels, &options.fields)?;
         let token = match options.continue_token.as_str() {
             "" => None,
             text => Some(ContinueToken::decode(text, &row.collection)?),
         };
         let view = match &token {
-            Some(token) => self.continued(row, token).await?,
-            None => self.state(row, options.version).await?,
+            Some(token) => self.continued(&row, token).await?,
+            None => self.state(&row, options.version).await?,
         };
         let mut list = chunk(&view, &selection, options.limit, token.as_ref());
-        if row.strategy.version().is_some() {
+        if row.strategy.version().is_some() || row.strategy.is_custom() {
             let stored = std::mem::take(&mut list.items);
-            list.items = stored.into_iter().map(|o| versions::show(row.strategy, o)).collect::<Result<_, _>>()?;
+            list.items = stored.into_iter().map(|o| versions::show(&*row.strategy, o)).collect::<Result<_, _>>()?;
         }
         Ok(list)
     }

@@ -4,13 +4,23 @@
 use std::collections::BTreeMap;
 
 use compact_str::CompactString;
+use gantry_machinery::codec::json;
 use gantry_store_cache::object::StoredObject;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, MicroTime, Time};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::informer::Row;
 use super::selector::Selector;
+
+/// Decodes what a row is made of.
+fn read<T: DeserializeOwned>(object: &StoredObject) -> Result<T, serde_json::Error> {
+    match json::lean(&object.body) {
+        Some(text) => serde_json::from_str(&text),
+        None => serde_json::from_slice(&object.body),
+    }
+}
 
 /// What all objects have that loops care about.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -94,7 +104,7 @@ pub struct MetaRow {
 
 impl Row for MetaRow {
     fn of(object: &StoredObject) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(&object.body)
+        read(object)
     }
 }
 
@@ -208,7 +218,7 @@ struct RawCondition {
 
 impl Row for PodRow {
     fn of(object: &StoredObject) -> Result<Self, serde_json::Error> {
-        let raw: RawPod = serde_json::from_slice(&object.body)?;
+        let raw: RawPod = read(object)?;
         let ready = raw.status.conditions.iter().find(|condition| condition.r#type == "Ready");
         Ok(Self {
             meta: raw.metadata,
@@ -272,7 +282,7 @@ impl<'de> Deserialize<'de> for RawSelector {
 
 impl Row for SelectingRow {
     fn of(object: &StoredObject) -> Result<Self, serde_json::Error> {
-        let raw: RawSelecting = serde_json::from_slice(&object.body)?;
+        let raw: RawSelecting = read(object)?;
         Ok(Self { meta: raw.metadata, selector: raw.spec.selector.map(|selector| selector.0) })
     }
 }
@@ -371,7 +381,7 @@ struct RawNodeStatus {
 
 impl Row for NodeRow {
     fn of(object: &StoredObject) -> Result<Self, serde_json::Error> {
-        let raw: RawNode = serde_json::from_slice(&object.body)?;
+        let raw: RawNode = read(object)?;
         let mut row = Self {
             meta: raw.metadata,
             unschedulable: raw.spec.unschedulable,
@@ -423,7 +433,7 @@ struct RawLeaseSpec {
 
 impl Row for LeaseRow {
     fn of(object: &StoredObject) -> Result<Self, serde_json::Error> {
-        let raw: RawLease = serde_json::from_slice(&object.body)?;
+        let raw: RawLease = read(object)?;
         Ok(Self { meta: raw.metadata, renewed: raw.spec.renew_time.map(|time| time.0) })
     }
 }

@@ -1,17 +1,18 @@
-//! Follows nodes, pods, namespaces and disruption budgets and tells the core about them, as rows.
+//! Follows nodes, pods, namespaces, disruption budgets, Services and the controllers that keep pods, and tells the core about them, as rows.
 //!
 //! One task per collection: list, then watch, through the [`Reflector`], which survives disconnects and answers 410 with
 //! a new list. The core hears nothing until all lists are in, lest it refuse pods for want of nodes it has not seen.
 
 use std::sync::Arc;
 
+use gantry_machinery::codec::json;
 use gantry_machinery::reflector::{Delta, Reflector};
-use gantry_machinery::resource::gvr;
+use gantry_machinery::resource::{GroupVersionResource, gvr};
 use gantry_machinery::resource_api::{ResourceApi, WatchEvent};
 use gantry_machinery::selector::{FieldSelector, LabelSelector};
 use gantry_scheduler_core::cycle::Event;
 use gantry_scheduler_core::rows::json::NotAnObject;
-use gantry_scheduler_core::rows::{BudgetRow, NamespaceRow, NodeRow, PodRow};
+use gantry_scheduler_core::rows::{BudgetRow, Keeper, KindredRow, NamespaceRow, NodeRow, PodRow};
 use gantry_store_cache::object::StoredObject;
 
 use super::inbox::Inbox;
@@ -19,13 +20,40 @@ use super::source::Source;
 
 /// Feeds the inbox for ever.
 pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>) {
-    let (labels, fields) = (LabelSelector::default(), FieldSelector::default());
-    let mut namespaces = Reflector::new(api.clone(), gvr::NAMESPACES.clone(), labels.clone(), fields.clone());
-    let mut budgets = Reflector::new(api.clone(), gvr::POD_DISRUPTION_BUDGETS.clone(), labels, fields);
+    let follow = |resource: &GroupVersionResource| {
+        Reflector::new(api.clone(), resource.clone(), LabelSelector::default(), FieldSelector::default())
+    };
+    let (mut namespaces, mut budgets) = (follow(&gvr::NAMESPACES), follow(&gvr::POD_DISRUPTION_BUDGETS));
+    let (mut services, mut replica_sets) = (follow(&gvr::SERVICES), follow(&gvr::REPLICA_SETS));
+    let (mut stateful_sets, mut replication) = (follow(&gvr::STATEFUL_SETS), follow(&gvr::REPLICATION_CONTROLLERS));
     let mut nodes = Source::<NodeRow>::new(api.clone());
     let mut pods = Source::<PodRow>::new(api);
+    let kindred = tokio::join!(services.next(), replica_sets.next(), stateful_sets.next(), replication.next());
+    let kindred = [
+        kindred_events(Keeper::Service, kindred.0),
+        kindred_events(Keeper::ReplicaSet, kindred.1),
+        kindred_events(Keeper::StatefulSet, kindred.2),
+        kindred_events(Keeper::ReplicationController, kindred.3),
+    ];
     let first = tokio::join!(namespaces.next(), budgets.next(), nodes.next(), pods.next());
-    inbox.feed([namespace_events(first.0), budget_events(first.1), first.2, first.3].concat()).await;
+    let first = [namespace_events(first.0), budget_events(first.1), kindred.concat(), first.2, first.3];
+    inbox.feed(first.concat()).await;
+    let kindred = |keeper: Keeper, mut reflector: Reflector| {
+        let inbox = &inbox;
+        async move {
+            loop {
+                inbox.feed(kindred_events(keeper, reflector.next().await)).await;
+            }
+        }
+    };
+    let kindred = async {
+        tokio::join!(
+            kindred(Keeper::Service, services),
+            kindred(Keeper::ReplicaSet, replica_sets),
+            kindred(Keeper::StatefulSet, stateful_sets),
+            kindred(Keeper::ReplicationController, replication),
+        )
+    };
     let budgets = async {
         loop {
             inbox.feed(budget_events(budgets.next().await)).await;
@@ -46,7 +74,7 @@ pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>) {
             inbox.feed(pods.next().await).await;
         }
     };
-    tokio::join!(namespaces, nodes, budgets, pods);
+    tokio::join!(namespaces, nodes, budgets, kindred, pods);
 }
 
 fn namespace_events(delta: Delta) -> Vec<Event> {
@@ -57,6 +85,24 @@ fn namespace_events(delta: Delta) -> Vec<Event> {
             let event = |change: &WatchEvent| match change {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => Some(Event::Namespace(read(object)?)),
                 WatchEvent::Deleted(object) => Some(Event::NamespaceGone(object.key.name().into())),
+                WatchEvent::Bookmark { .. } => None,
+            };
+            changes.iter().filter_map(event).collect()
+        }
+    }
+}
+
+fn kindred_events(keeper: Keeper, delta: Delta) -> Vec<Event> {
+    let read = |object: &StoredObject| row(object, |body| KindredRow::from_json(keeper, body));
+    match delta {
+        Delta::Replace(all) => vec![Event::AllKindred(keeper, all.iter().filter_map(|o| read(o)).collect())],
+        Delta::Changes(changes) => {
+            let event = |change: &WatchEvent| match change {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => Some(Event::Kindred(read(object)?)),
+                WatchEvent::Deleted(object) => {
+                    let (namespace, name) = (object.key.namespace().into(), object.key.name().into());
+                    Some(Event::KindredGone(keeper, namespace, name))
+                }
                 WatchEvent::Bookmark { .. } => None,
             };
             changes.iter().filter_map(event).collect()
@@ -83,5 +129,7 @@ fn budget_events(delta: Delta) -> Vec<Event> {
 
 /// The row of an object. One that cannot be read is left out, with a line in the log: it must not stop the others.
 fn row<T>(object: &StoredObject, read: impl Fn(&[u8]) -> Result<T, NotAnObject>) -> Option<T> {
-    read(&object.body).inspect_err(|error| tracing::error!(object = %object.key, %error, "left out of scheduling")).ok()
+    let lean = json::lean(&object.body);
+    let body = lean.as_ref().map_or(&object.body[..], |text| text.as_bytes());
+    read(body).inspect_err(|error| tracing::error!(object = %object.key, %error, "left out of scheduling")).ok()
 }

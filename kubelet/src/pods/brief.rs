@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use compact_str::CompactString;
+use gantry_machinery::codec::json;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize;
@@ -240,7 +241,10 @@ impl PodBrief {
     /// # Errors
     /// When the body is no pod.
     pub fn decode(body: &[u8]) -> Result<(Self, Prior), serde_json::Error> {
-        let RawPod { metadata, spec, status } = serde_json::from_slice(body)?;
+        let RawPod { metadata, spec, status } = match json::lean(body) {
+            Some(text) => serde_json::from_str(&text)?,
+            None => serde_json::from_slice(body)?,
+        };
         let init = spec.init_containers.into_iter().map(|raw| raw.brief(true));
         let containers = init.chain(spec.containers.into_iter().map(|raw| raw.brief(false))).collect();
         let deletion = metadata

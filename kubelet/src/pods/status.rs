@@ -3,6 +3,7 @@
 //! Gives the body of a strategic merge patch of `pods/status`, with the uid as precondition. What the node does not
 //! own (`qosClass`, `nominatedNodeName`, conditions of others) is not in it.
 
+use compact_str::CompactString;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -47,7 +48,7 @@ struct Status<'a> {
     pod_ip: &'a str,
     #[serde(rename = "podIPs", skip_serializing_if = "Vec::is_empty")]
     pod_ips: Vec<Ip<'a>>,
-    start_time: String,
+    start_time: CompactString,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     init_container_statuses: Vec<ContainerStatus<'a>>,
     container_statuses: Vec<ContainerStatus<'a>>,
@@ -65,7 +66,7 @@ struct Condition {
     status: &'static str,
     #[serde(skip_serializing_if = "is_zero")]
     observed_generation: i64,
-    last_transition_time: String,
+    last_transition_time: CompactString,
     // Null takes away what an earlier state said.
     reason: Option<&'static str>,
     message: Option<String>,
@@ -107,7 +108,7 @@ struct Waiting {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Running {
-    started_at: String,
+    started_at: CompactString,
 }
 
 #[derive(Serialize)]
@@ -118,9 +119,9 @@ struct Terminated {
     #[serde(skip_serializing_if = "str::is_empty")]
     message: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    started_at: Option<String>,
+    started_at: Option<CompactString>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    finished_at: Option<String>,
+    finished_at: Option<CompactString>,
     #[serde(rename = "containerID", skip_serializing_if = "String::is_empty")]
     container_id: String,
 }
@@ -129,8 +130,8 @@ fn is_zero(number: &i64) -> bool {
     *number == 0
 }
 
-fn seconds(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+fn seconds(time: Timestamp) -> CompactString {
+    gantry_machinery::time::time(time.as_second())
 }
 
 /// The patch that shows `worker` as it is now. Notes in the worker when conditions changed.

@@ -4,8 +4,8 @@
 pub(super) mod wire;
 
 use super::{
-    Amounts, Demand, Effect, HostPort, NamespaceRow, NodeImage, NodeRow, NodeTerm, Operator, Own, PodAffinity, PodRow,
-    PodTerm, PreferredNodeTerm, Requirement, Selector, SpreadConstraint, Taint, Toleration, Unsupported,
+    Amounts, Demand, Effect, HostPort, Keeper, NamespaceRow, NodeImage, NodeRow, NodeTerm, Operator, Own, PodAffinity,
+    PodRow, PodTerm, PreferredNodeTerm, Requirement, Selector, SpreadConstraint, Taint, Toleration, Unsupported,
 };
 
 use wire::{
@@ -24,13 +24,21 @@ const UNSAID_CPU: i64 = 100;
 /// Memory that a container without a request counts as when scoring (upstream's `DefaultMemoryRequest`).
 const UNSAID_MEMORY: i64 = 200 << 20;
 
+/// Looks at all bytes for UTF-8 at once instead of at every text.
+fn parse<'b, T: serde::Deserialize<'b>>(body: &'b [u8]) -> Result<T, serde_json::Error> {
+    match std::str::from_utf8(body) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(body),
+    }
+}
+
 impl NamespaceRow {
     /// The row of a Namespace's stored JSON.
     ///
     /// # Errors
     /// When the bytes are no JSON of a Namespace.
     pub fn from_json(body: &[u8]) -> Result<Self, NotAnObject> {
-        let meta = serde_json::from_slice::<NamespaceJson<'_>>(body)?.metadata.unwrap_or_default();
+        let meta = parse::<NamespaceJson<'_>>(body)?.metadata.unwrap_or_default();
         Ok(Self { name: text(meta.name), labels: pairs(meta.labels) })
     }
 }
@@ -41,7 +49,7 @@ impl NodeRow {
     /// # Errors
     /// When the bytes are no JSON of a Node.
     pub fn from_json(body: &[u8]) -> Result<Self, NotAnObject> {
-        let node: NodeJson<'_> = serde_json::from_slice(body)?;
+        let node: NodeJson<'_> = parse(body)?;
         let (meta, spec) = (node.metadata.unwrap_or_default(), node.spec.unwrap_or_default());
         let status = node.status.unwrap_or_default();
         let mut allocatable = amounts(status.allocatable.as_ref());
@@ -77,7 +85,7 @@ impl PodRow {
     /// # Errors
     /// When the bytes are no JSON of a Pod.
     pub fn from_json(body: &[u8]) -> Result<Self, NotAnObject> {
-        let pod: PodJson<'_> = serde_json::from_slice(body)?;
+        let pod: PodJson<'_> = parse(body)?;
         let (meta, spec) = (pod.metadata.unwrap_or_default(), pod.spec.unwrap_or_default());
         let status = pod.status.unwrap_or_default();
         let labels = pairs(meta.labels);
@@ -88,6 +96,15 @@ impl PodRow {
                 && c.reason.as_deref() == Some("Unschedulable"))
             .then(|| c.message.as_deref().unwrap_or_default().into())
         });
+        let owner = meta.owner_references.iter().flatten().find(|o| o.controller == Some(true)).and_then(|o| {
+            let keeper = match (o.api_version.as_deref()?, o.kind.as_deref()?) {
+                ("v1", "ReplicationController") => Keeper::ReplicationController,
+                ("apps/v1", "ReplicaSet") => Keeper::ReplicaSet,
+                ("apps/v1", "StatefulSet") => Keeper::StatefulSet,
+                _ => return None,
+            };
+            Some((keeper, Box::from(o.name.as_deref()?)))
+        });
         let disrupted = status.conditions.iter().flatten().find(|c| c.kind.as_deref() == Some("DisruptionTarget"));
         let displaced = disrupted.is_some_and(|c| {
             c.status.as_deref() == Some("True") && c.reason.as_deref() == Some("PreemptionByScheduler")
@@ -95,6 +112,7 @@ impl PodRow {
         Ok(Self {
             demand: demand(&spec, &status, &namespace, &labels),
             displaced,
+            owner,
             name: text(meta.name),
             uid: text(meta.uid),
             node: text(spec.node_name),
@@ -143,6 +161,8 @@ fn demand(spec: &PodSpec<'_>, status: &PodStatus<'_>, namespace: &str, labels: &
         host_ports: host_ports(spec),
         images: images(spec),
         spread,
+        defaulted: false,
+        lenient: false,
         pods,
         own,
         unsupported: unsupported(spec),

@@ -33,7 +33,7 @@ impl Projection for NodeProjection {
 
 impl Projection for PodProjection {
     fn name(&self) -> &'static str {
-        "scheduling.pods/2"
+        "scheduling.pods/3"
     }
 
     fn collection(&self) -> &'static str {

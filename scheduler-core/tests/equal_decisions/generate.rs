@@ -2,14 +2,15 @@
 
 use gantry_scheduler_core::profile::{Plugin, Profile};
 use gantry_scheduler_core::rows::{
-    Amounts, BudgetRow, Demand, Effect, HostPort, NodeImage, NodeRow, NodeTerm, Operator, Own, PodAffinity, PodRow,
-    PodTerm, PreferredNodeTerm, Requirement, Selector, SpreadConstraint, Taint, Toleration,
+    Amounts, BudgetRow, Demand, Effect, HostPort, Keeper, KindredRow, NodeImage, NodeRow, NodeTerm, Operator, Own,
+    PodAffinity, PodRow, PodTerm, PreferredNodeTerm, Requirement, Selector, SpreadConstraint, Taint, Toleration,
 };
 use gantry_scheduler_core::score::allocation::{Kind, Strategy as Fit};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
+const ZONE: &str = "topology.kubernetes.io/zone";
 const MIB: i64 = 1 << 20;
 
 /// Something that happens to the cluster. Numbers pick among what is there.
@@ -28,6 +29,8 @@ pub(crate) enum Happening {
     BindFails(u8),
     Budget(BudgetRow),
     BudgetGone(u8),
+    Kindred(KindredRow),
+    KindredGone(u8),
     Started(u8, u8),
     VictimTerminates(u8),
     VictimGone(u8),
@@ -53,6 +56,8 @@ pub(crate) fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         1 => any::<u8>().prop_map(Happening::BindFails),
         1 => budget().prop_map(Happening::Budget),
         1 => any::<u8>().prop_map(Happening::BudgetGone),
+        2 => kindred().prop_map(Happening::Kindred),
+        1 => any::<u8>().prop_map(Happening::KindredGone),
         2 => (any::<u8>(), 0..5u8).prop_map(|(n, when)| Happening::Started(n, when)),
         2 => any::<u8>().prop_map(Happening::VictimTerminates),
         3 => any::<u8>().prop_map(Happening::VictimGone),
@@ -106,7 +111,7 @@ fn labels_with_name(mut labels: Vec<(Box<str>, Box<str>)>, name: u8) -> Vec<(Box
 fn labels() -> impl Strategy<Value = Vec<(Box<str>, Box<str>)>> {
     (option::of(0..3u8), option::weighted(0.8, 0..3u8)).prop_map(|(disk, zone)| {
         let disk = disk.map(|v| ("disk".into(), v.to_string().into()));
-        let zone = zone.map(|v| ("zone".into(), v.to_string().into()));
+        let zone = zone.map(|v| (ZONE.into(), v.to_string().into()));
         disk.into_iter().chain(zone).collect()
     })
 }
@@ -148,7 +153,7 @@ fn requirement() -> impl Strategy<Value = Requirement> {
         Operator::Gt,
         Operator::Lt,
     ]);
-    (prop::sample::select(vec!["disk", "zone"]), operator, vec(0..3u8, 1..3)).prop_map(|(key, operator, values)| {
+    (prop::sample::select(vec!["disk", ZONE]), operator, vec(0..3u8, 1..3)).prop_map(|(key, operator, values)| {
         let mut values: Vec<Box<str>> = values.into_iter().map(|v| v.to_string().into()).collect();
         values.sort();
         values.dedup();
@@ -250,8 +255,28 @@ fn budget() -> impl Strategy<Value = BudgetRow> {
     })
 }
 
+fn kindred() -> impl Strategy<Value = KindredRow> {
+    let keeper = prop::sample::select(vec![Keeper::Service, Keeper::Service, Keeper::ReplicaSet]);
+    let selector = vec((prop::sample::select(vec!["app", "tier"]), 0..2u8), 1..3).prop_map(|mut all| {
+        all.sort();
+        all.dedup_by_key(|(key, _)| *key);
+        let one = |(key, value): (&str, u8)| Requirement {
+            key: key.into(),
+            operator: Operator::In,
+            values: vec![value.to_string().into()],
+        };
+        Selector { requirements: all.into_iter().map(one).collect() }
+    });
+    (keeper, prop::bool::weighted(0.2), 0..2u8, selector).prop_map(|(keeper, other, name, selector)| KindredRow {
+        keeper,
+        namespace: if other { "other".into() } else { "default".into() },
+        name: format!("k{name}").into(),
+        selector: Some(selector),
+    })
+}
+
 fn topology_key() -> impl Strategy<Value = Box<str>> {
-    prop::sample::select(vec!["zone", "zone", "disk", "kubernetes.io/hostname"]).prop_map(Box::from)
+    prop::sample::select(vec![ZONE, ZONE, "disk", "kubernetes.io/hostname"]).prop_map(Box::from)
 }
 
 fn spread() -> impl Strategy<Value = SpreadConstraint> {
@@ -309,6 +334,7 @@ fn pod() -> impl Strategy<Value = PodRow> {
     (demand(), terms, pod_labels(), 0..4i32, flags).prop_map(
         |(demand, (spread, pods), labels, priority, (never_preempts, gated, elsewhere, scheduler))| {
             let pods = pods.filter(|p| *p != PodAffinity::default()).map(Box::new);
+            let labels_len = labels.len();
             let mut row = PodRow {
                 namespace: if elsewhere { "other".into() } else { "default".into() },
                 scheduler: scheduler.into(),
@@ -316,6 +342,7 @@ fn pod() -> impl Strategy<Value = PodRow> {
                 priority,
                 never_preempts,
                 gated,
+                owner: (labels_len % 2 == 1).then(|| (Keeper::ReplicaSet, format!("k{}", priority % 2).into())),
                 demand: Demand { spread, pods, ..demand },
                 ..PodRow::default()
             };

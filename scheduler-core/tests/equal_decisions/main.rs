@@ -130,6 +130,18 @@ impl Bench {
                     self.slow.budgets.remove(&(namespace, name));
                 }
             }
+            Happening::Kindred(row) => {
+                let key = (row.keeper, row.namespace.to_string(), row.name.to_string());
+                self.slow.kindred.insert(key, row.selector.clone().unwrap_or_default());
+                self.pending.push(Event::Kindred(row.clone()));
+            }
+            Happening::KindredGone(n) => {
+                if let Some((keeper, namespace, name)) = pick(self.slow.kindred.keys(), *n) {
+                    let gone = Event::KindredGone(keeper, namespace.as_str().into(), name.as_str().into());
+                    self.pending.push(gone);
+                    self.slow.kindred.remove(&(keeper, namespace, name));
+                }
+            }
             Happening::Started(n, when) => {
                 if let Some(uid) = self.pick_pod(*n, |p| p.node.is_some()) {
                     let placed = self.slow.pods[&uid].clone();

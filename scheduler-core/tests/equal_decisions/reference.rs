@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use gantry_scheduler_core::columns::{standing, tie};
 use gantry_scheduler_core::profile::{Plugin, Profile};
 use gantry_scheduler_core::rows::{
-    BudgetRow, Demand, Effect, HostPort, NodeRow, NodeTerm, Operator, PodAffinity, PodRow, PodTerm, Requirement,
-    Selector, SpreadConstraint, Taint, Toleration,
+    BudgetRow, Demand, Effect, HostPort, Keeper, NodeRow, NodeTerm, Operator, PodAffinity, PodRow, PodTerm,
+    Requirement, Selector, SpreadConstraint, Taint, Toleration,
 };
 use gantry_scheduler_core::tournament::TIE_BITS;
 
@@ -26,6 +26,7 @@ pub(crate) struct Reference {
     pub(crate) seed: u64,
     /// What the scheduler names stand for.
     pub(crate) profiles: Vec<Profile>,
+    pub(crate) kindred: BTreeMap<(Keeper, String, String), Selector>,
     pub(crate) budgets: BTreeMap<(String, String), BudgetRow>,
     /// What is imagined to be otherwise, while it is.
     pub(crate) imagined: RefCell<Imagined>,
@@ -231,6 +232,28 @@ impl Reference {
         there as i64 - gone as i64 + come as i64
     }
 
+    /// The system's constraints, for a pod that has none and that Services or its controller select.
+    fn default_spread(&self, pod: &PodRow) -> Vec<SpreadConstraint> {
+        let mut requirements = Vec::new();
+        for ((keeper, namespace, name), selector) in &self.kindred {
+            let service = *keeper == Keeper::Service && selects(selector, &pod.labels);
+            let owner = pod.owner.as_ref().is_some_and(|(kind, owner)| kind == keeper && **owner == **name);
+            if *namespace == *pod.namespace && (service || owner) {
+                requirements.extend(selector.requirements.clone());
+            }
+        }
+        if !pod.demand.spread.is_empty() || requirements.is_empty() {
+            return Vec::new();
+        }
+        let one = |key: &str, max_skew| SpreadConstraint {
+            max_skew,
+            topology_key: key.into(),
+            selector: Some(Selector { requirements: requirements.clone() }),
+            ..SpreadConstraint::default()
+        };
+        vec![one("kubernetes.io/hostname", 3), one("topology.kubernetes.io/zone", 5)]
+    }
+
     fn included(&self, pod: &PodRow, c: &SpreadConstraint, node: &NodeRow) -> bool {
         let mut hard = node.taints.iter().filter(|t| t.effect != Effect::PreferNoSchedule);
         (c.ignores_affinity || selected(&pod.demand, node))
@@ -264,11 +287,13 @@ impl Reference {
     }
 
     fn spread_scores(&self, pod: &PodRow, feasible: &[&NodeRow]) -> Vec<i64> {
-        let soft: Vec<&SpreadConstraint> = pod.demand.spread.iter().filter(|c| !c.hard).collect();
+        let defaults = self.default_spread(pod);
+        let lenient = !defaults.is_empty();
+        let soft: Vec<&SpreadConstraint> = pod.demand.spread.iter().chain(&defaults).filter(|c| !c.hard).collect();
         if soft.is_empty() {
             return vec![0; feasible.len()];
         }
-        let complete = |node: &NodeRow| soft.iter().all(|c| label(node, &c.topology_key).is_some());
+        let complete = |node: &NodeRow| lenient || soft.iter().all(|c| label(node, &c.topology_key).is_some());
         let rated = feasible.iter().filter(|n| complete(n)).count();
         let raw: Vec<Option<i64>> = feasible
             .iter()
@@ -278,7 +303,7 @@ impl Reference {
                 }
                 let mut sum = 0f64;
                 for c in &soft {
-                    let value = label(node, &c.topology_key).expect("complete");
+                    let Some(value) = label(node, &c.topology_key) else { continue };
                     let (count, domains) = if &*c.topology_key == "kubernetes.io/hostname" {
                         (self.counted(pod, c, node), rated)
                     } else {

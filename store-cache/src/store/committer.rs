@@ -3,8 +3,8 @@
 //! ```text
 //! callers ─▶ bounded queue ─▶ check and number ─▶ log, one fsync ─▶ cache publishes ─▶ answers ─▶ watchers woken
 //! ```
-//! A batch is whatever arrived while the last fsync ran: alone, a write waits for nothing but its own fsync; under
-//! load batches grow by themselves. Publishing comes before answering, so that a client whose write succeeded finds it
+//! A batch is whatever arrived while the last fsync ran: alone, a write waits for nothing but its own fsync; among others
+//! it may wait a moment for them (`StoreConfig::linger`), and under load batches grow by themselves. Publishing comes before answering, so that a client whose write succeeded finds it
 //! in its next list. After a failed log write nothing is taken any more: what is on disk is in doubt until reopened.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -94,6 +94,7 @@ impl Committer {
             revision,
             expiry,
             next_sweep: Instant::now() + config.sweep_every,
+            company: 0,
             failed: failed.clone(),
             config: config.clone(),
             stats,
@@ -189,6 +190,11 @@ fn bytes_of(txn: &Txn) -> usize {
     txn.ops.iter().map(body).sum()
 }
 
+/// A batch of as many requests or more was written by several at a time.
+const CROWD_MIN: usize = 4;
+/// How often a batch that waits for company looks whether all are there.
+const LOOKS: u32 = 2;
+
 /// The thread's own state.
 struct Thread {
     engine: Box<dyn Engine>,
@@ -198,6 +204,8 @@ struct Thread {
     revision: Revision,
     expiry: Expiry,
     next_sweep: Instant,
+    /// The requests of the last batch.
+    company: usize,
     failed: Failed,
     config: StoreConfig,
     stats: Arc<Stats>,
@@ -222,8 +230,17 @@ impl Thread {
         }
     }
 
-    /// Takes what has arrived, up to the size of a batch.
-    fn gather(&self, first: Request, requests: &mut Vec<Request>) {
+    /// Takes what has arrived, up to the size of a batch; in company, waits for the others first.
+    fn gather(&mut self, first: Request, requests: &mut Vec<Request>) {
+        if self.company >= CROWD_MIN {
+            // Asleep, not listening: being woken by each that arrives is what this saves.
+            for _ in 0..LOOKS {
+                if self.queue.len() + 1 >= self.company {
+                    break;
+                }
+                std::thread::sleep(self.config.linger / LOOKS);
+            }
+        }
         let mut txns = first.txns.len();
         let mut bytes = first.bytes;
         requests.push(first);
@@ -233,6 +250,7 @@ impl Thread {
             bytes += request.bytes;
             requests.push(request);
         }
+        self.company = requests.len();
         self.load.txns.fetch_sub(txns, Ordering::Relaxed);
         self.load.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -329,6 +347,8 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::config::ExecutorKind;
     use crate::key::ObjectKey;
@@ -350,8 +370,11 @@ mod tests {
     }
 
     fn start(queue_txns_max: usize) -> (Arc<Committer>, Sender<bool>, Arc<Cache>) {
-        let config =
-            StoreConfig { shards: 1, executors: ExecutorKind::Inline, queue_txns_max, ..StoreConfig::default() };
+        start_with(StoreConfig { queue_txns_max, ..StoreConfig::default() })
+    }
+
+    fn start_with(config: StoreConfig) -> (Arc<Committer>, Sender<bool>, Arc<Cache>) {
+        let config = StoreConfig { shards: 1, executors: ExecutorKind::Inline, ..config };
         let (tell, told) = crossbeam::channel::unbounded();
         let cache = Arc::new(Cache::new(&config, &[]));
         let stats = Arc::new(Stats::new());
@@ -409,5 +432,40 @@ mod tests {
             assert!(writer.await.expect("it ran").is_ok());
         }
         assert_eq!(cache.view().count("pods", None), 6);
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_is_as_large_as_the_last_waits_for_nobody() {
+        let linger = Duration::from_secs(3600);
+        let (committer, tell, _) = start_with(StoreConfig { linger, ..StoreConfig::default() });
+        let send = |name: String| {
+            let committer = committer.clone();
+            tokio::spawn(async move { committer.commit(put(&name)).await })
+        };
+        let mut writers = vec![send("first".to_owned())];
+        tokio::task::yield_now().await;
+        while committer.waiting() > 0 {
+            tokio::task::yield_now().await;
+        }
+        // A crowd while the first is written: one batch, and the measure for the next.
+        writers.extend((0..CROWD_MIN).map(|n| send(format!("a{n}"))));
+        while committer.waiting() < CROWD_MIN {
+            tokio::task::yield_now().await;
+        }
+        tell.send(true).expect("it listens");
+        while committer.waiting() > 0 {
+            tokio::task::yield_now().await;
+        }
+        writers.extend((0..CROWD_MIN).map(|n| send(format!("b{n}"))));
+        while committer.waiting() < CROWD_MIN {
+            tokio::task::yield_now().await;
+        }
+        // Two log writes more: one for each crowd.
+        tell.send(true).expect("it listens");
+        tell.send(true).expect("it listens");
+        for writer in writers {
+            let written = tokio::time::timeout(Duration::from_secs(60), writer).await.expect("nobody waited");
+            assert!(written.expect("it ran").is_ok());
+        }
     }
 }

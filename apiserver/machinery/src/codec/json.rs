@@ -9,6 +9,7 @@ mod conform;
 mod decode;
 mod encode;
 mod interop;
+mod lean;
 mod pick;
 mod scan;
 
@@ -17,6 +18,7 @@ pub use decode::{DecodeError, Decoded, decode, decode_body, decode_value};
 pub(super) use decode::{expect_kind, is_zero, zero};
 pub use encode::{encode, encode_into, encode_with_revision_slot, push_string, to_string};
 pub use interop::{from_value, to_value};
+pub use lean::lean;
 pub use pick::{Raw, pick};
 pub use scan::{MAX_DEPTH, SyntaxError, parse, parse_own};
 

@@ -1,6 +1,8 @@
 //! Devices of `resource.k8s.io` (Dynamic Resource Allocation): classes, what drivers offer (slices), what pods ask for
 //! (claims and their templates). The scheduler's DynamicResources plugin and the drivers act on them.
 
+pub(super) mod v1beta1;
+
 use gantry_machinery::time;
 use gantry_machinery::value::{Object, Value};
 

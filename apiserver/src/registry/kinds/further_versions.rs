@@ -1,11 +1,11 @@
 //! The versions of kinds beside those that their objects are stored in. Beta and alpha ones are off unless
 //! `--runtime-config` turns them on; one whose stored version is not built is not there.
 
-use super::{event, horizontal_pod_autoscaler};
+use super::{device, event, horizontal_pod_autoscaler};
 use crate::registry::versions::Version;
 
 /// All of them.
-pub(in crate::registry) static VERSIONS: [Version; 15] = [
+pub(in crate::registry) static VERSIONS: [Version; 20] = [
     horizontal_pod_autoscaler::v1::version(),
     event::events_k8s_io::version(),
     Version::new("networking.k8s.io", "v1beta1", "ipaddresses", ("networking.k8s.io", "v1"))
@@ -30,6 +30,11 @@ pub(in crate::registry) static VERSIONS: [Version; 15] = [
     devices("resourceclaims"),
     devices("resourceclaimtemplates"),
     devices("resourceslices"),
+    device::v1beta1::same("deviceclasses"),
+    device::v1beta1::claims(),
+    device::v1beta1::templates(),
+    device::v1beta1::slices(),
+    Version::new("resource.k8s.io", "v1alpha3", "devicetaintrules", ("resource.k8s.io", "v1beta2")),
 ];
 
 const fn admission(version: &'static str, resource: &'static str) -> Version {

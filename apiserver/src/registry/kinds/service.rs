@@ -3,6 +3,7 @@
 
 mod check;
 mod table;
+mod warnings;
 
 use compact_str::CompactString;
 use gantry_machinery::value;
@@ -95,6 +96,10 @@ impl Strategy for Services {
             ("spec.clusterIP", service.at(&["spec", "clusterIP"]).text().into()),
             ("spec.type", service.at(&["spec", "type"]).text().into()),
         ]
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        warnings::warnings(new)
     }
 
     fn columns(&self) -> &'static [Column] {

@@ -27,8 +27,19 @@ pub(in crate::rows) struct Meta<'a> {
     pub(in crate::rows) uid: Option<Text<'a>>,
     pub(in crate::rows) labels: Option<Map<'a>>,
     pub(in crate::rows) generation: Option<i64>,
+    #[serde(rename = "ownerReferences")]
+    pub(in crate::rows) owner_references: Option<Vec<OwnerJson<'a>>>,
     #[serde(rename = "deletionTimestamp")]
     pub(in crate::rows) deleted: Option<Text<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+pub(in crate::rows) struct OwnerJson<'a> {
+    pub(in crate::rows) api_version: Option<Text<'a>>,
+    pub(in crate::rows) kind: Option<Text<'a>>,
+    pub(in crate::rows) name: Option<Text<'a>>,
+    pub(in crate::rows) controller: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]
