@@ -28,6 +28,9 @@ pub(crate) enum Role {
     ControllerManager(ControllerManager),
     /// Run nodes alone, against any Kubernetes API server (simulated ones: real containers are not built yet)
     Kubelet(Kubelet),
+    /// Say why a pod is where it is, or nowhere
+    #[command(subcommand)]
+    Explain(Explain),
     /// Copy the embedded store of a stopped server into one file
     Backup(Backup),
     /// Make an embedded store from a backup file
@@ -177,6 +180,39 @@ pub(crate) struct Kubelet {
     pub(crate) remote: Remote,
     #[command(flatten)]
     pub(crate) nodes: Nodes,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Explain {
+    /// Which nodes could take the pod, why the others could not, and how the best ones score
+    Pod(ExplainPod),
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct ExplainPod {
+    /// The pod
+    pub(crate) name: String,
+    /// Its namespace [default: the kubeconfig's]
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub(crate) namespace: Option<String>,
+    /// How it is printed
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: Output,
+    /// How many of the best nodes are shown
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) nodes: usize,
+    #[command(flatten)]
+    pub(crate) scheduling: Scheduling,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// For people
+    Text,
+    /// For programs
+    Json,
 }
 
 #[derive(Args, Debug, Clone)]

@@ -1,5 +1,6 @@
 //! `gantry`: roles and flags. Composes the parts; every decision is in the crate it belongs to.
 
+mod explain;
 mod flags;
 mod log;
 mod memory;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::flags::{Cli, Role};
+use crate::flags::{Cli, Explain, Role};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Role::Scheduler(flags) => remote::scheduler(flags),
         Role::ControllerManager(flags) => remote::controller_manager(flags),
         Role::Kubelet(flags) => remote::kubelet(flags),
+        Role::Explain(Explain::Pod(flags)) => explain::pod(&flags),
         Role::Backup(flags) => storage::backup(flags),
         Role::Restore(flags) => storage::restore(&flags),
         Role::Version => say(&format!("gantry {VERSION}, Kubernetes v1.36")),

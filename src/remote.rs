@@ -47,7 +47,8 @@ pub(crate) fn start_scheduler(
     let metrics = Arc::new(Metrics::new(config.profiles.iter().map(|profile| &*profile.name)));
     let (recorder, recording) = Recorder::new(api.clone(), Clock::System, "default-scheduler", stop.clone());
     tasks.spawn(recording);
-    let options = SchedulingOptions { core: config.core(), ..SchedulingOptions::default() };
+    let extenders = config.extenders.clone().into();
+    let options = SchedulingOptions { core: config.core(), extenders, ..SchedulingOptions::default() };
     let given = metrics.clone();
     tasks.spawn(scheduling::run(api, Clock::System, recorder, given, options, stop.clone()));
     metrics

@@ -34,7 +34,7 @@ async fn cluster(flags: Up) -> anyhow::Result<()> {
     let api =
         |name: &str| -> Arc<dyn ResourceApi> { Arc::new(served.registry.as_user(RequestContext::in_process(name))) };
     let scheduling = remote::start_scheduler(api("system:kube-scheduler"), &configuration, &tasks, &stop);
-    let resources = served.registry.table().collections().map(|row| row.resource.clone()).collect();
+    let resources = served.registry.table().collections().map(|row| (*row.resource).clone()).collect();
     let root_ca = served.server.pki().ca.certificate.clone();
     let manager = api("system:kube-controller-manager");
     let controllers = remote::start_controllers(manager, &flags.controllers, resources, root_ca, &stop)?;

@@ -13,6 +13,7 @@ pub(crate) mod call;
 pub mod components;
 mod continue_token;
 mod create;
+pub mod custom;
 mod decode;
 mod delete;
 mod delete_collection;

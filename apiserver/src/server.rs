@@ -14,6 +14,7 @@ use gantry_machinery::resource::Resource;
 use gantry_machinery::status::Status;
 use gantry_store_cache::projection::Projection;
 use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -150,51 +151,54 @@ impl ApiServer {
         registry.set_authorizer(authorizer.clone());
 
         let shutdown = CancellationToken::new();
+        let changes = registry.table().changes();
+        registry.serve_custom_resources(shutdown.clone());
         let ready = Arc::new(AtomicBool::new(true));
         let metrics = Arc::new(Metrics::default());
         let flow = Arc::new(FlowControl::new(config.max_requests_inflight, config.max_mutating_requests_inflight));
         let (lanes, store) = (flow.clone(), registry.store().clone());
         metrics.add_source(move |out| sources::flow(&lanes, out));
         metrics.add_source(move |out| sources::store(&store, out));
-        let service = Arc::new(Service {
-            authenticator: Authenticator {
-                front_proxy_names: config.requestheader_allowed_names.clone(),
-                static_tokens: match &config.token_auth_file {
-                    Some(path) => static_tokens(&read("token-auth-file", path)?).map_err(|why| StartError::File {
-                        flag: "token-auth-file",
-                        path: path.clone(),
-                        why,
-                    })?,
-                    None => std::collections::HashMap::new(),
+        let reached_at = SocketAddr::new(advertised, address.port()).to_string();
+        let documents = Documents::new(&discovered(&registry), &registry.table().custom_rows(), &reached_at);
+        let service =
+            Arc::new(Service {
+                authenticator: Authenticator {
+                    front_proxy_names: config.requestheader_allowed_names.clone(),
+                    static_tokens: match &config.token_auth_file {
+                        Some(path) => static_tokens(&read("token-auth-file", path)?)
+                            .map_err(|why| StartError::File { flag: "token-auth-file", path: path.clone(), why })?,
+                        None => std::collections::HashMap::new(),
+                    },
+                    tokens,
+                    lookup: Arc::new(registry.store().clone()),
+                    anonymous: config.anonymous_auth,
                 },
-                tokens,
-                lookup: Arc::new(registry.store().clone()),
-                anonymous: config.anonymous_auth,
-            },
-            authorizer,
-            flow,
-            schemas,
-            metrics: metrics.clone(),
-            health: Health::new(vec![
-                Check::alive("etcd", {
-                    let store = registry.store().clone();
-                    move || store.health()
-                }),
-                Check::ready("informer-sync", || Ok(())),
-                Check::alive("poststarthook/rbac/bootstrap-roles", || Ok(())),
-                Check::alive("poststarthook/scheduling/bootstrap-system-priority-classes", || Ok(())),
-                Check::ready("shutdown", {
-                    let ready = ready.clone();
-                    move || if ready.load(Ordering::Acquire) { Ok(()) } else { Err("shutting down".to_owned()) }
-                }),
-            ]),
-            documents: Documents::new(&discovered(&registry), &SocketAddr::new(advertised, address.port()).to_string()),
-            projections,
-            shutdown: shutdown.clone(),
-            request_timeout: config.request_timeout,
-            ids: AuditIds::new(random()),
-            registry,
-        });
+                authorizer,
+                flow,
+                schemas,
+                metrics: metrics.clone(),
+                health: Health::new(vec![
+                    Check::alive("etcd", {
+                        let store = registry.store().clone();
+                        move || store.health()
+                    }),
+                    Check::ready("informer-sync", || Ok(())),
+                    Check::alive("poststarthook/rbac/bootstrap-roles", || Ok(())),
+                    Check::alive("poststarthook/scheduling/bootstrap-system-priority-classes", || Ok(())),
+                    Check::ready("shutdown", {
+                        let ready = ready.clone();
+                        move || if ready.load(Ordering::Acquire) { Ok(()) } else { Err("shutting down".to_owned()) }
+                    }),
+                ]),
+                documents,
+                projections,
+                shutdown: shutdown.clone(),
+                request_timeout: config.request_timeout,
+                ids: AuditIds::new(random()),
+                registry,
+            });
+        tokio::spawn(republish(service.clone(), changes));
         tracing::info!(%address, "the API server listens");
         let serving = tokio::spawn(listener.run(service, shutdown.clone(), config.shutdown_grace));
         Ok(Running { address, pki, metrics, ready, shutdown, serving, following: [following, classifying] })
@@ -252,11 +256,23 @@ impl Running {
     }
 }
 
+/// Makes the documents anew whenever the custom resources change.
+async fn republish(service: Arc<Service>, mut changes: watch::Receiver<u64>) {
+    while let Some(Ok(())) = service.shutdown.run_until_cancelled(changes.changed()).await {
+        let service = service.clone();
+        let made = tokio::task::spawn_blocking(move || {
+            service.documents.replace(&discovered(&service.registry), &service.registry.table().custom_rows());
+        });
+        if let Err(error) = made.await {
+            tracing::error!(%error, "the documents were not made");
+        }
+    }
+}
+
 /// What discovery lists: the registry's resources, and those that are answered without being stored.
 fn discovered(registry: &Registry) -> Vec<Resource> {
     let table = registry.table();
-    let rows = table.rows().iter().map(|row| row.resource.clone());
-    rows.chain(table.unstored().iter().map(|row| (*row).clone())).collect()
+    table.resources().into_iter().chain(table.unstored().iter().map(|row| (*row).clone())).collect()
 }
 
 /// The group-versions of what discovery lists, each once.

@@ -3,6 +3,7 @@
 //! The path of a change: watch → [`informer`] (store, indexes) → handlers that name keys → [`work_queue`] →
 //! [`reconcile::run`] → the loop's `reconcile(key)`, which reads informers and writes through `ResourceApi`.
 
+pub mod custom;
 pub mod expectations;
 pub mod informer;
 pub mod informers;

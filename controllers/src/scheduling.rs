@@ -12,6 +12,7 @@
 mod bind;
 pub mod config;
 mod evict;
+pub mod explain;
 pub mod extender;
 #[cfg(test)]
 mod fake;
@@ -33,6 +34,7 @@ use gantry_machinery::resource_api::ResourceApi;
 use gantry_scheduler_core::cycle::Config;
 use tokio_util::sync::CancellationToken;
 
+use extender::{ExtenderConfig, Extenders};
 use inbox::Inbox;
 use metrics::Metrics;
 
@@ -51,6 +53,8 @@ pub struct SchedulingOptions {
     /// pod's `PodScheduled` condition says too, and costs as much as the binding itself, so a flood of pods gets events
     /// for a sample of them. Upstream writes one for each.
     pub scheduled_events_per_second: u32,
+    /// The extenders, in the order of the core's interests.
+    pub extenders: Arc<[ExtenderConfig]>,
 }
 
 impl Default for SchedulingOptions {
@@ -61,6 +65,7 @@ impl Default for SchedulingOptions {
             batches_in_flight_max: 4,
             unconfirmed_max: 8192,
             scheduled_events_per_second: 100,
+            extenders: Arc::new([]),
         }
     }
 }
@@ -81,11 +86,16 @@ pub async fn run(
     let (evictions, evicting) = evict::new(api.clone(), inbox.clone(), clock, reports.clone(), &options);
     let notices = Arc::new(volumes::Notices::default());
     let feeding = feed::run(api.clone(), inbox.clone(), notices.clone());
-    let binding = bind::run(api, inbox.clone(), to_bind, reports.clone(), metrics.clone(), notices, &options);
-    let thread = worker::spawn(inbox.clone(), placements, evictions, reports.clone(), metrics, options.clone());
+    let extenders = Arc::new(Extenders::new(api.clone(), options.extenders.clone()));
+    let (questions, to_ask) = tokio::sync::mpsc::unbounded_channel();
+    let asking = extenders.clone().run(to_ask, inbox.clone(), reports.clone());
+    let helpers = bind::Helpers { extenders, notices };
+    let binding = bind::run(api, inbox.clone(), to_bind, reports.clone(), metrics.clone(), helpers, &options);
+    let hands = worker::Hands { placements, questions, evictions };
+    let thread = worker::spawn(inbox.clone(), hands, reports.clone(), metrics, options.clone());
 
     let work = async {
-        tokio::join!(feeding, evicting, reports.run());
+        tokio::join!(feeding, evicting, reports.run(), asking);
     };
     let binding = tokio::spawn(binding);
     stop.run_until_cancelled(work).await;

@@ -12,6 +12,7 @@ use ahash::RandomState;
 use hashbrown::HashMap;
 
 use crate::columns::{Change, Columns, Load, Slot};
+use crate::cycle::consult::Interest;
 use crate::filter::{self, NodeRules, Verdict, resources_fit};
 use crate::intern::fixed_hasher;
 use crate::profile::{Plugin, Profile, Weights};
@@ -37,6 +38,8 @@ pub struct Class {
     asks: Option<Box<Load>>,
     /// How its pods are scheduled.
     pub profile: Arc<Profile>,
+    /// The extenders whose business its pods are, a bit each.
+    pub interests: u32,
     rules: NodeRules,
     preferred: Preferred,
     weights: Weights,
@@ -138,6 +141,7 @@ impl Class {
             plain: asks.is_none() && load.ephemeral <= 0 && load.extended.is_empty() && load.ports.is_empty(),
             asks,
             profile: Arc::clone(profile),
+            interests: 0,
             load,
             demand,
             pods: 0,
@@ -363,6 +367,20 @@ impl Class {
             + weigh(Plugin::NodeResourcesBalancedAllocation) * self.balance.score(columns, at, &self.load)
     }
 
+    /// What each rule about the node gives it, where the worst feasible node has `worst` taints that are not tolerated and
+    /// the dearest `dearest` of preferred terms: for those who ask why.
+    #[must_use]
+    pub fn scores(&self, columns: &Columns, slot: Slot, worst: u16, dearest: i32) -> [(Plugin, u32); 5] {
+        let (at, board) = (slot as usize, self.last_board());
+        [
+            (Plugin::TaintToleration, score::taint_toleration::score(board.unwelcome(slot), worst)),
+            (Plugin::NodeAffinity, score::node_affinity::score(board.preferred(slot), dearest)),
+            (Plugin::ImageLocality, board.0.views[at].images.into()),
+            (Plugin::NodeResourcesFit, self.fit.score(columns, at, &self.load)),
+            (Plugin::NodeResourcesBalancedAllocation, self.balance.score(columns, at, &self.load)),
+        ]
+    }
+
     /// How many more of its pods a node could take, by the amounts alone; at least 1 for a feasible node.
     #[must_use]
     pub fn room(&self, columns: &Columns, slot: Slot) -> u32 {
@@ -421,10 +439,10 @@ impl Board {
 #[derive(Clone, Copy)]
 pub struct ClassBoard<'a>(&'a Board, &'a Weights);
 
-impl ClassBoard<'_> {
+impl<'a> ClassBoard<'a> {
     /// The verdicts without terms about other pods.
     #[must_use]
-    pub fn verdicts(&self) -> &[Verdict] {
+    pub fn verdicts(&self) -> &'a [Verdict] {
         &self.0.verdicts
     }
 
@@ -490,6 +508,7 @@ fn asks(load: &Load, demand: &Demand, profile: &Profile) -> Option<Load> {
 #[derive(Debug)]
 pub struct Classes {
     profiles: Box<[Arc<Profile>]>,
+    interests: Box<[Interest]>,
     ids: HashMap<Arc<Demand>, ClassId, RandomState>,
     classes: Vec<Option<Class>>,
     free: Vec<ClassId>,
@@ -505,9 +524,10 @@ const IDLE_MAX: usize = 1024;
 impl Classes {
     /// None yet. Boards are kept within `board_bytes_max`, but for the one in use.
     #[must_use]
-    pub fn new(profiles: &[Arc<Profile>], board_bytes_max: usize) -> Self {
+    pub fn new(profiles: &[Arc<Profile>], interests: &[Interest], board_bytes_max: usize) -> Self {
         Self {
             profiles: profiles.into(),
+            interests: interests.into(),
             ids: HashMap::with_hasher(fixed_hasher()),
             classes: Vec::new(),
             free: Vec::new(),
@@ -532,6 +552,8 @@ impl Classes {
         let demand = Arc::new(demand);
         let mut class = Class::new(columns, Arc::clone(&demand), &self.profiles[usize::from(demand.profile)]);
         class.pods = 1;
+        let interested = (0u32..).zip(&self.interests).filter(|(_, interest)| interest.has(&demand));
+        class.interests = interested.map(|(at, _)| 1 << at).sum();
         let id = match self.free.pop() {
             Some(id) => {
                 self.classes[id as usize] = Some(class);

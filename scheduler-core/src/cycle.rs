@@ -4,13 +4,15 @@
 //! call. It never blocks and does no I/O. What it decided is in force at once (assumed), whatever becomes of the bind;
 //! the loop reports failures back as [`Event::BindFailed`].
 
+pub mod consult;
 mod displace;
+pub mod explain;
 mod find;
 mod refuse;
 mod volumes;
 mod wake;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -19,7 +21,6 @@ use hashbrown::{HashMap, HashSet};
 use crate::budgets::Budgets;
 use crate::class::{ClassId, Classes};
 use crate::columns::{Columns, Slot};
-use crate::filter::{Rule, Verdict};
 use crate::intern::fixed_hasher;
 use crate::kindred::{self, Kindred};
 use crate::neighbours::Neighbours;
@@ -35,6 +36,7 @@ use crate::storage::ask::{Ask, Rejection};
 use crate::storage::{Storage, Tenant};
 use crate::wide::{Scratch, WideRules};
 
+use consult::{Advice, Interest};
 use find::Found;
 
 /// Something the scheduler must know.
@@ -83,6 +85,8 @@ pub enum Event {
     /// The binding of the pod of this uid did not happen, for certain: it may be tried again after a pause. Who is not
     /// certain reads the pod again and reports what he saw.
     BindFailed(Box<str>),
+    /// What the extenders said about the pod of this uid, asked with this ticket.
+    Advised(Box<str>, u64, Advice),
 }
 
 /// What is fixed for the life of a scheduler.
@@ -98,6 +102,8 @@ pub struct Config {
     pub backoff_first: Millis,
     /// The longest pause, in milliseconds.
     pub backoff_max: Millis,
+    /// Which pods each extender is to be asked about; 32 extenders at most.
+    pub interests: Vec<Interest>,
 }
 
 impl Default for Config {
@@ -108,6 +114,7 @@ impl Default for Config {
             board_bytes_max: 256 << 20,
             backoff_first: BACKOFF_FIRST,
             backoff_max: BACKOFF_MAX,
+            interests: Vec::new(),
         }
     }
 }
@@ -164,6 +171,12 @@ pub struct Scheduler {
     pending: Pending,
     arrivals: Arrivals,
     assumed: usize,
+    /// How many pods extenders are being asked about.
+    consulting: usize,
+    /// Who is to be asked about next.
+    put_off: BinaryHeap<Turn>,
+    /// Decisions that came of events, to be handed out with the next plan.
+    decided: Vec<Decision>,
     scratch: Scratch,
     /// How many pods of each priority are on nodes.
     placed: BTreeMap<i32, usize>,
@@ -179,7 +192,7 @@ impl Scheduler {
         let queue = Queue::new(config.backoff_first, config.backoff_max);
         Self {
             columns: Columns::new(config.seed),
-            classes: Classes::new(&config.profiles, config.board_bytes_max),
+            classes: Classes::new(&config.profiles, &config.interests, config.board_bytes_max),
             config,
             pods: Pods::default(),
             neighbours: Neighbours::default(),
@@ -193,6 +206,9 @@ impl Scheduler {
             pending: Pending::default(),
             arrivals: Arrivals::default(),
             assumed: 0,
+            consulting: 0,
+            put_off: BinaryHeap::new(),
+            decided: Vec::new(),
             reasons: HashMap::with_hasher(fixed_hasher()),
             reasons_at: (0, 0, 0),
             storage: Storage::default(),
@@ -207,14 +223,14 @@ impl Scheduler {
             self.apply(now, event);
         }
         self.release_rested(now);
+        self.recall();
         self.wake();
-        let mut plan = Plan::default();
+        let mut plan = Plan { decisions: std::mem::take(&mut self.decided), ..Plan::default() };
         loop {
             while plan.decisions.len() < limit {
                 let Some(turn) = self.queue.pop() else { break };
                 if let Some(index) = self.current(turn.pod(), turn.ticket(), State::Active) {
-                    let decision = self.decide(now, index);
-                    plan.decisions.push(decision);
+                    plan.decisions.extend(self.decide(now, index));
                 }
             }
             if !self.queue.is_idle() {
@@ -262,6 +278,10 @@ impl Scheduler {
             Event::AllKindred(keeper, rows) => self.kindred.replace(keeper, rows),
             Event::EvictionFailed { victim, preemptor } => self.spare(now, &victim, &preemptor),
             Event::BindFailed(uid) => self.take_back(now, &uid),
+            Event::Advised(uid, ticket, advice) => {
+                let decision = self.advised(now, &uid, ticket, advice);
+                self.decided.extend(decision);
+            }
         }
     }
 
@@ -378,6 +398,7 @@ impl Scheduler {
                     told,
                     overdue: false,
                     leaving: row.deleting,
+                    scheduled: profile.is_some(),
                     displaced: row.displaced,
                     owner: row.owner,
                     kindred: self.kindred.version(),
@@ -676,6 +697,7 @@ impl Scheduler {
         for (state, by) in [(before, -1), (state, 1)] {
             let count = match state {
                 State::Active => &mut self.pending.active,
+                State::Consulting => &mut self.consulting,
                 State::Backoff => &mut self.pending.backoff,
                 State::Waiting => &mut self.pending.unschedulable,
                 State::Gated => &mut self.pending.gated,
@@ -716,15 +738,24 @@ impl Scheduler {
     }
 
     /// One pod's decision.
-    fn decide(&mut self, now: Millis, index: PodIndex) -> Decision {
+    fn decide(&mut self, now: Millis, index: PodIndex) -> Option<Decision> {
         let pod = self.pods.at(index);
         pod.attempts += 1;
         self.renew_defaults(index);
         let class = self.pods.at(index).class;
         if self.classes.get(class).demand.unsupported.is_some() {
-            return self.refuse(now, index);
+            return Some(self.refuse(now, index));
         }
-        let Some(Found { slot, score, .. }) = self.find(index) else { return self.refuse(now, index) };
+        let Some(Found { slot, score, .. }) = self.find(index) else { return Some(self.refuse(now, index)) };
+        if self.classes.get(class).interests != 0 {
+            return self.consult(index);
+        }
+        Some(self.place(index, slot, score))
+    }
+
+    /// Assumes that a pod runs on a node.
+    fn place(&mut self, index: PodIndex, slot: Slot, score: u32) -> Decision {
+        let class = self.pods.at(index).class;
         let volumes = self.assume_volumes(index, slot);
         self.settle(index, State::Assumed(slot));
         let node = self.columns.name(slot).into();
@@ -732,8 +763,9 @@ impl Scheduler {
         pod.overdue = false;
         let (attempts, since) = (pod.attempts, pod.since);
         let pod = pod.id.clone();
-        let profile = self.classes.get(class).demand.profile;
-        Decision::Bind(Placement { pod, node, score, attempts, since, profile, volumes })
+        let class = self.classes.get(class);
+        let (profile, interests) = (class.demand.profile, class.interests);
+        Decision::Bind(Placement { pod, node, score, attempts, since, profile, interests, volumes })
     }
 
     /// How many pods came into the queues.
@@ -764,17 +796,6 @@ impl Scheduler {
     #[must_use]
     pub fn pods(&self) -> &Pods {
         &self.pods
-    }
-
-    /// The verdict on each slot for a known pod, as of now: what `explain` shows.
-    #[must_use]
-    pub fn explain(&mut self, uid: &str) -> Option<Vec<(Box<str>, Verdict, u32)>> {
-        let index = self.pods.find(uid)?;
-        let class = self.pods.at(index).class;
-        let board = self.classes.board(class, &self.columns);
-        let slots = (0..).zip(board.verdicts());
-        let present = slots.filter(|(_, verdict)| verdict.rule() != Rule::Absent);
-        Some(present.map(|(slot, v)| (self.columns.name(slot).into(), *v, board.score(slot))).collect())
     }
 }
 

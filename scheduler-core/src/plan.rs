@@ -32,6 +32,9 @@ pub enum Decision {
     Bind(Placement),
     /// It fits nowhere for now.
     Refuse(Refusal),
+    /// Extenders are to be asked which of these nodes it shall be; [`Event::Advised`](crate::cycle::Event::Advised) is the
+    /// answer.
+    Consult(Consultation),
 }
 
 /// Who a pod is.
@@ -62,6 +65,23 @@ pub struct Placement {
     pub profile: ProfileId,
     /// What must be written about its volumes before it is bound; `None` for most.
     pub volumes: Option<Arc<VolumeWork>>,
+    /// The extenders whose business it is, a bit each.
+    pub interests: u32,
+}
+
+/// A pod that extenders have a say in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consultation {
+    /// The pod.
+    pub pod: PodId,
+    /// To be given back with the answer: an answer to an older question counts for nothing.
+    pub ticket: u64,
+    /// The profile that schedules it.
+    pub profile: ProfileId,
+    /// The extenders whose business it is, a bit each.
+    pub interests: u32,
+    /// The nodes that could take it, with their scores, best first.
+    pub candidates: Vec<(Box<str>, u32)>,
 }
 
 /// A pod that fits nowhere, and why.

@@ -35,6 +35,8 @@ pub enum State {
     Gated,
     /// To be tried.
     Active,
+    /// Extenders are being asked about it.
+    Consulting,
     /// To be tried after a pause.
     Backoff,
     /// Fits nowhere; waits for a change that helps.
@@ -58,7 +60,7 @@ impl State {
     /// Whether it is in one of the queues.
     #[must_use]
     pub fn is_pending(self) -> bool {
-        matches!(self, Self::Active | Self::Backoff | Self::Waiting)
+        matches!(self, Self::Active | Self::Consulting | Self::Backoff | Self::Waiting)
     }
 }
 
@@ -95,6 +97,8 @@ pub struct Pod {
     pub told: u64,
     /// Whether it is terminating.
     pub leaving: bool,
+    /// Whether its scheduler's name is one of ours.
+    pub scheduled: bool,
     /// Whether it says that a scheduler displaced it.
     pub displaced: bool,
     /// Whether this scheduler has decided to displace it, and has not seen it terminate yet.

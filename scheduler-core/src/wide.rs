@@ -235,6 +235,20 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    /// Forgets the last decision.
+    pub fn clear(&mut self) {
+        self.verdicts.clear();
+        self.feasible.clear();
+        self.spread.clear();
+        self.affinity.clear();
+    }
+
+    /// The nodes that were feasible in the last decision, with their scores of spread and of affinity.
+    pub fn scored(&self) -> impl Iterator<Item = (Slot, i64, i64)> + '_ {
+        let scores = self.spread.iter().zip(&self.affinity);
+        self.feasible.iter().zip(scores).map(|(slot, (spread, affinity))| (*slot, *spread, *affinity))
+    }
+
     /// How many nodes were feasible in the last decision.
     #[must_use]
     pub fn feasible(&self) -> usize {

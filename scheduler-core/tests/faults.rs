@@ -138,6 +138,7 @@ impl World {
         let plan = self.scheduler.step(self.now, events, limit);
         for decision in plan.decisions {
             match decision {
+                Decision::Consult(question) => panic!("nobody is to be asked: {question:?}"),
                 Decision::Bind(placement) => self.asked.push(Asked::Bind(placement)),
                 Decision::Refuse(refusal) => self.refused(&refusal),
             }

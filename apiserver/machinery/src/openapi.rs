@@ -8,8 +8,8 @@ mod definitions;
 mod paths;
 mod protobuf;
 
-use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
@@ -66,6 +66,33 @@ impl Describe for NoDescriptions {
     }
 }
 
+/// References that a custom type's schema needs, in the language of the document.
+pub struct MetaRefs {
+    /// Whether the document is of OpenAPI v3.
+    pub v3: bool,
+    metadata: Json,
+}
+
+impl MetaRefs {
+    /// The type of `metadata`, described.
+    #[must_use]
+    pub fn metadata(&self, description: &str) -> Json {
+        if self.v3 {
+            json!({"allOf": [self.metadata], "description": description})
+        } else {
+            let mut schema = self.metadata.clone();
+            schema["description"] = description.into();
+            schema
+        }
+    }
+}
+
+/// Makes a custom type's schema when a document is made; `None` leaves what the table says of it.
+pub type CustomSchema = Arc<dyn Fn(&MetaRefs) -> Option<Json> + Send + Sync>;
+
+/// Custom types by their definitions' names.
+pub type CustomSchemas = HashMap<String, CustomSchema>;
+
 /// A resource with the type of its objects, and of its subresources' where they differ.
 struct Row {
     resource: Resource,
@@ -79,6 +106,7 @@ struct Row {
 pub struct OpenApi {
     title_version: String,
     descriptions: Descriptions,
+    custom: CustomSchemas,
     /// By `api/v1` or `apis/<group>/<version>`.
     groups: BTreeMap<String, Vec<Row>>,
     common: Vec<Ref<Message>>,
@@ -117,6 +145,7 @@ impl OpenApi {
         Self {
             title_version: version.to_owned(),
             descriptions,
+            custom: CustomSchemas::new(),
             groups,
             common,
             v3,
@@ -124,6 +153,12 @@ impl OpenApi {
             v2: OnceLock::new(),
             v2_protobuf: OnceLock::new(),
         }
+    }
+
+    /// The same documents with the schemas of custom types.
+    #[must_use]
+    pub fn with_custom(self, custom: CustomSchemas) -> Self {
+        Self { custom, ..self }
     }
 
     /// `/openapi/v3`: where each group-version's document is, with a hash that changes with it.
@@ -147,7 +182,7 @@ impl OpenApi {
         let place = self.v3.get(path)?;
         Some(place.get_or_init(|| {
             let texts = (self.descriptions)();
-            let mut definitions = Definitions::new(Language::V3, &*texts);
+            let mut definitions = Definitions::new(Language::V3, &*texts, &self.custom);
             for message in &self.common {
                 definitions.add(message);
             }
@@ -181,7 +216,7 @@ impl OpenApi {
 
     fn v2_spec(&self) -> Json {
         let texts = (self.descriptions)();
-        let mut definitions = Definitions::new(Language::V2, &*texts);
+        let mut definitions = Definitions::new(Language::V2, &*texts, &self.custom);
         for message in &self.common {
             definitions.add(message);
         }
@@ -208,7 +243,7 @@ impl OpenApi {
                 text.push_str(&sub.name);
             }
             if let Ref::Shared(message) = &row.message {
-                let mut definitions = Definitions::new(Language::V3, &NoDescriptions);
+                let mut definitions = Definitions::new(Language::V3, &NoDescriptions, &self.custom);
                 definitions.add(&Ref::Shared(message.clone()));
                 text.push_str(&definitions.finish().to_string());
             }

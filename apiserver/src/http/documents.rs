@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use futures_util::{StreamExt, stream};
 use gantry_descriptions::Descriptions;
 use gantry_machinery::discovery::{Aggregated, Discovery, Document};
-use gantry_machinery::openapi::{Describe, OpenApi, V2_PROTOBUF};
+use gantry_machinery::openapi::{CustomSchema, CustomSchemas, Describe, OpenApi, V2_PROTOBUF};
 use gantry_machinery::resource::Resource;
 use gantry_machinery::schema::{self, Ref};
 use gantry_machinery::status::Status;
@@ -21,6 +21,8 @@ use super::answer;
 use super::compress::{PLAIN_MAX_BYTES, accepts_gzip, gzip};
 use super::paths::GIT_VERSION;
 use super::payload::{Payload, Rope};
+use crate::registry::custom::publish;
+use crate::registry::table::Row;
 
 /// The documents of this server.
 pub struct Documents {
@@ -48,15 +50,42 @@ struct Made {
     openapi: OpenApi,
 }
 
-impl Documents {
-    /// The documents of these resources; `address` is host and port that clients reach the server at.
-    #[must_use]
-    pub fn new(resources: &[Resource], address: &str) -> Self {
-        let discovery = Discovery::new(resources);
-        let core = discovery.core_versions(address);
-        let message = |group: &str, version: &str, kind: &str| schema::kind(group, version, kind).map(Ref::Static);
+impl Made {
+    fn of(resources: &[Resource], custom: &[Arc<Row>]) -> Self {
+        let mut schemas = CustomSchemas::new();
+        for row in custom {
+            let made_of = row.clone();
+            let make: CustomSchema = Arc::new(move |refs| publish::schema(&made_of, refs));
+            schemas.insert(row.strategy.message().name.to_string(), make);
+        }
+        let message = |group: &str, version: &str, kind: &str| {
+            let custom = || {
+                let is = |row: &&Arc<Row>| {
+                    let gvr = row.gvr();
+                    gvr.group == group && gvr.version == version && row.resource.kind == kind
+                };
+                custom.iter().find(is)?.strategy.custom().map(|custom| Ref::Shared(custom.message.clone()))
+            };
+            schema::kind(group, version, kind).map(Ref::Static).or_else(custom)
+        };
         let openapi = OpenApi::new(resources, GIT_VERSION, message, || Box::new(Reference(Descriptions::unpack())));
-        Self { made: ArcSwap::from_pointee(Made { discovery, openapi }), core }
+        Self { discovery: Discovery::new(resources), openapi: openapi.with_custom(schemas) }
+    }
+}
+
+impl Documents {
+    /// The documents of these resources, `custom` being the rows of those that are no built-in ones; `address` is host
+    /// and port that clients reach the server at.
+    #[must_use]
+    pub fn new(resources: &[Resource], custom: &[Arc<Row>], address: &str) -> Self {
+        let made = Made::of(resources, custom);
+        let core = made.discovery.core_versions(address);
+        Self { made: ArcSwap::from_pointee(made), core }
+    }
+
+    /// The documents of other resources from now on.
+    pub fn replace(&self, resources: &[Resource], custom: &[Arc<Row>]) {
+        self.made.store(Arc::new(Made::of(resources, custom)));
     }
 
     /// The document at a path. May take long for `/openapi`.
@@ -148,7 +177,7 @@ mod tests {
     use super::*;
 
     fn documents() -> Documents {
-        Documents::new(gantry_machinery::resource::table(), "192.0.2.1:6443")
+        Documents::new(gantry_machinery::resource::table(), &[], "192.0.2.1:6443")
     }
 
     fn headers(pairs: &[(http::HeaderName, &str)]) -> HeaderMap {

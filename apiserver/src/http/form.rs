@@ -73,7 +73,7 @@ pub struct Form {
     row: Row,
     kind: String,
     api_version: String,
-    /// The type of what protobuf shows; `None` in other formats.
+    /// The type of what protobuf shows; `None` in other formats, and where it is the row's own.
     message: Option<&'static Message>,
     /// Whether Scales are shown, which have columns of their own whatever they scale.
     scale: bool,
@@ -116,10 +116,11 @@ impl Form {
         let message = match (accepted.format, accepted.shape) {
             (Format::Json | Format::Yaml, _) => None,
             (Format::Protobuf, Shape::Metadata | Shape::MetadataList) => schema::message(PARTIAL_METADATA),
-            (Format::Protobuf, _) if other.is_none() => Some(row.strategy.message()),
+            (Format::Protobuf, _) if other.is_none() => None,
             (Format::Protobuf, _) => schema::kind(group, version, kind),
         };
-        if accepted.format == Format::Protobuf && message.is_none() {
+        let own = other.is_none() && !row.strategy.is_custom();
+        if accepted.format == Format::Protobuf && message.is_none() && !own {
             return Err(Status::not_acceptable(&FORMATS[..2]));
         }
         let api_version = api_version(group, version);
@@ -225,8 +226,13 @@ impl Form {
         }
     }
 
+    /// The type of what protobuf shows.
+    fn message(&self) -> &Message {
+        self.message.unwrap_or_else(|| self.row.strategy.message())
+    }
+
     fn protobuf(&self, value: &Value) -> Result<Bytes, Status> {
-        let message = self.message.ok_or_else(|| Status::not_acceptable(&FORMATS[..2]))?;
+        let message = self.message();
         protobuf::encode(value, message).map(Into::into).map_err(Status::internal)
     }
 
@@ -278,7 +284,7 @@ impl Form {
     }
 
     fn protobuf_list(&self, list: &ObjectList) -> Result<Bytes, Status> {
-        let message = self.message.ok_or_else(|| Status::not_acceptable(&FORMATS[..2]))?;
+        let message = self.message();
         let mut metadata = Value::object();
         metadata.set(&["resourceVersion"], list.revision.to_string());
         if !list.continue_token.is_empty() {
@@ -359,10 +365,11 @@ impl Form {
         self.push_later_event(rope, kind, object, first)
     }
 
-    /// Whether the next event differs from what other watchers of the same form are sent.
+    /// Whether the next event differs from what other watchers of the same form are sent. Tables of custom resources
+    /// differ by version and by what the definition said when the watch began.
     #[must_use]
     pub fn next_event_is_own(&self) -> bool {
-        self.accepted.shape == Shape::Table && !self.columns_told
+        self.accepted.shape == Shape::Table && (!self.columns_told || self.row.strategy.is_custom())
     }
 
     /// Appends the watch frame that every watcher of this form is sent.

@@ -181,6 +181,9 @@ fn part(items: &[FeedItem], projection: &dyn Projection) -> Rows {
     for item in items {
         match item {
             FeedItem::Initial(object) => part.rows.extend(row(object, projection, false)),
+            FeedItem::Converted(kind, object) => {
+                part.rows.extend(row(object, projection, *kind == ChangeKind::Deleted));
+            }
             FeedItem::Change(change) => {
                 let gone = change.kind == ChangeKind::Deleted;
                 part.rows.extend(row(&change.event.object, projection, gone));

@@ -34,6 +34,9 @@ const PATCHES: [&str; 4] = [
     "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
 ];
+/// What patches of custom resources may come in: without a Go type there is no strategy to merge by.
+const CUSTOM_PATCHES: [&str; 3] =
+    ["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
 /// Kinds whose delete answers with the object instead of a Status, as upstream's registries are set.
 const RETURN_DELETED: [&str; 15] = [
     "pods",
@@ -64,12 +67,14 @@ pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Result<Respo
             return bind(service, asked).await;
         }
     }
-    let row = service.registry.table().find(&info.group, &info.version, &info.resource).cloned();
+    let table = service.registry.table();
+    let row = table.find(&info.group, &info.version, &info.resource).map(|row| (*row).clone());
     let Some(row) = row else {
         let unserved = aggregated::unserved(&service.registry, &info.group, &info.version);
         // Upstream routes by groups that it has: what lies outside of them is no API's path to answer with a Status.
-        let groups = service.registry.table().rows();
-        let known = info.group.is_empty() || groups.iter().any(|row| row.group() == info.group);
+        let known = info.group.is_empty()
+            || table.rows().iter().any(|row| row.group() == info.group)
+            || table.custom_rows().iter().any(|row| row.group() == info.group);
         return if known || unserved.code != 404 { Err(unserved) } else { Ok(answer::no_such_path()) };
     };
     if info.method == Method::HEAD {
@@ -268,8 +273,9 @@ impl ResourceRequest<'_> {
         let kind = match content_type(&self.asked.headers) {
             "application/json-patch+json" => PatchKind::Json,
             "application/merge-patch+json" => PatchKind::Merge,
-            "application/strategic-merge-patch+json" => PatchKind::Strategic,
+            "application/strategic-merge-patch+json" if !self.row.strategy.is_custom() => PatchKind::Strategic,
             "application/apply-patch+yaml" => PatchKind::Apply,
+            _ if self.row.strategy.is_custom() => return Err(Status::unsupported_media_type(&CUSTOM_PATCHES)),
             _ => return Err(Status::unsupported_media_type(&PATCHES)),
         };
         let verb = if kind == PatchKind::Apply { WriteVerb::Apply } else { WriteVerb::Patch };

@@ -57,18 +57,23 @@ pub fn frames(
 fn push_item(form: &mut Form, rope: &mut Rope, item: &FeedItem) -> Result<(), Status> {
     match item {
         FeedItem::Initial(object) => form.push_event(rope, "ADDED", object),
+        FeedItem::Converted(kind, object) => form.push_event(rope, said(*kind), object),
         FeedItem::Change(change) => push_change(form, rope, change),
         FeedItem::Bookmark { revision, initial_events_end } => form.push_bookmark(rope, *revision, *initial_events_end),
     }
 }
 
-fn push_change(form: &mut Form, rope: &mut Rope, change: &Change) -> Result<(), Status> {
-    let event = &change.event;
-    let kind = match change.kind {
+fn said(kind: ChangeKind) -> &'static str {
+    match kind {
         ChangeKind::Added => "ADDED",
         ChangeKind::Modified => "MODIFIED",
         ChangeKind::Deleted => "DELETED",
-    };
+    }
+}
+
+fn push_change(form: &mut Form, rope: &mut Rope, change: &Change) -> Result<(), Status> {
+    let event = &change.event;
+    let kind = said(change.kind);
     let shown = |event: &Event| match change.kind {
         // Gone, or only ceased to match: its last state with this change's revision.
         ChangeKind::Deleted => event.departed(),

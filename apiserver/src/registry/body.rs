@@ -26,6 +26,52 @@ pub(crate) fn decode(object: &StoredObject) -> Result<Arc<Value>, Status> {
     }
 }
 
+/// The decoded form of a stored object as readers of a version see it, and whether that is otherwise than stored.
+pub(crate) fn decode_as(strategy: &dyn Strategy, object: &StoredObject) -> Result<(Arc<Value>, bool), Status> {
+    let value = decode(object)?;
+    if strategy.is_as_stored(object.revision) && !strategy.is_custom() {
+        return Ok((value, false));
+    }
+    let mut shown = (*value).clone();
+    let changed = strategy.read_stored(&mut shown);
+    Ok(if changed { (Arc::new(shown), true) } else { (value, false) })
+}
+
+/// A stored object as readers of a version see it: itself, wherever its bytes will do.
+///
+/// # Errors
+/// As [`decode`].
+pub(crate) fn shown(strategy: &dyn Strategy, object: Arc<StoredObject>) -> Result<Arc<StoredObject>, Status> {
+    if strategy.is_as_stored(object.revision) { Ok(object) } else { converted(strategy, object) }
+}
+
+/// [`shown`] for an object whose revision does not tell when its body was written: one that is gone.
+///
+/// # Errors
+/// As [`decode`].
+pub(crate) fn converted(strategy: &dyn Strategy, object: Arc<StoredObject>) -> Result<Arc<StoredObject>, Status> {
+    if !strategy.is_custom() {
+        return Ok(object);
+    }
+    let mut value = (*decode(&object)?).clone();
+    if !strategy.read_stored(&mut value) {
+        return Ok(object);
+    }
+    let facets = object.facets.clone();
+    let body = Bytes::from(json::encode(&value));
+    Ok(Arc::new(StoredObject::new(object.key.clone(), object.revision, object.created, body, facets)))
+}
+
+/// [`encode`] for an object of this strategy's version; the object itself stays in it.
+pub(crate) fn encode_as(strategy: &dyn Strategy, object: &mut Value) -> NewBody {
+    if !strategy.is_custom() {
+        return encode(object);
+    }
+    let mut stored = object.clone();
+    strategy.write_stored(&mut stored);
+    encode(&mut stored)
+}
+
 /// The object as the store takes it, its resourceVersion left open for the commit.
 pub(crate) fn encode(object: &mut Value) -> NewBody {
     // Only what has a metadata object has a place for its version.

@@ -11,7 +11,7 @@ use gantry_store_cache::key::ObjectKey;
 use super::Registry;
 use super::metadata;
 use super::request::RequestContext;
-use super::table::Row;
+use super::table::{Found, Row};
 use super::validate::{Errors, Path};
 
 /// The circumstances of one write.
@@ -32,6 +32,17 @@ pub(crate) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
+    /// A write's circumstances from its target, whose row is `row`.
+    pub(super) fn new(
+        row: &'a Row,
+        request: &'a RequestContext,
+        target: &Target<'a>,
+        options: &'a WriteOptions,
+    ) -> Self {
+        let Target { namespace, name, subresource, .. } = *target;
+        Self { row, request, namespace, name, subresource, options }
+    }
+
     /// The field manager, as managedFields will name it.
     pub(super) fn manager(&self) -> &'a str {
         self.request.field_manager(&self.options.field_manager)
@@ -91,20 +102,8 @@ impl Registry {
     ///
     /// # Errors
     /// 404 for what is not served.
-    pub(super) fn row(&self, gvr: &GroupVersionResource) -> Result<&Row, Status> {
+    pub(super) fn row(&self, gvr: &GroupVersionResource) -> Result<Found<'_>, Status> {
         self.table.get(gvr).ok_or_else(Status::no_such_resource)
-    }
-
-    /// A write's circumstances from its target.
-    pub(super) fn call<'a>(
-        &'a self,
-        request: &'a RequestContext,
-        target: &Target<'a>,
-        options: &'a WriteOptions,
-    ) -> Result<Call<'a>, Status> {
-        let row = self.row(target.resource)?;
-        let Target { namespace, name, subresource, .. } = *target;
-        Ok(Call { row, request, namespace, name, subresource, options })
     }
 }
 

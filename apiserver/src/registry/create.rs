@@ -32,7 +32,8 @@ impl Registry {
         if gvr.group.is_empty() && gvr.resource == "bindings" {
             return self.create_binding(target, object, options).await;
         }
-        let call = self.call(request, target, options)?;
+        let row = self.row(target.resource)?;
+        let call = Call::new(&row, request, target, options);
         match (call.row.plural(), call.subresource) {
             (_, "") if call.row.serves("create") => self.create_object(&call, object, Ownership::Update).await,
             ("pods", "binding") => self.create_binding(target, object, options).await,
@@ -55,8 +56,8 @@ impl Registry {
         mut object: Value,
         ownership: Ownership,
     ) -> Result<Written, Status> {
-        let strategy = call.row.strategy;
-        let resource = call.row.resource;
+        let strategy = &*call.row.strategy;
+        let resource = &*call.row.resource;
         call.check_options()?;
         settle_type(&mut object, &resource.api_version(), &resource.kind)?;
         if resource.namespaced && call.namespace.is_empty() {
@@ -115,7 +116,7 @@ impl Registry {
 
     /// Commits a finished new object, drawing other names from `base` (if not empty) while they are taken.
     async fn commit_new(&self, call: &Call<'_>, mut object: Value, base: &str) -> Result<Written, Status> {
-        let strategy = call.row.strategy;
+        let strategy = &*call.row.strategy;
         let unaddressed = self.addresses.concern(call.row).then(|| object.clone());
         for attempt in 1.. {
             let name = metadata::text(&object, "name").to_owned();
@@ -123,7 +124,7 @@ impl Registry {
             let mut beside = self.addresses.on_create(&self.store, call.row, &mut object)?;
             beside.extend(namespace_lifecycle::guard(&self.store, call, &name)?);
             let facets = body::facets(strategy, &object);
-            let encoded = body::encode(&mut object);
+            let encoded = body::encode_as(strategy, &mut object);
             self.check_size(encoded.bytes.len())?;
             let outcome = if call.options.dry_run {
                 match self.store.get(&key) {

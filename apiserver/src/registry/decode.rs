@@ -10,6 +10,8 @@ use super::Registry;
 use super::call::Call;
 use super::handle::{BodyFormat, RequestBody};
 use super::request::RequestContext;
+use super::strategy::Strategy;
+use super::table::Row;
 use super::validate::{Errors, Path};
 
 impl Registry {
@@ -24,39 +26,56 @@ impl Registry {
         body: &RequestBody,
         options: &WriteOptions,
     ) -> Result<Value, Status> {
-        let expected = self.expected(target)?;
-        decode(request, body, &expected, options.field_validation)
-    }
-
-    /// What is to be sent to a target.
-    fn expected(&self, target: &Target<'_>) -> Result<Expected<'static>, Status> {
-        let gvr = target.resource;
-        let other = |group: &'static str, version: &'static str, kind: &'static str| {
-            Ok(Expected { message: message_of(group, version, kind)?, group, version, kind })
+        let row;
+        let expected = if target.resource.group.is_empty() && target.resource.resource == "bindings" {
+            Expected::other("", "v1", "Binding")?
+        } else {
+            row = self.row(target.resource)?;
+            Expected::of(&row, target.subresource)?
         };
-        if gvr.group.is_empty() && gvr.resource == "bindings" {
-            return other("", "v1", "Binding");
-        }
-        let row = self.table.get(gvr).ok_or_else(Status::no_such_resource)?;
-        let resource = row.resource;
-        let (group, version) = (row.group(), resource.gvr.version.as_ref());
-        if target.subresource.is_empty() {
-            return Ok(Expected { message: row.strategy.message(), group, version, kind: &resource.kind });
-        }
-        let sub = resource.subresource(target.subresource).ok_or_else(Status::no_such_resource)?;
-        if sub.kind == resource.kind {
-            return Ok(Expected { message: row.strategy.message(), group, version, kind: &resource.kind });
-        }
-        other(sub.kind_group.as_deref().unwrap_or(group), sub.kind_version.as_deref().unwrap_or(version), &sub.kind)
+        decode(request, body, &expected, options.field_validation)
     }
 }
 
 /// What a body is to be: its type, and what `apiVersion` and `kind` must say.
 struct Expected<'a> {
-    message: &'static Message,
+    shape: Shape<'a>,
     group: &'a str,
     version: &'a str,
     kind: &'a str,
+}
+
+/// How a body is read.
+enum Shape<'a> {
+    /// As an object of the kind that the path names.
+    Own(&'a dyn Strategy),
+    /// As another kind (`Scale`, `Eviction`).
+    Other(&'static Message),
+}
+
+impl<'a> Expected<'a> {
+    /// What is to be sent to a row or one of its subresources.
+    fn of(row: &'a Row, subresource: &str) -> Result<Self, Status> {
+        let resource = &*row.resource;
+        let (group, version) = (row.group(), &*resource.gvr.version);
+        let own = Self { shape: Shape::Own(&*row.strategy), group, version, kind: &resource.kind };
+        if subresource.is_empty() {
+            return Ok(own);
+        }
+        let sub = resource.subresource(subresource).ok_or_else(Status::no_such_resource)?;
+        if sub.kind == resource.kind {
+            return Ok(own);
+        }
+        Self::other(
+            sub.kind_group.as_deref().unwrap_or(group),
+            sub.kind_version.as_deref().unwrap_or(version),
+            &sub.kind,
+        )
+    }
+
+    fn other(group: &'a str, version: &'a str, kind: &'a str) -> Result<Self, Status> {
+        Ok(Self { shape: Shape::Other(message_of(group, version, kind)?), group, version, kind })
+    }
 }
 
 /// A body as an object of the expected type.
@@ -66,38 +85,63 @@ fn decode(
     expected: &Expected<'_>,
     validation: FieldValidation,
 ) -> Result<Value, Status> {
-    let Expected { message, group, version, kind } = *expected;
+    let Expected { ref shape, group, version, kind } = *expected;
     let expected = (group, version, kind);
-    let decoded = match body.format {
-        BodyFormat::Json => codec::json::decode_body(&body.bytes, message, expected, validation)?,
-        BodyFormat::Yaml => codec::yaml::decode_body(&body.bytes, message, expected, validation)?,
+    let from_yaml;
+    let bytes = match body.format {
+        BodyFormat::Json => &body.bytes[..],
+        BodyFormat::Yaml => {
+            if let Shape::Other(message) = shape {
+                let decoded = codec::yaml::decode_body(&body.bytes, message, expected, validation)?;
+                return Ok(warned(request, decoded, validation));
+            }
+            if let Shape::Own(strategy) = shape
+                && !strategy.is_custom()
+            {
+                let decoded = codec::yaml::decode_body(&body.bytes, strategy.message(), expected, validation)?;
+                return Ok(warned(request, decoded, validation));
+            }
+            from_yaml = codec::json::encode(&yaml(&body.bytes)?);
+            &from_yaml
+        }
         // Protobuf knows no names: its unknown fields are passed over, as upstream does.
-        BodyFormat::Protobuf => return codec::protobuf::decode_body(&body.bytes, message, expected),
+        BodyFormat::Protobuf => {
+            let message = match shape {
+                Shape::Own(strategy) if strategy.is_custom() => {
+                    return Err(Status::unsupported_media_type(&["application/json", "application/yaml"]));
+                }
+                Shape::Own(strategy) => strategy.message(),
+                Shape::Other(message) => message,
+            };
+            return codec::protobuf::decode_body(&body.bytes, message, expected);
+        }
     };
+    let decoded = match shape {
+        Shape::Own(strategy) => strategy.decode(bytes, expected, validation)?,
+        Shape::Other(message) => codec::json::decode_body(bytes, message, expected, validation)?,
+    };
+    Ok(warned(request, decoded, validation))
+}
+
+/// The object, its warnings left with the request.
+fn warned(request: &RequestContext, decoded: codec::json::Decoded, validation: FieldValidation) -> Value {
     if validation == FieldValidation::Warn {
         for warning in decoded.warnings {
             request.warnings.add(warning);
         }
     }
-    Ok(decoded.value)
+    decoded.value
 }
 
 /// A patched object, checked against the schema as a body from outside is; what a patch brought in that the schema does
 /// not know is treated as the caller asked.
 pub(super) fn check(call: &Call<'_>, mut object: Value) -> Result<Value, Status> {
-    let (validation, message) = (call.options.field_validation, call.row.strategy.message());
-    if codec::json::conform(&mut object, message) {
+    let (validation, strategy) = (call.options.field_validation, &call.row.strategy);
+    if !strategy.is_custom() && codec::json::conform(&mut object, strategy.message()) {
         return Ok(object);
     }
-    match codec::json::decode_value(&object, message, validation) {
-        Ok(decoded) => {
-            if validation == FieldValidation::Warn {
-                for warning in decoded.warnings {
-                    call.request.warnings.add(warning);
-                }
-            }
-            Ok(decoded.value)
-        }
+    match strategy.recheck(&object, validation) {
+        Ok(decoded) => Ok(warned(call.request, decoded, validation)),
         Err(error) => {
             let mut errors = Errors::new();
             errors.invalid(&Path::new("patch"), codec::json::to_string(&object), error.to_string());

@@ -45,7 +45,8 @@ impl Registry {
         options: &DeleteOptions,
     ) -> Result<Deleted, Status> {
         let write = WriteOptions { dry_run: options.dry_run, ..WriteOptions::default() };
-        let call = self.call(request, target, &write)?;
+        let row = self.row(target.resource)?;
+        let call = Call::new(&row, request, target, &write);
         if !call.subresource.is_empty() || !call.row.serves("delete") {
             return Err(self.no_such_verb(&call, "delete"));
         }
@@ -54,7 +55,7 @@ impl Registry {
             // Upstream: the strategy takes a negative period for the shortest one.
             tracing::debug!(seconds, "a negative grace period counts as one second");
         }
-        versions::show_deleted(call.row.strategy, self.delete_object(&call, options).await?)
+        versions::show_deleted(&*call.row.strategy, self.delete_object(&call, options).await?)
     }
 
     /// Deletes an object that the caller has resolved; also used by eviction and deletecollection.
@@ -63,30 +64,35 @@ impl Registry {
         let gvr = call.row.gvr();
         for attempt in 1..=ATTEMPTS {
             let Some(stored) = self.store.get(&key) else { return Err(Status::not_found(gvr, call.name)) };
-            let value = body::decode(&stored)?;
+            let (value, _) = body::decode_as(&*call.row.strategy, &stored)?;
             check_preconditions(call, &stored, &value, options)?;
             let attributes = Attributes { registry: self, call, operation: Operation::Delete };
             self.admission.validate(&attributes, None, Some(&value))?;
 
             let (write, beside, marked) = match step(call, &value, options) {
-                Step::Leave => return Ok(Deleted::Marked(stored)),
+                Step::Leave => return Ok(Deleted::Marked(body::shown(&*call.row.strategy, stored)?)),
                 Step::Remove => (Write::Delete { last: None }, self.addresses.on_delete(call.row, &value), false),
                 Step::Mark(mut new) => {
-                    let facets = body::facets(call.row.strategy, &new);
+                    let facets = body::facets(&*call.row.strategy, &new);
                     if options.dry_run {
                         return Ok(Deleted::Marked(body::answer(key, stored.revision, &new, facets)));
                     }
-                    (Write::Put { body: body::encode(&mut new), facets, ttl: None }, Beside::new(), true)
+                    (
+                        Write::Put { body: body::encode_as(&*call.row.strategy, &mut new), facets, ttl: None },
+                        Beside::new(),
+                        true,
+                    )
                 }
             };
             if options.dry_run {
-                return Ok(Deleted::Gone(stored));
+                return Ok(Deleted::Gone(body::converted(&*call.row.strategy, stored)?));
             }
             let mut txn = Txn::one(key.clone(), Expect::Revision(stored.revision), write);
             txn.ops.extend(beside);
             match self.store.commit(txn).await {
                 Ok(committed) => {
                     let last: Arc<StoredObject> = committed.objects.into_iter().next().flatten().unwrap_or(stored);
+                    let last = body::converted(&*call.row.strategy, last)?;
                     return Ok(if marked { Deleted::Marked(last) } else { Deleted::Gone(last) });
                 }
                 Err(TxnError::Conflict { .. }) if attempt < ATTEMPTS => {}
@@ -99,6 +105,13 @@ impl Registry {
 
 /// Which step of its way out the object takes now.
 fn step(call: &Call<'_>, old: &Value, options: &DeleteOptions) -> Step {
+    let prepared = if metadata::is_deleting(old) {
+        None
+    } else {
+        let mut prepared = old.clone();
+        call.row.strategy.prepare_for_delete(&mut prepared).then_some(prepared)
+    };
+    let old = prepared.as_ref().unwrap_or(old);
     let grace = call.row.strategy.grace_period(old, options.grace_period_seconds);
     let deleting = metadata::is_deleting(old);
     let keeps_dependents = matches!(options.propagation, Some(Propagation::Orphan | Propagation::Foreground));
@@ -157,7 +170,9 @@ fn step(call: &Call<'_>, old: &Value, options: &DeleteOptions) -> Step {
 
 /// Namespaces have finalizers of their own, in `spec`: only a namespace has texts there.
 pub(super) fn held_by_spec(object: &Value) -> bool {
-    object.str_at(&["kind"]) == Some("Namespace") && !object.array_at(&["spec", "finalizers"]).is_empty()
+    object.str_at(&["kind"]) == Some("Namespace")
+        && object.str_at(&["apiVersion"]) == Some("v1")
+        && !object.array_at(&["spec", "finalizers"]).is_empty()
 }
 
 fn mark(object: &mut Value, at: impl Into<Value>, seconds: i64) {

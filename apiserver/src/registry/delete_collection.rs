@@ -31,7 +31,7 @@ impl Registry {
             let calls: Vec<Call<'_>> = batch
                 .iter()
                 .map(|object| Call {
-                    row,
+                    row: &row,
                     request,
                     namespace: object.key.namespace(),
                     name: object.key.name(),
@@ -45,7 +45,7 @@ impl Registry {
         for outcome in outcomes {
             match outcome {
                 Ok(Deleted::Gone(object) | Deleted::Marked(object)) => {
-                    items.push(versions::show(row.strategy, object)?)
+                    items.push(versions::show(&*row.strategy, object)?)
                 }
                 // Somebody else was quicker.
                 Err(status) if status.is_not_found() => {}

@@ -4,6 +4,7 @@
 
 use compact_str::CompactString;
 use gantry_machinery::codec::json;
+use gantry_machinery::value;
 use gantry_machinery::value::{Object, Value};
 use gantry_store_cache::key::ObjectKey;
 use gantry_store_cache::object::Facets;
@@ -30,11 +31,18 @@ impl FacetReader {
 impl Describe for FacetReader {
     fn facets(&self, key: &ObjectKey, bytes: &[u8]) -> Facets {
         match self.table.collection(key.collection()) {
-            Some(row) => body::facets(row.strategy, &pick(row.strategy, key, bytes)),
-            // Bookkeeping of our own, or a kind this version does not know: nobody selects it by anything.
-            None => Facets::default(),
+            Some(row) => body::facets(&*row.strategy, &pick(&*row.strategy, key, bytes)),
+            // A custom kind, whose definition may not have been read yet: labels are all that it has as facets. Or
+            // bookkeeping of our own, which has none.
+            None => Facets { labels: labels_of(bytes), fields: Box::default() },
         }
     }
+}
+
+fn labels_of(bytes: &[u8]) -> Box<[(CompactString, CompactString)]> {
+    let metadata = splice::get(bytes, &splice::root(bytes), "metadata");
+    let labels = metadata.and_then(|m| splice::get(bytes, &m, "labels")).and_then(|s| json::parse(&bytes[s]).ok());
+    labels.map_or_else(Box::default, |labels| body::labels(&value!({"metadata": {"labels": labels}})))
 }
 
 /// The fields that the store indexes besides names and labels: those that every node, or every loop, selects by.

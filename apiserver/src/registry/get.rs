@@ -8,7 +8,7 @@ use gantry_store_cache::object::StoredObject;
 
 use super::list::READ_WAIT;
 use super::request::RequestContext;
-use super::{Registry, answer, components, versions};
+use super::{Registry, answer, body, components, versions};
 
 impl Registry {
     /// One object as of now, as every writer that was answered has left it.
@@ -29,7 +29,7 @@ impl Registry {
             return Err(Status::no_such_resource());
         }
         row.warn_deprecated(request);
-        if components::computes(row) {
+        if components::computes(&row) {
             return self.component(target.name).ok_or_else(|| Status::not_found(row.gvr(), target.name));
         }
         let key = row.key(target.namespace, target.name);
@@ -41,11 +41,12 @@ impl Registry {
             }
         };
         let object = object.ok_or_else(|| Status::not_found(row.gvr(), target.name))?;
+        let object = body::shown(&*row.strategy, object)?;
         match target.subresource {
-            "" | "status" | "resize" | "ephemeralcontainers" | "approval" => versions::show(row.strategy, object),
-            "scale" => self.scale_of(row, &object),
+            "" | "status" | "resize" | "ephemeralcontainers" | "approval" => versions::show(&*row.strategy, object),
+            "scale" => self.scale_of(&row, &object),
             other => Err(self
-                .unconnected(row, target.namespace, target.name, other)
+                .unconnected(&row, target.namespace, target.name, other)
                 .unwrap_or_else(|| Status::method_not_supported(row.gvr(), "get"))),
         }
     }

@@ -123,7 +123,7 @@ impl Handle {
     #[must_use]
     pub fn connection_refused(&self, target: &Target<'_>) -> Status {
         let Some(row) = self.registry.table.get(target.resource) else { return Status::no_such_resource() };
-        let refused = self.registry.unconnected(row, target.namespace, target.name, target.subresource);
+        let refused = self.registry.unconnected(&row, target.namespace, target.name, target.subresource);
         refused.unwrap_or_else(|| Status::method_not_supported(row.gvr(), "connect"))
     }
 

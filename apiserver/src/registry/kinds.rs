@@ -18,6 +18,7 @@ pub mod config_map;
 pub mod controller_revision;
 pub mod cron_job;
 pub mod csi;
+pub mod custom_resource_definition;
 pub mod daemon_set;
 pub mod deployment;
 pub mod device;
@@ -139,6 +140,7 @@ fn stored() -> Vec<&'static dyn Strategy> {
         &service_account::ServiceAccounts,
         &service::Services,
         &controller_revision::ControllerRevisions,
+        &custom_resource_definition::CustomResourceDefinitions,
         &daemon_set::DaemonSets,
         &deployment::Deployments,
         &replica_set::ReplicaSets,

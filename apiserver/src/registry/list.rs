@@ -36,22 +36,22 @@ impl Registry {
             return Err(Status::method_not_supported(row.gvr(), "list"));
         }
         row.warn_deprecated(request);
-        if components::computes(row) {
+        if components::computes(&row) {
             return Ok(self.all_components());
         }
-        let selection = Selection::new(row, of, &options.labels, &options.fields)?;
+        let selection = Selection::new(&row, of, &options.labels, &options.fields)?;
         let token = match options.continue_token.as_str() {
             "" => None,
             text => Some(ContinueToken::decode(text, &row.collection)?),
         };
         let view = match &token {
-            Some(token) => self.continued(row, token).await?,
-            None => self.state(row, options.version).await?,
+            Some(token) => self.continued(&row, token).await?,
+            None => self.state(&row, options.version).await?,
         };
         let mut list = chunk(&view, &selection, options.limit, token.as_ref());
-        if row.strategy.version().is_some() {
+        if row.strategy.version().is_some() || row.strategy.is_custom() {
             let stored = std::mem::take(&mut list.items);
-            list.items = stored.into_iter().map(|o| versions::show(row.strategy, o)).collect::<Result<_, _>>()?;
+            list.items = stored.into_iter().map(|o| versions::show(&*row.strategy, o)).collect::<Result<_, _>>()?;
         }
         Ok(list)
     }

@@ -70,7 +70,7 @@ pub(super) fn on_create(call: &Call<'_>, object: &mut Value, ownership: Ownershi
 pub(super) fn on_update(call: &Call<'_>, new: &mut Value, old: &Value, ownership: Ownership, now: &str) {
     if ownership == Ownership::Update {
         let api_version = call.row.resource.api_version();
-        let neighbours = Neighbours::of(call.row.strategy);
+        let neighbours = Neighbours::of(&*call.row.strategy);
         let writer = writer(call, &api_version, neighbours.as_ref(), now);
         record(call, Some(old), new, &writer);
     }
@@ -82,7 +82,7 @@ pub(super) fn on_update(call: &Call<'_>, new: &mut Value, old: &Value, ownership
 pub(super) fn applied(call: &Call<'_>, live: Option<&Value>, document: &Value) -> Result<Value, Status> {
     let api_version = call.row.resource.api_version();
     let now = time::now();
-    let neighbours = Neighbours::of(call.row.strategy);
+    let neighbours = Neighbours::of(&*call.row.strategy);
     let writer = writer(call, &api_version, neighbours.as_ref(), &now);
     apply::apply(live, document, &writer, call.options.force, call.row.strategy.message())
 }

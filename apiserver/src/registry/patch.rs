@@ -25,7 +25,8 @@ impl Registry {
         body: PatchBody,
         options: &WriteOptions,
     ) -> Result<Written, Status> {
-        let call = self.call(request, target, options)?;
+        let row = self.row(target.resource)?;
+        let call = Call::new(&row, request, target, options);
         match (call.row.plural(), call.subresource) {
             (_, "scale") if call.row.resource.subresource("scale").is_some() => {
                 return self.patch_scale(&call, &body).await;

@@ -130,7 +130,7 @@ fn propose(
     parts: &Parts<'_>,
     patch: Value,
 ) -> Result<Option<Option<(NewBody, Facets)>>, Status> {
-    let (body, strategy) = (&stored.body, call.row.strategy);
+    let (body, strategy) = (&stored.body, &*call.row.strategy);
     let Ok(status) = json::parse_own(&body[parts.status.clone()]) else { return Ok(None) };
     let Some(entries) = Entries::of(call, body, parts.entries.as_ref()) else { return Ok(None) };
     let spec = spec_for_rules(stored, parts);

@@ -23,8 +23,10 @@ pub(super) struct Current {
     pub(super) stored: Arc<StoredObject>,
     /// Decoded, in the version of the call; shared, so it is cloned by whoever changes it.
     pub(super) value: Arc<Value>,
-    /// Decoded as stored: the same unless the call is in another version.
+    /// Decoded, in the shape that is stored: the same unless the call is in another version.
     old: Arc<Value>,
+    /// Whether what is stored is otherwise than `old` nevertheless: the definition of a custom kind has changed since.
+    outdated: bool,
 }
 
 /// A new state, and how it came about.
@@ -66,8 +68,8 @@ impl Registry {
         let key = call.key(call.name);
         for attempt in 1.. {
             let Some(stored) = self.store.get(&key) else { return Ok(None) };
-            let old = body::decode(&stored)?;
-            let current = Current { value: seen(call, &old), old, stored };
+            let (old, outdated) = body::decode_as(&*call.row.strategy, &stored)?;
+            let current = Current { value: seen(call, &old), old, outdated, stored };
             let proposal = propose(&current)?;
             let versioned = !metadata::text(&proposal.object, "resourceVersion").is_empty();
             match self.replace(call, how, &current, proposal).await {
@@ -77,7 +79,7 @@ impl Registry {
                 Err(Refusal::Raced) => {}
                 Err(Refusal::Final(status)) => return Err(status),
                 Ok(object) => {
-                    let object = versions::show(call.row.strategy, object)?;
+                    let object = versions::show(&*call.row.strategy, object)?;
                     return Ok(Some(Written { object, created: false }));
                 }
             }
@@ -93,7 +95,7 @@ impl Registry {
         current: &Current,
         proposal: Proposal,
     ) -> Result<Arc<StoredObject>, Refusal> {
-        let (row, strategy, old) = (call.row, call.row.strategy, &*current.old);
+        let (row, strategy, old) = (call.row, &*call.row.strategy, &*current.old);
         let part = if how.part == Part::Object { "" } else { call.subresource };
         let mut new = proposal.object;
         settle_type(&mut new, &row.resource.api_version(), &row.resource.kind)?;
@@ -131,7 +133,7 @@ impl Registry {
         }
 
         // The same object again: no write, no event, the same resourceVersion.
-        if new == *old {
+        if new == *old && !current.outdated {
             return Ok(current.stored.clone());
         }
         self.commit_rewritten(call, current, new).await
@@ -143,7 +145,7 @@ impl Registry {
         current: &Current,
         mut new: Value,
     ) -> Result<Arc<StoredObject>, Refusal> {
-        let (row, strategy, old) = (call.row, call.row.strategy, &*current.old);
+        let (row, strategy, old) = (call.row, &*call.row.strategy, &*current.old);
         let key = current.stored.key.clone();
         let mut beside = self.addresses.on_update(&self.store, row, &mut new, old)?;
         let gone = should_vanish(&new);
@@ -151,6 +153,7 @@ impl Registry {
         if call.options.dry_run {
             return Ok(body::answer(key, current.stored.revision, &new, facets));
         }
+        strategy.write_stored(&mut new);
         let encoded = body::encode(&mut new);
         self.check_size(encoded.bytes.len())?;
         let write = if gone {

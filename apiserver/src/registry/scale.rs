@@ -14,6 +14,7 @@ use super::handle::Written;
 use super::managed::Ownership;
 use super::patch::PATCH_ATTEMPTS;
 use super::rewrite::{Part, Proposal, Rewrite};
+use super::strategy::ScalePaths;
 use super::table::Row;
 use super::validate::{Errors, Path};
 use super::{Registry, body, decode, metadata, patch};
@@ -22,8 +23,8 @@ const API_VERSION: &str = "autoscaling/v1";
 
 impl Registry {
     /// The Scale of an object.
-    pub(super) fn scale_of(&self, _row: &Row, stored: &StoredObject) -> Result<Arc<StoredObject>, Status> {
-        let scale = scale(&*body::decode(stored)?);
+    pub(super) fn scale_of(&self, row: &Row, stored: &StoredObject) -> Result<Arc<StoredObject>, Status> {
+        let scale = scale(&*body::decode(stored)?, row.strategy.scale_paths());
         Ok(body::answer(stored.key.clone(), stored.revision, &scale, Facets::default()))
     }
 
@@ -39,7 +40,7 @@ impl Registry {
         let document = decode::patch_document(body)?;
         let message = decode::message_of("autoscaling", "v1", "Scale")?;
         self.rescale(call, |old| {
-            let mut scale = scale(old);
+            let mut scale = scale(old, call.row.strategy.scale_paths());
             let version = metadata::text(&scale, "resourceVersion").to_owned();
             patch::change(&mut scale, body.kind, &document, message)?;
             if metadata::text(&scale, "resourceVersion") == version {
@@ -64,7 +65,7 @@ impl Registry {
                 let replicas = scale.i64_at(&["spec", "replicas"]).unwrap_or_default();
                 check(&scale, replicas, call.name)?;
                 let mut object = (*current.value).clone();
-                object.set(&["spec", "replicas"], replicas);
+                object.set(&spec_replicas(call.row.strategy.scale_paths()), replicas);
                 // The Scale's version and uid are the caller's preconditions; without a version there is none.
                 for field in ["resourceVersion", "uid"] {
                     match metadata::text(&scale, field) {
@@ -98,12 +99,25 @@ fn check(scale: &Value, replicas: i64, name: &str) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid("autoscaling", "Scale", name, &errors.into_vec())) }
 }
 
+fn words(path: &[String]) -> Vec<&str> {
+    path.iter().map(String::as_str).collect()
+}
+
+fn spec_replicas(paths: Option<&ScalePaths>) -> Vec<&str> {
+    paths.map_or_else(|| vec!["spec", "replicas"], |p| words(&p.spec_replicas))
+}
+
 /// What an object looks like as a Scale.
-fn scale(object: &Value) -> Value {
+fn scale(object: &Value, paths: Option<&ScalePaths>) -> Value {
     let metadata = |field: &str| object.at(&["metadata", field]).cloned().unwrap_or_default();
-    let replicas = object.i64_at(&["spec", "replicas"]).unwrap_or_default();
-    let mut status = value!({"replicas": (object.i64_at(&["status", "replicas"]).unwrap_or_default())});
-    let selector = selector_text(object);
+    let replicas = object.i64_at(&spec_replicas(paths)).unwrap_or_default();
+    let present = paths.map_or_else(|| vec!["status", "replicas"], |p| words(&p.status_replicas));
+    let mut status = value!({"replicas": (object.i64_at(&present).unwrap_or_default())});
+    let selector = match paths {
+        None => selector_text(object),
+        Some(ScalePaths { selector: Some(path), .. }) => object.str_at(&words(path)).unwrap_or_default().to_owned(),
+        Some(_) => String::new(),
+    };
     if !selector.is_empty() {
         status.set(&["selector"], selector);
     }
@@ -147,7 +161,7 @@ mod tests {
             "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}},
             "status": {"replicas": 2},
         });
-        let scale = scale(&object);
+        let scale = scale(&object, None);
         assert_eq!(json::to_string(scale.get("status").unwrap()), r#"{"replicas":2,"selector":"app=web"}"#);
         assert_eq!(scale.i64_at(&["spec", "replicas"]), Some(3));
         assert_eq!(check(&scale, -1, "web").unwrap_err().code, 422);

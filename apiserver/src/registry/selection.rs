@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 use gantry_machinery::resource_api::Collection;
-use gantry_machinery::selector::{FieldSelector, LabelSelector};
+use gantry_machinery::selector::{FieldRequirement, FieldSelector, LabelSelector};
 use gantry_machinery::status::Status;
+use gantry_machinery::value::Value;
 use gantry_store_cache::key::ObjectKey;
 use gantry_store_cache::object::StoredObject;
 use gantry_store_cache::view::View;
 use gantry_store_cache::watch::{Facet, Interest};
 
+use super::body;
+use super::strategy::AnyStrategy;
 use super::table::Row;
 
 /// A selection of one collection's objects.
@@ -27,6 +30,9 @@ pub(super) struct Selection {
     facets: Vec<Facet>,
     labels: LabelSelector,
     fields: FieldSelector,
+    /// Requirements on fields that are read from the object itself, by the strategy that knows how.
+    computed: Vec<FieldRequirement>,
+    strategy: AnyStrategy,
 }
 
 impl Selection {
@@ -43,6 +49,7 @@ impl Selection {
         let mut namespace = (row.resource.namespaced && !of.namespace.is_empty()).then(|| of.namespace.into());
         let mut name = None;
         let mut facets = Vec::new();
+        let mut computed = Vec::new();
         let translated;
         let fields = match row.strategy.version() {
             None => fields,
@@ -59,6 +66,7 @@ impl Selection {
                 "metadata.name" => name = name.or_else(exact),
                 "metadata.namespace" if row.resource.namespaced => namespace = namespace.or_else(exact),
                 "metadata.namespace" => {}
+                _ if row.strategy.computed_field(&Value::Null, field).is_some() => computed.push(requirement.clone()),
                 _ => {
                     let offered = row.strategy.selectable_fields();
                     let Some(known) = offered.iter().find(|f| **f == field) else {
@@ -80,13 +88,15 @@ impl Selection {
             name,
             facets,
             labels: labels.clone(),
-            fields: fields.clone(),
+            fields: if computed.is_empty() { fields.clone() } else { fields.without(&computed) },
+            computed,
+            strategy: row.strategy.clone(),
         })
     }
 
     /// Whether every object of the collection (or of its namespace) is selected, so that counting needs no looking.
     pub(super) fn is_everything(&self) -> bool {
-        self.labels.is_everything() && self.fields.is_everything()
+        self.labels.is_everything() && self.fields.is_everything() && self.computed.is_empty()
     }
 
     /// Whether an object of the collection is selected.
@@ -94,6 +104,16 @@ impl Selection {
         self.namespace.as_ref().is_none_or(|n| n.as_str() == object.key.namespace())
             && self.labels.matches(&object.facets)
             && self.fields.matches_object(object)
+            && (self.computed.is_empty() || self.computed_match(object))
+    }
+
+    /// Whether the fields that are no facets are as asked.
+    fn computed_match(&self, object: &StoredObject) -> bool {
+        let Ok(value) = body::decode(object) else { return false };
+        self.computed.iter().all(|requirement| {
+            let held = self.strategy.computed_field(&value, &requirement.field).unwrap_or_default();
+            (held == requirement.value) != requirement.negated
+        })
     }
 
     /// How many objects the collection, or its one namespace, holds in all.

@@ -4,25 +4,128 @@
 //! `default` on the new state, `prepare_for_update` (restores from `old` what the caller may not change), (admission),
 //! `validate_update`. All of it works on a [`Value`] that the codec has already checked against the schema.
 
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
+use gantry_machinery::codec::json::{self, DecodeError, Decoded};
 pub use gantry_machinery::codec::table::Column;
 use gantry_machinery::resource::Resource;
+use gantry_machinery::resource_api::FieldValidation;
 use gantry_machinery::schema::Message;
-use gantry_machinery::status::FieldError;
+use gantry_machinery::status::{FieldError, Status};
 use gantry_machinery::value::Value;
+use gantry_store_cache::revision::Revision;
 
+use tokio_util::sync::CancellationToken;
+
+use super::custom::kind::CustomKind;
 use super::validate::Errors;
 use super::versions::Version;
+
+/// Group, version and kind that a body is to have.
+pub type Expected<'a> = (&'a str, &'a str, &'a str);
+
+/// A strategy as rows hold it: `static` for built-in kinds, counted for custom ones, whose last user frees them.
+#[derive(Clone)]
+pub enum AnyStrategy {
+    /// Of a built-in kind.
+    BuiltIn(&'static dyn Strategy),
+    /// Of a custom kind.
+    Custom(Arc<dyn Strategy>),
+}
+
+impl Deref for AnyStrategy {
+    type Target = dyn Strategy;
+    fn deref(&self) -> &(dyn Strategy + 'static) {
+        match self {
+            Self::BuiltIn(strategy) => *strategy,
+            Self::Custom(strategy) => &**strategy,
+        }
+    }
+}
+
+/// Where a kind's Scale is found in its objects.
+#[derive(Clone, Debug)]
+pub struct ScalePaths {
+    /// The wanted number of replicas.
+    pub spec_replicas: Vec<String>,
+    /// The number there is.
+    pub status_replicas: Vec<String>,
+    /// The selector as text, if the kind has one.
+    pub selector: Option<Vec<String>>,
+}
 
 /// The strategy of one kind. Stateless: everything it needs is in its arguments.
 pub trait Strategy: Send + Sync + 'static {
     /// The resource's row.
-    fn resource(&self) -> &'static Resource;
+    fn resource(&self) -> &Resource;
 
     /// The kind's fields.
-    fn message(&self) -> &'static Message;
+    fn message(&self) -> &Message;
+
+    /// A JSON body as an object of this kind; `expected` is its group, version and kind.
+    ///
+    /// # Errors
+    /// The 400 for the client.
+    fn decode(&self, body: &[u8], expected: Expected<'_>, validation: FieldValidation) -> Result<Decoded, Status> {
+        json::decode_body(body, self.message(), expected, validation)
+    }
+
+    /// A patched object, checked as a body from outside is.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn recheck(&self, object: &Value, validation: FieldValidation) -> Result<Decoded, DecodeError> {
+        json::decode_value(object, self.message(), validation)
+    }
+
+    /// Whether the kind is a custom one: without protobuf and strategic merge patches, its state perhaps stored under
+    /// an older schema.
+    fn is_custom(&self) -> bool {
+        self.custom().is_some()
+    }
+
+    /// The custom kind that this is, if it is one.
+    fn custom(&self) -> Option<&CustomKind> {
+        None
+    }
+
+    /// Makes an object that is to be deleted ready for it: its own finalizer, a condition. Gives whether there is
+    /// anything that holds it.
+    fn prepare_for_delete(&self, _object: &mut Value) -> bool {
+        false
+    }
+
+    /// Cancelled once the kind's definition is another one: watches end and begin anew. `None` for built-in kinds.
+    fn retired(&self) -> Option<&CancellationToken> {
+        None
+    }
+
+    /// Makes a stored object what this version's readers see. Gives whether it changed.
+    fn read_stored(&self, _object: &mut Value) -> bool {
+        false
+    }
+
+    /// Whether the object at this revision is stored as this version's readers see it, so that its bytes can be handed
+    /// out. Asked for every object that is read.
+    fn is_as_stored(&self, _revision: Revision) -> bool {
+        true
+    }
+
+    /// Makes an object of this version what is stored.
+    fn write_stored(&self, _object: &mut Value) {}
+
+    /// Where the Scale is, for kinds that do not have it at `spec.replicas` and `spec.selector`.
+    fn scale_paths(&self) -> Option<&ScalePaths> {
+        None
+    }
+
+    /// The value of a field that objects can be selected by although it is no facet; `None` if there is no such field.
+    fn computed_field(&self, _object: &Value, _field: &str) -> Option<CompactString> {
+        None
+    }
 
     /// How objects of this version become stored ones, if it is not the version they are stored in.
     fn version(&self) -> Option<&Version> {
@@ -84,7 +187,7 @@ pub trait Strategy: Send + Sync + 'static {
     }
 
     /// Advice for whoever reads the kind or deletes it: upstream warns on every verb of a deprecated type.
-    fn deprecated(&self) -> Option<&'static str> {
+    fn deprecated(&self) -> Option<&str> {
         None
     }
 
@@ -110,11 +213,8 @@ pub trait Strategy: Send + Sync + 'static {
     }
 
     /// The columns of the kind's Table, in order.
-    fn columns(&self) -> &'static [Column] {
-        &[
-            Column { name: "Name", format: "name", kind: "string", wide: false },
-            Column { name: "Created At", format: "", kind: "date", wide: false },
-        ]
+    fn columns(&self) -> &[Column] {
+        const { &[Column::name(), Column::date("Created At")] }
     }
 
     /// One row of the Table: a cell per column. `now` for ages, Unix seconds.
@@ -144,7 +244,7 @@ pub trait Strategy: Send + Sync + 'static {
 }
 
 /// Restores the top-level `field` from `old`.
-pub(super) fn keep(new: &mut Value, old: &Value, field: &str) {
+pub(crate) fn keep(new: &mut Value, old: &Value, field: &str) {
     match old.get(field) {
         Some(was) if new.get(field) == Some(was) => {}
         Some(was) => {
@@ -158,7 +258,7 @@ pub(super) fn keep(new: &mut Value, old: &Value, field: &str) {
 
 /// What a write of status may not touch: everything but `status` and `metadata` (of which the verbs keep what no
 /// update may change). Compares before it copies: most writers send the rest back as it was.
-pub(super) fn keep_all_but_status(new: &mut Value, old: &Value) {
+pub(crate) fn keep_all_but_status(new: &mut Value, old: &Value) {
     let written = |field: &str| matches!(field, "status" | "metadata");
     new.force_object().retain(|field, _| written(field) || old.get(field).is_some());
     for (field, _) in old.as_object().into_iter().flat_map(gantry_machinery::value::Object::iter) {

@@ -222,7 +222,7 @@ fn settle(object: &mut Value, resource: &Resource) {
 /// A stored object as its row's version shows it; the very same one where that is the stored version.
 pub(crate) fn show(strategy: &dyn Strategy, object: Arc<StoredObject>) -> Result<Arc<StoredObject>, Status> {
     match strategy.version() {
-        None => Ok(object),
+        None => body::shown(strategy, object),
         Some(version) => Ok(Arc::new(version.shown(&object)?)),
     }
 }

@@ -22,8 +22,8 @@ use tokio::time::Instant;
 use super::list::at_least;
 use super::request::RequestContext;
 use super::selection::Selection;
-use super::strategy::Strategy;
-use super::{Registry, answer, random, versions};
+use super::strategy::{AnyStrategy, Strategy};
+use super::{Registry, answer, body, random, versions};
 
 /// How often a watcher that asked for bookmarks is told how far it has come.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -45,8 +45,9 @@ pub struct WatchFeed {
     next_bookmark: Instant,
     ends: Instant,
     failed: bool,
-    /// Shows objects to loops in the version asked for; the HTTP layer encodes events in it.
-    strategy: &'static dyn Strategy,
+    /// Shows objects to loops in the version asked for; the HTTP layer encodes events in it. What a custom kind's watchers
+    /// see is made here, until its definition changes.
+    strategy: AnyStrategy,
 }
 
 /// One thing to tell a watcher.
@@ -54,6 +55,8 @@ pub struct WatchFeed {
 pub enum FeedItem {
     /// An object that was there when the watch began: `ADDED`.
     Initial(Arc<StoredObject>),
+    /// A change of an object that is stored otherwise than the watcher sees it.
+    Converted(ChangeKind, Arc<StoredObject>),
     /// A change. For one of kind `Deleted` clients are shown the event's
     /// [`departed`](gantry_store_cache::event::Event::departed) object.
     Change(Change),
@@ -85,14 +88,27 @@ impl WatchFeed {
         }
         loop {
             let wake = if self.bookmarks { self.next_bookmark.min(self.ends) } else { self.ends };
+            let retired = self.strategy.retired();
             tokio::select! {
                 biased;
+                () = async { retired.expect("asked only if there is one").cancelled().await }, if retired.is_some() => {
+                    return None;
+                }
                 changes = self.live.next(max) => return Some(match changes {
                     Ok(changes) => {
                         if let Some(last) = changes.last() {
                             self.told = last.event.revision;
                         }
-                        Ok(changes.into_iter().map(FeedItem::Change).collect())
+                        if self.strategy.is_custom() {
+                            let shown = changes.into_iter().map(|change| item(&*self.strategy, change)).collect();
+                            if let Err(status) = &shown {
+                                tracing::error!(%status, "a watch breaks off");
+                                self.failed = true;
+                            }
+                            shown
+                        } else {
+                            Ok(changes.into_iter().map(FeedItem::Change).collect())
+                        }
                     }
                     Err(expired) => {
                         self.failed = true;
@@ -119,6 +135,15 @@ impl WatchFeed {
     }
 }
 
+/// A change as watchers of a custom kind's version see it.
+fn item(strategy: &dyn Strategy, change: Change) -> Result<FeedItem, Status> {
+    Ok(match change.kind {
+        ChangeKind::Deleted => FeedItem::Converted(change.kind, body::converted(strategy, change.event.departed())?),
+        _ if strategy.is_as_stored(change.event.object.revision) => FeedItem::Change(change),
+        kind => FeedItem::Converted(kind, body::shown(strategy, change.event.object.clone())?),
+    })
+}
+
 #[async_trait]
 impl WatchStream for WatchFeed {
     async fn next(&mut self, max: usize) -> Option<Result<Vec<WatchEvent>, Status>> {
@@ -126,10 +151,15 @@ impl WatchStream for WatchFeed {
             Ok(items) => items,
             Err(status) => return Some(Err(status)),
         };
-        let show = |object| versions::show(self.strategy, object);
+        let show = |object| {
+            if self.strategy.is_custom() { Ok(object) } else { versions::show(&*self.strategy, object) }
+        };
         let event = |item| {
             Ok(match item {
                 FeedItem::Initial(object) => WatchEvent::Added(show(object)?),
+                FeedItem::Converted(ChangeKind::Added, object) => WatchEvent::Added(object),
+                FeedItem::Converted(ChangeKind::Modified, object) => WatchEvent::Modified(object),
+                FeedItem::Converted(ChangeKind::Deleted, object) => WatchEvent::Deleted(object),
                 FeedItem::Change(change) => match change.kind {
                     ChangeKind::Added => WatchEvent::Added(show(change.event.object.clone())?),
                     ChangeKind::Modified => WatchEvent::Modified(show(change.event.object.clone())?),
@@ -157,14 +187,16 @@ impl Registry {
             return Err(Status::method_not_supported(row.gvr(), "watch"));
         }
         row.warn_deprecated(request);
-        let selection = Selection::new(row, of, &options.labels, &options.fields)?;
+        let selection = Selection::new(&row, of, &options.labels, &options.fields)?;
         let from_now = options.after.is_none_or(|r| r == Revision(0));
         let with_objects = options.initial_events || from_now;
         let (live, initial, begin) = if with_objects {
-            let view = self.state(row, at_least(options.after)).await?;
+            let view = self.state(&row, at_least(options.after)).await?;
             // The view is newer than anything compacted, so its events are still there.
             let live = self.store.watch(selection.interest(), view.revision()).map_err(answer::too_old)?;
-            (live, selection.objects(&view, None).collect(), view.revision())
+            let initial: Result<Vec<_>, Status> =
+                selection.objects(&view, None).map(|object| body::shown(&*row.strategy, object)).collect();
+            (live, initial?, view.revision())
         } else {
             // A revision still to come is waited for in silence, as upstream does: nothing up to it is told.
             let after = options.after.unwrap_or_default();
@@ -184,7 +216,7 @@ impl Registry {
             next_bookmark: now + BOOKMARK_EVERY.min(limit.saturating_sub(LAST_BOOKMARK_BEFORE_END).max(limit / 2)),
             ends,
             failed: false,
-            strategy: row.strategy,
+            strategy: row.strategy.clone(),
         })
     }
 }

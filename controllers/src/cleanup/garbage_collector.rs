@@ -6,6 +6,7 @@
 //! by name, and must have another uid or none.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use ahash::{HashMap, HashSet};
 use async_trait::async_trait;
@@ -17,7 +18,10 @@ use gantry_machinery::value::Value;
 use gantry_store_cache::key::ObjectKey;
 use gantry_store_cache::object::StoredObject;
 use parking_lot::RwLock;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
+use crate::runtime::custom::{DEFINITIONS, custom_resources};
 use crate::runtime::informers::{Informers, Known};
 use crate::runtime::reconcile::{Action, Queue, Reconcile};
 use crate::runtime::rows::{HasMeta, Meta, MetaRow, Owner};
@@ -28,11 +32,14 @@ const FOREGROUND: &str = "foregroundDeletion";
 /// The finalizer of a deletion that leaves dependents alone.
 const ORPHAN: &str = "orphan";
 
+/// How soon the definitions are asked for again after that failed.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// The loop; keys are objects of any kind.
 pub struct GarbageCollector {
     informers: Arc<Informers>,
     writer: Writer,
-    resources: Vec<Watched>,
+    resources: RwLock<Vec<Arc<Watched>>>,
     graph: RwLock<Graph>,
     queue: OnceLock<Arc<Queue>>,
 }
@@ -43,6 +50,8 @@ struct Watched {
     collection: String,
     kind: String,
     namespaced: bool,
+    /// Ends the informer of a custom resource; `None` for what is always there.
+    until: Option<CancellationToken>,
 }
 
 /// Who there is, and who names whom.
@@ -114,34 +123,94 @@ impl GarbageCollector {
             .iter()
             .filter(|resource| ["list", "watch", "delete"].iter().all(|verb| has(resource, verb)))
             .filter(|resource| resource.gvr.resource != gvr::EVENTS.resource)
-            .map(|resource| Watched {
-                gvr: resource.gvr.clone(),
-                collection: resource.gvr.collection().into_owned(),
-                kind: resource.kind.to_string(),
-                namespaced: resource.namespaced,
+            .map(|resource| {
+                Arc::new(Watched {
+                    gvr: resource.gvr.clone(),
+                    collection: resource.gvr.collection().into_owned(),
+                    kind: resource.kind.to_string(),
+                    namespaced: resource.namespaced,
+                    until: None,
+                })
             })
             .collect();
         Arc::new(Self {
             informers: informers.clone(),
             writer: Writer::new(informers.api().clone(), "garbage-collector-controller"),
-            resources,
+            resources: RwLock::new(resources),
             graph: RwLock::default(),
             queue: OnceLock::new(),
         })
     }
 
-    fn resource_of(&self, key: &ObjectKey) -> Option<&Watched> {
-        self.resources.iter().find(|resource| resource.collection == key.collection())
+    fn resource_of(&self, key: &ObjectKey) -> Option<Arc<Watched>> {
+        self.resources.read().iter().find(|resource| resource.collection == key.collection()).cloned()
+    }
+
+    /// Follows the custom resources that are defined now, and no others any more.
+    async fn follow_custom(self: &Arc<Self>, queue: &Arc<Queue>) -> Result<(), LoopError> {
+        let wanted = custom_resources(&**self.informers.api()).await?;
+        let gone: Vec<Arc<Watched>> = {
+            let mut resources = self.resources.write();
+            let stays = |watched: &Arc<Watched>| {
+                watched.until.is_none()
+                    || wanted.iter().any(|custom| custom.gvr == watched.gvr && custom.kind == watched.kind)
+            };
+            let (stay, gone) = resources.drain(..).partition(stays);
+            *resources = stay;
+            gone
+        };
+        for watched in gone {
+            if let Some(until) = &watched.until {
+                until.cancel();
+            }
+            let mut graph = self.graph.write();
+            let keys: Vec<ObjectKey> =
+                graph.objects.keys().filter(|key| key.collection() == watched.collection).cloned().collect();
+            for key in keys {
+                graph.set(&key, None);
+            }
+        }
+        for custom in wanted {
+            if self.resources.read().iter().any(|watched| watched.gvr == custom.gvr) {
+                continue;
+            }
+            let until = self.informers.stop().child_token();
+            self.resources.write().push(Arc::new(Watched {
+                collection: custom.gvr.collection().into_owned(),
+                gvr: custom.gvr.clone(),
+                kind: custom.kind,
+                namespaced: custom.namespaced,
+                until: Some(until.clone()),
+            }));
+            let (me, to) = (self.clone(), queue.clone());
+            self.informers.follow_until(&custom.gvr, until, move |key, before, after| {
+                me.changed(key, before.as_ref().map(|before| before.meta()), after, &to);
+            });
+        }
+        Ok(())
+    }
+
+    /// Keeps to the definitions, for as long as the loops run.
+    async fn keep_to_definitions(self: Arc<Self>, queue: Arc<Queue>, changed: Arc<Notify>) {
+        loop {
+            changed.notified().await;
+            if let Err(error) = self.follow_custom(&queue).await {
+                tracing::warn!(%error, "custom resources are not followed yet");
+                tokio::time::sleep(LOOK_AGAIN).await;
+                changed.notify_one();
+            }
+        }
     }
 
     /// Where an owner is to be found; `None` for kinds that are not watched here.
-    fn place_of(&self, owner: &Owner, namespace: &str) -> Option<(&Watched, ObjectKey)> {
+    fn place_of(&self, owner: &Owner, namespace: &str) -> Option<(Arc<Watched>, ObjectKey)> {
         let group = |api_version: &str| api_version.rsplit_once('/').map_or("", |(group, _)| group).to_owned();
         let wanted = group(&owner.api_version);
-        let resource =
-            self.resources.iter().find(|resource| resource.kind == owner.kind && resource.gvr.group == wanted)?;
+        let is = |resource: &&Arc<Watched>| resource.kind == owner.kind && resource.gvr.group == wanted;
+        let resource = self.resources.read().iter().find(is)?.clone();
         let namespace = if resource.namespaced { namespace } else { "" };
-        Some((resource, ObjectKey::new(&resource.collection, namespace, &owner.name)))
+        let key = ObjectKey::new(&resource.collection, namespace, &owner.name);
+        Some((resource, key))
     }
 
     /// Takes a change into the graph and names those it concerns.
@@ -241,7 +310,7 @@ impl GarbageCollector {
             let Some(dependent) = self.writer.get(&resource.gvr, key.namespace(), key.name()).await? else {
                 continue;
             };
-            self.disown(resource, &dependent, &|uid| uid == meta.uid).await?;
+            self.disown(&resource, &dependent, &|uid| uid == meta.uid).await?;
         }
         self.unfinalize(watched, live, ORPHAN).await
     }
@@ -289,10 +358,10 @@ impl GarbageCollector {
         let meta = row.meta();
         if meta.deleting() {
             if holds(meta, ORPHAN) {
-                return self.orphan(watched, &live, meta).await;
+                return self.orphan(&watched, &live, meta).await;
             }
             if holds(meta, FOREGROUND) {
-                return self.foreground(watched, &live, meta).await;
+                return self.foreground(&watched, &live, meta).await;
             }
             return Ok(());
         }
@@ -309,7 +378,7 @@ impl GarbageCollector {
                 let gone = |uid: &str| {
                     standings.iter().any(|(owner, standing)| *standing != Standing::Solid && owner.uid == uid)
                 };
-                return self.disown(watched, &live, &gone).await;
+                return self.disown(&watched, &live, &gone).await;
             }
             return Ok(());
         }
@@ -321,7 +390,7 @@ impl GarbageCollector {
         };
         if any(Standing::Waiting) && in_circle {
             // A dependent waits for us while our owner does: nobody may block whom any more.
-            self.unblock(watched, &live).await?;
+            self.unblock(&watched, &live).await?;
         }
         let propagation = if any(Standing::Waiting) && has_dependents {
             Propagation::Foreground
@@ -351,7 +420,15 @@ impl Reconcile for GarbageCollector {
     fn watch(self: Arc<Self>, queue: &Arc<Queue>) {
         // Loops are watched once; a second queue would never be read.
         let _ = self.queue.set(queue.clone());
-        for resource in &self.resources {
+        let resources = self.resources.read().clone();
+        if resources.iter().any(|resource| resource.gvr == DEFINITIONS) {
+            let changed = Arc::new(Notify::new());
+            let stop = self.informers.stop().clone();
+            let keeping = self.clone().keep_to_definitions(queue.clone(), changed.clone());
+            self.informers.tasks().spawn(async move { stop.run_until_cancelled(keeping).await });
+            self.informers.on_any_change(&DEFINITIONS, move |_, _, _| changed.notify_one());
+        }
+        for resource in resources {
             let (me, to) = (self.clone(), queue.clone());
             self.informers.on_any_change(&resource.gvr, move |key, before, after| {
                 me.changed(key, before.as_ref().map(|before| before.meta()), after, &to);
@@ -360,7 +437,8 @@ impl Reconcile for GarbageCollector {
     }
 
     async fn synced(&self) {
-        for resource in &self.resources {
+        let resources = self.resources.read().clone();
+        for resource in resources.iter().filter(|resource| resource.until.is_none()) {
             self.informers.any_synced(&resource.gvr).await;
         }
     }

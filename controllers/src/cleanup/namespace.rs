@@ -18,6 +18,7 @@ use gantry_store_cache::key::ObjectKey;
 use k8s_openapi::api::core::v1::{Namespace, NamespaceCondition, NamespaceStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::runtime::custom::custom_resources;
 use crate::runtime::informer::Informer;
 use crate::runtime::informers::Informers;
 use crate::runtime::reconcile::{Action, Queue, Reconcile};
@@ -71,7 +72,11 @@ impl Namespaces {
     /// Deletes what there is and says what is left.
     async fn empty(&self, namespace: &str) -> Result<Remains, Status> {
         let mut remains = Remains::default();
-        for resource in &self.resources {
+        // What is defined by now, served or not at the time the loops began.
+        let custom = custom_resources(&**self.writer.api()).await?;
+        let custom = custom.into_iter().filter(|custom| custom.namespaced).map(|custom| custom.gvr);
+        let custom: Vec<_> = custom.filter(|gvr| !self.resources.contains(gvr)).collect();
+        for resource in self.resources.iter().chain(&custom) {
             let of = Collection { resource, namespace };
             let options = DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };
             let everything = ListOptions::default();
@@ -87,7 +92,11 @@ impl Namespaces {
             if let Err(status) = self.writer.api().delete_collection(&of, &everything, &options).await {
                 remains.failures.push(format!("{resource}: {status}"));
             }
-            let left = self.writer.api().list(&of, &everything).await?;
+            let left = match self.writer.api().list(&of, &everything).await {
+                Ok(left) => left,
+                Err(status) if is_not_found(&status) => continue,
+                Err(status) => return Err(status),
+            };
             if left.items.is_empty() {
                 continue;
             }

@@ -236,6 +236,27 @@ impl Informers {
         }
     }
 
+    /// The same for a resource that comes and goes while the loops run: an informer of its own, which ends with `stop`.
+    pub fn follow_until(
+        &self,
+        resource: &GroupVersionResource,
+        stop: CancellationToken,
+        handler: impl Fn(&ObjectKey, Option<Arc<dyn Known>>, Option<Arc<dyn Known>>) + Send + Sync + 'static,
+    ) {
+        let informer = Arc::new(Informer::<MetaRow>::new(resource.collection(), &[]));
+        informer.on_change(move |before, after| {
+            if let Some(entry) = after.or(before) {
+                let known = |entry: Option<&Arc<Entry<MetaRow>>>| entry.map(|entry| entry.clone() as Arc<dyn Known>);
+                handler(entry.key(), known(before), known(after));
+            }
+        });
+        let reflector =
+            Reflector::new(self.api.clone(), resource.clone(), LabelSelector::default(), FieldSelector::default());
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(informer.follow(reflector)).await;
+        });
+    }
+
     /// Waits until a resource's informer has its first full list.
     pub async fn any_synced(&self, resource: &GroupVersionResource) {
         match Followed::of(resource) {

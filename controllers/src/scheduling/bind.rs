@@ -20,6 +20,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 
 use super::SchedulingOptions;
+use super::extender::Extenders;
 use super::inbox::Inbox;
 use super::metrics::Metrics;
 use super::report::Reports;
@@ -33,6 +34,14 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long evidence is sought once nobody waits for it any more.
 const READS_MAX: u32 = 1000;
 
+/// Who else has a part in bindings.
+pub(super) struct Helpers {
+    /// May bind in our stead.
+    pub(super) extenders: Arc<Extenders>,
+    /// Tell of claims that are waited for.
+    pub(super) notices: Arc<Notices>,
+}
+
 /// Binds until the sender is gone, then until every answer is in. The channel is bounded by `unconfirmed_max`.
 pub(super) fn run(
     api: Arc<dyn ResourceApi>,
@@ -40,9 +49,10 @@ pub(super) fn run(
     mut to_bind: UnboundedReceiver<Vec<ToBind>>,
     reports: Reports,
     metrics: Arc<Metrics>,
-    notices: Arc<Notices>,
+    helpers: Helpers,
     options: &SchedulingOptions,
 ) -> impl Future<Output = ()> + Send + 'static {
+    let Helpers { extenders, notices } = helpers;
     let (batch_max, in_flight_max) = (options.batch_max.max(1), options.batches_in_flight_max.max(1));
     async move {
         let mut in_flight = JoinSet::new();
@@ -81,6 +91,7 @@ pub(super) fn run(
             }
             let rest = waiting.split_off(waiting.len().min(batch_max));
             let batch = std::mem::replace(&mut waiting, rest);
+            let batch = by_extenders(batch, &api, &inbox, &reports, &metrics, &extenders);
             let bound = bind(api.clone(), inbox.clone(), batch, reports.clone(), metrics.clone());
             in_flight.spawn(bound);
         }
@@ -110,6 +121,41 @@ async fn prepare(
             settle(api, inbox, reports, to_bind.placement, text, 0).await;
         }
     }
+}
+
+/// Hands over what an extender binds itself; gives back the rest.
+fn by_extenders(
+    batch: Vec<ToBind>,
+    api: &Arc<dyn ResourceApi>,
+    inbox: &Arc<Inbox>,
+    reports: &Reports,
+    metrics: &Arc<Metrics>,
+    extenders: &Arc<Extenders>,
+) -> Vec<ToBind> {
+    let theirs = |bind: &ToBind| bind.placement.interests != 0 && extenders.binder(bind.placement.interests).is_some();
+    let (theirs, ours): (Vec<ToBind>, Vec<ToBind>) = batch.into_iter().partition(theirs);
+    for ToBind { placement, queued, counts } in theirs {
+        let (api, inbox, reports) = (api.clone(), inbox.clone(), reports.clone());
+        let (metrics, extenders) = (metrics.clone(), extenders.clone());
+        tokio::spawn(async move {
+            let Some(extender) = extenders.binder(placement.interests) else { return };
+            let asked = Instant::now();
+            let answer = Extenders::bind(extender, &placement).await;
+            metrics.bind(placement.profile, answer.is_ok(), asked.elapsed());
+            match answer {
+                Ok(()) => {
+                    metrics.bound(queued.elapsed(), placement.attempts);
+                    reports.bound(&placement);
+                    inbox.settle(usize::from(counts), Vec::new());
+                }
+                Err(why) => {
+                    let text = format!("binding rejected: running Bind plugin \"DefaultBinder\": {why}");
+                    settle(api, inbox, reports, placement, text, usize::from(counts)).await;
+                }
+            }
+        });
+    }
+    ours
 }
 
 async fn bind(

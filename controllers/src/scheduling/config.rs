@@ -19,7 +19,7 @@ use gantry_machinery::status::FieldError;
 use gantry_scheduler_core::cycle;
 use gantry_scheduler_core::profile::Profile;
 
-use super::extender::{ExtenderConfig, ManagedResource, Tls};
+use super::extender::{EXTENDERS_MAX, ExtenderConfig, ManagedResource};
 use crate::runtime::leader::LeaderConfig;
 use fields::{Faults, Fields};
 use plugins::{Enabled, Point};
@@ -298,6 +298,7 @@ impl Configuration {
             profiles: self.profiles.iter().cloned().map(Arc::new).collect(),
             backoff_first: millis(self.backoff_first),
             backoff_max: millis(self.backoff_max),
+            interests: self.extenders.iter().map(ExtenderConfig::interest).collect(),
             ..cycle::Config::default()
         }
     }
@@ -358,31 +359,30 @@ fn extenders(fields: &Fields<'_>) -> Vec<ExtenderConfig> {
             let ignored_by_scheduler = resource.boolean("ignoredByScheduler").unwrap_or(false);
             managed_resources.push(ManagedResource { name: name.to_owned(), ignored_by_scheduler });
         }
-        let known = ["insecure", "serverName", "certFile", "keyFile", "caFile", "certData", "keyData", "caData"];
-        let tls = entry.within("tlsConfig", &known);
+        let secure = entry.boolean("enableHTTPS").unwrap_or(false) || url.starts_with("https:");
+        if secure || entry.value("tlsConfig").is_some() {
+            let text = "this scheduler speaks plain HTTP to extenders";
+            wrong(FieldError::invalid(entry.at("urlPrefix"), url, text));
+        }
+        if !entry.text_or_empty("preemptVerb").is_empty() {
+            let text = "this scheduler does not ask extenders about preemption";
+            wrong(FieldError::invalid(entry.at("preemptVerb"), entry.text_or_empty("preemptVerb"), text));
+        }
         let (timeout, negative) = entry.duration("httpTimeout").unwrap_or((Duration::ZERO, false));
         extenders.push(ExtenderConfig {
             url_prefix: url.trim_end_matches('/').to_owned(),
             filter_verb: text("filterVerb"),
             prioritize_verb: text("prioritizeVerb"),
-            preempt_verb: text("preemptVerb"),
             bind_verb: text("bindVerb"),
             weight,
-            tls: (tls.is_there() || entry.boolean("enableHTTPS").unwrap_or(false)).then(|| Tls {
-                insecure: tls.boolean("insecure").unwrap_or(false),
-                server_name: tls.text_or_empty("serverName").to_owned(),
-                cert_file: tls.text_or_empty("certFile").to_owned(),
-                key_file: tls.text_or_empty("keyFile").to_owned(),
-                ca_file: tls.text_or_empty("caFile").to_owned(),
-                cert_data: tls.text_or_empty("certData").to_owned(),
-                key_data: tls.text_or_empty("keyData").to_owned(),
-                ca_data: tls.text_or_empty("caData").to_owned(),
-            }),
             timeout: if timeout.is_zero() || negative { Duration::from_secs(5) } else { timeout },
             node_cache_capable: entry.boolean("nodeCacheCapable").unwrap_or(false),
             managed_resources,
             ignorable: entry.boolean("ignorable").unwrap_or(false),
         });
+    }
+    if extenders.len() > EXTENDERS_MAX {
+        wrong(FieldError::too_many("extenders", extenders.len(), EXTENDERS_MAX));
     }
     let binders = extenders.iter().filter(|extender| !extender.bind_verb.is_empty()).count();
     if binders > 1 {

@@ -1,7 +1,33 @@
 //! HTTP extenders: processes that are asked about nodes besides the plugins (upstream's `extender/v1` JSON protocol).
-//! Off the fast path: only pods that an extender is interested in pay.
+//!
+//! Off the fast path: the core hands out the pods that an extender is interested in, with the nodes that could take
+//! them; here they are asked, one extender after the other, and the core hears the [`Advice`]. Many pods are asked about
+//! at once; what they are given is checked again before it counts.
 
+mod call;
+mod protocol;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
 use std::time::Duration;
+
+use gantry_machinery::resource::gvr;
+use gantry_machinery::resource_api::{Collection, ListOptions, ResourceApi, Target};
+use gantry_scheduler_core::cycle::Event;
+use gantry_scheduler_core::cycle::consult::{Advice, Interest};
+use gantry_scheduler_core::plan::{Consultation, Placement, PodId};
+use serde_json::value::RawValue;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::inbox::Inbox;
+use super::report::Reports;
+use protocol::{Args, BindingArgs, BindingResult, FilterResult, HostPriority};
+
+/// Extenders give 0 to 10, plugins 0 to 100.
+const SCORE_SCALE: i64 = 10;
+/// Extenders that the core can tell apart.
+pub(super) const EXTENDERS_MAX: usize = 32;
 
 /// An extender as it is configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,14 +38,10 @@ pub struct ExtenderConfig {
     pub filter_verb: String,
     /// Likewise for scores.
     pub prioritize_verb: String,
-    /// Likewise for preemption.
-    pub preempt_verb: String,
     /// Likewise for binding.
     pub bind_verb: String,
     /// What its scores count.
     pub weight: i64,
-    /// Set for HTTPS.
-    pub tls: Option<Tls>,
     /// How long one call may take.
     pub timeout: Duration,
     /// Whether it knows the nodes and is sent their names only.
@@ -30,20 +52,6 @@ pub struct ExtenderConfig {
     pub ignorable: bool,
 }
 
-/// How HTTPS to an extender is secured.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs, reason = "upstream's fields of `tlsConfig`")]
-pub struct Tls {
-    pub insecure: bool,
-    pub server_name: String,
-    pub cert_file: String,
-    pub key_file: String,
-    pub ca_file: String,
-    pub cert_data: String,
-    pub key_data: String,
-    pub ca_data: String,
-}
-
 /// A resource that an extender manages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ManagedResource {
@@ -51,4 +59,161 @@ pub struct ManagedResource {
     pub name: String,
     /// Whether NodeResourcesFit leaves it to the extender.
     pub ignored_by_scheduler: bool,
+}
+
+impl ExtenderConfig {
+    /// Which pods are its business.
+    #[must_use]
+    pub fn interest(&self) -> Interest {
+        if self.managed_resources.is_empty() {
+            return Interest::Everyone;
+        }
+        Interest::Resources(self.managed_resources.iter().map(|resource| resource.name.as_str().into()).collect())
+    }
+}
+
+/// All extenders, ready to be asked.
+pub(super) struct Extenders {
+    api: Arc<dyn ResourceApi>,
+    all: Arc<[ExtenderConfig]>,
+}
+
+/// Why a pod could not be asked about: upstream's SchedulerError.
+struct Failure(String);
+
+impl Extenders {
+    pub(super) fn new(api: Arc<dyn ResourceApi>, all: Arc<[ExtenderConfig]>) -> Self {
+        Self { api, all }
+    }
+
+    /// Asks about pods until the sender is gone. The core bounds how many are under way.
+    pub(super) async fn run(
+        self: Arc<Self>,
+        mut questions: UnboundedReceiver<Consultation>,
+        inbox: Arc<Inbox>,
+        reports: Reports,
+    ) {
+        while let Some(question) = questions.recv().await {
+            let (extenders, inbox, reports) = (self.clone(), inbox.clone(), reports.clone());
+            tokio::spawn(async move {
+                let Consultation { pod, ticket, profile, .. } = question.clone();
+                let advice = extenders.ask(question).await.unwrap_or_else(|Failure(why)| {
+                    reports.failed(pod.clone(), profile, &why);
+                    Advice::Failed
+                });
+                inbox.settle(0, vec![Event::Advised(pod.uid, ticket, advice)]);
+            });
+        }
+    }
+
+    fn interested(&self, interests: u32) -> impl Iterator<Item = &ExtenderConfig> {
+        self.all.iter().enumerate().filter(move |(at, _)| interests & (1 << at) != 0).map(|(_, extender)| extender)
+    }
+
+    /// The node that extenders and plugins together like best.
+    async fn ask(&self, question: Consultation) -> Result<Advice, Failure> {
+        let PodId { namespace, name, .. } = &question.pod;
+        let read = self.api.get(&Target::object(&gvr::PODS, namespace, name)).await;
+        let pod = read.map_err(|status| Failure(format!("reading the pod: {}", status.message)))?;
+        let mut candidates = question.candidates;
+        let mut turned_down: Vec<(String, u32)> = Vec::new();
+        for extender in self.interested(question.interests).filter(|extender| !extender.filter_verb.is_empty()) {
+            let args = self.args(extender, &pod.body, &candidates).await?;
+            let asked: Result<FilterResult, String> = call::post(extender, &extender.filter_verb, &args).await;
+            let result = asked.and_then(|result| if result.error.is_empty() { Ok(result) } else { Err(result.error) });
+            match result {
+                Ok(result) => {
+                    let (kept, reasons) = result.split(candidates);
+                    candidates = kept;
+                    for reason in reasons {
+                        match turned_down.iter_mut().find(|(known, _)| *known == reason) {
+                            Some((_, nodes)) => *nodes += 1,
+                            None => turned_down.push((reason, 1)),
+                        }
+                    }
+                }
+                Err(error) if extender.ignorable => {
+                    tracing::warn!(extender = extender.url_prefix, error, "skipping an extender that may be ignored");
+                }
+                Err(error) => return Err(Failure(error)),
+            }
+            if candidates.is_empty() {
+                return Ok(Advice::Nowhere(turned_down));
+            }
+        }
+        self.prioritize(question.interests, &pod.body, &mut candidates).await?;
+        // The candidates came best first: the first of equals is the core's own choice.
+        let mut best: Option<(Box<str>, u32)> = None;
+        for (node, score) in candidates {
+            if best.as_ref().is_none_or(|(_, known)| score > *known) {
+                best = Some((node, score));
+            }
+        }
+        Ok(best.map_or(Advice::Nowhere(turned_down), |(node, score)| Advice::Node(node, score)))
+    }
+
+    /// Adds the extenders' scores. One that cannot give any is passed over, as upstream does.
+    async fn prioritize(&self, interests: u32, pod: &[u8], candidates: &mut [(Box<str>, u32)]) -> Result<(), Failure> {
+        if candidates.len() < 2 {
+            return Ok(());
+        }
+        for extender in self.interested(interests).filter(|extender| !extender.prioritize_verb.is_empty()) {
+            let args = self.args(extender, pod, candidates).await?;
+            let asked: Result<Vec<HostPriority>, String> = call::post(extender, &extender.prioritize_verb, &args).await;
+            let scores = match asked {
+                Ok(scores) => scores,
+                Err(error) => {
+                    tracing::warn!(extender = extender.url_prefix, error, "an extender gave no scores");
+                    continue;
+                }
+            };
+            for (node, score) in candidates.iter_mut() {
+                let given = scores.iter().find(|given| *given.host == **node).map_or(0, |given| given.score);
+                let sum = i64::from(*score) + given.saturating_mul(extender.weight).saturating_mul(SCORE_SCALE);
+                *score = u32::try_from(sum.max(0)).unwrap_or(u32::MAX);
+            }
+        }
+        Ok(())
+    }
+
+    /// What an extender is sent: the pod, and the nodes or their names.
+    async fn args(
+        &self,
+        extender: &ExtenderConfig,
+        pod: &[u8],
+        candidates: &[(Box<str>, u32)],
+    ) -> Result<Args, Failure> {
+        let raw = |body: &[u8]| {
+            let text = String::from_utf8(body.to_vec()).map_err(|error| Failure(error.to_string()))?;
+            RawValue::from_string(text).map_err(|error| Failure(error.to_string()))
+        };
+        let pod = raw(pod)?;
+        if extender.node_cache_capable {
+            return Ok(Args::names(pod, candidates.iter().map(|(name, _)| name.to_string()).collect()));
+        }
+        let collection = Collection { resource: &gvr::NODES, namespace: "" };
+        let listed = self.api.list(&collection, &ListOptions::default()).await;
+        let nodes = listed.map_err(|status| Failure(format!("reading the nodes: {}", status.message)))?;
+        let wanted: std::collections::HashSet<&str> = candidates.iter().map(|(name, _)| &**name).collect();
+        let items = nodes.items.iter().filter(|node| wanted.contains(node.key.name()));
+        Ok(Args::nodes(pod, items.map(|node| raw(&node.body)).collect::<Result<_, _>>()?))
+    }
+
+    /// The extender that binds this pod, if one does.
+    pub(super) fn binder(&self, interests: u32) -> Option<&ExtenderConfig> {
+        self.interested(interests).find(|extender| !extender.bind_verb.is_empty())
+    }
+
+    /// Has an extender bind a pod.
+    pub(super) async fn bind(extender: &ExtenderConfig, placement: &Placement) -> Result<(), String> {
+        let PodId { namespace, name, uid } = &placement.pod;
+        let args = BindingArgs {
+            pod_name: name.to_string(),
+            pod_namespace: namespace.to_string(),
+            pod_uid: uid.to_string(),
+            node: placement.node.to_string(),
+        };
+        let result: BindingResult = call::post(extender, &extender.bind_verb, &args).await?;
+        if result.error.is_empty() { Ok(()) } else { Err(result.error) }
+    }
 }

@@ -19,8 +19,22 @@ use gantry_scheduler_core::rows::{BudgetRow, Keeper, KindredRow, NamespaceRow, N
 use gantry_store_cache::object::StoredObject;
 
 use super::inbox::Inbox;
-use super::source::Source;
+use super::source::{Source, delta};
 use super::volumes::Notices;
+
+/// The collections that the core knows, and how a list of each is told to it: for those who look once.
+pub(super) static COLLECTIONS: [(&GroupVersionResource, fn(Delta) -> Vec<Event>); 10] = [
+    (&gvr::NAMESPACES, namespace_events),
+    (&gvr::PERSISTENT_VOLUMES, |delta| thing_events(Kind::Volume, delta)),
+    (&gvr::PERSISTENT_VOLUME_CLAIMS, |delta| thing_events(Kind::Claim, delta)),
+    (&gvr::STORAGE_CLASSES, |delta| thing_events(Kind::Class, delta)),
+    (&gvr::CSI_NODES, |delta| thing_events(Kind::CsiNode, delta)),
+    (&gvr::CSI_DRIVERS, |delta| thing_events(Kind::CsiDriver, delta)),
+    (&gvr::CSI_STORAGE_CAPACITIES, |delta| thing_events(Kind::Capacity, delta)),
+    (&gvr::VOLUME_ATTACHMENTS, |delta| thing_events(Kind::Attachment, delta)),
+    (&gvr::NODES, delta::<NodeRow>),
+    (&gvr::PODS, delta::<PodRow>),
+];
 
 /// Feeds the inbox for ever.
 pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>, notices: Arc<Notices>) {

@@ -181,7 +181,8 @@ impl<R: Row> Source<R> {
     }
 }
 
-fn delta<R: Row>(delta: Delta) -> Vec<Event> {
+/// What happened to the objects, as the core hears it.
+pub(super) fn delta<R: Row>(delta: Delta) -> Vec<Event> {
     match delta {
         Delta::Replace(all) => vec![R::all(all.iter().filter_map(|object| object_row(object)).collect())],
         Delta::Changes(changes) => {

@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use gantry_scheduler_core::cycle::Scheduler;
-use gantry_scheduler_core::plan::{Decision, Millis, Placement};
+use gantry_scheduler_core::plan::{Consultation, Decision, Millis, Placement};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::SchedulingOptions;
@@ -25,15 +25,25 @@ pub(super) struct ToBind {
     pub(super) counts: bool,
 }
 
+/// Who carries out what is decided.
+pub(super) struct Hands {
+    /// Binds.
+    pub(super) placements: UnboundedSender<Vec<ToBind>>,
+    /// Asks extenders.
+    pub(super) questions: UnboundedSender<Consultation>,
+    /// Makes room.
+    pub(super) evictions: Evictions,
+}
+
 /// Starts the thread. It ends when the inbox is closed.
 pub(super) fn spawn(
     inbox: Arc<Inbox>,
-    placements: UnboundedSender<Vec<ToBind>>,
-    evictions: Evictions,
+    hands: Hands,
     reports: Reports,
     metrics: Arc<Metrics>,
     options: SchedulingOptions,
 ) -> JoinHandle<()> {
+    let Hands { placements, questions, evictions } = hands;
     let work = move || {
         let start = Instant::now();
         let mut core = Scheduler::new(options.core.clone());
@@ -67,6 +77,8 @@ pub(super) fn spawn(
                         let queued = start + Duration::from_millis(placement.since);
                         batch.push(ToBind { placement, queued, counts: true });
                     }
+                    // The core bounds how many there are. Nobody listens only when the loop is ending.
+                    Decision::Consult(question) => drop(questions.send(question)),
                     Decision::Refuse(mut refusal) => {
                         metrics.decided(refusal.profile, Outcome::Unschedulable, each);
                         if let Some(preemption) = refusal.preemption.take() {

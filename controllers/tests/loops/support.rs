@@ -50,7 +50,7 @@ impl Cluster {
         let describe = Arc::new(FacetReader::new(Table::new(kinds::all())));
         let store = Store::open(config, describe, Vec::new()).unwrap();
         let registry = Registry::new(store, Table::new(kinds::all()));
-        let resources: Vec<Resource> = registry.table().rows().iter().map(|row| row.resource.clone()).collect();
+        let resources: Vec<Resource> = registry.table().collections().map(|row| (*row.resource).clone()).collect();
         let api: Arc<dyn ResourceApi> = Arc::new(registry.as_user(RequestContext::in_process("test")));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let mut config = ManagerConfig { resources, root_ca: "a certificate".to_owned(), ..ManagerConfig::default() };

@@ -248,6 +248,7 @@ impl Bench {
                     placed.nominated = None;
                     prop_assert!(!self.slow.is_gated(&self.slow.pods[&uid].row));
                 }
+                Decision::Consult(question) => prop_assert!(false, "nobody is to be asked: {question:?}"),
                 Decision::Refuse(refusal) => self.refused(refusal)?,
             }
         }

@@ -2,45 +2,66 @@
 //! (API concepts, "Receiving resources as Tables"). Written by the HTTP layer for `as=Table` and
 //! `as=PartialObjectMetadata(List)`; cells come from the kind's strategy, everything else is copied bytes.
 
+use std::borrow::Cow;
+
 use super::json;
 use crate::value::Value;
 
 /// A column of a Table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
     /// The heading (`Ready`).
-    pub name: &'static str,
-    /// `name` for the name column, else empty.
-    pub format: &'static str,
+    pub name: Cow<'static, str>,
+    /// `name` for the name column, else mostly empty.
+    pub format: Cow<'static, str>,
     /// `string`, `integer`, `date`.
-    pub kind: &'static str,
-    /// Shown only by `-o wide` (priority 1).
-    pub wide: bool,
+    pub kind: Cow<'static, str>,
+    /// What it means; empty for what [`describe`] says of columns that every kind has.
+    pub description: Cow<'static, str>,
+    /// 0 is shown always, more by `-o wide` only.
+    pub priority: i32,
 }
 
 impl Column {
+    const fn of(name: &'static str, format: &'static str, kind: &'static str) -> Self {
+        Self {
+            name: Cow::Borrowed(name),
+            format: Cow::Borrowed(format),
+            kind: Cow::Borrowed(kind),
+            description: Cow::Borrowed(""),
+            priority: 0,
+        }
+    }
+
     /// The column that names the object.
     #[must_use]
     pub const fn name() -> Self {
-        Self { name: "Name", format: "name", kind: "string", wide: false }
+        Self::of("Name", "name", "string")
     }
 
     /// A column of texts.
     #[must_use]
     pub const fn string(name: &'static str) -> Self {
-        Self { name, format: "", kind: "string", wide: false }
+        Self::of(name, "", "string")
+    }
+
+    /// A column of dates, which clients show as ages.
+    #[must_use]
+    pub const fn date(name: &'static str) -> Self {
+        Self::of(name, "", "date")
     }
 
     /// A column of integers.
     #[must_use]
     pub const fn integer(name: &'static str) -> Self {
-        Self { name, format: "", kind: "integer", wide: false }
+        Self::of(name, "", "integer")
     }
 
     /// The same column, shown by `-o wide` only.
     #[must_use]
-    pub const fn wide(self) -> Self {
-        Self { wide: true, ..self }
+    pub const fn wide(mut self) -> Self {
+        self.priority = 1;
+        self
     }
 }
 
@@ -127,10 +148,13 @@ impl<'a> TableWriter<'a> {
                 for (at, column) in columns.iter().enumerate() {
                     let separator = if at > 0 { "," } else { "" };
                     put(out, &[separator, "{\"name\":"]);
-                    json::push_string(column.name, out);
-                    put(out, &[",\"type\":\"", column.kind, "\",\"format\":\"", column.format, "\",\"description\":"]);
+                    json::push_string(&column.name, out);
+                    put(
+                        out,
+                        &[",\"type\":\"", &column.kind, "\",\"format\":\"", &column.format, "\",\"description\":"],
+                    );
                     json::push_string(describe(column), out);
-                    put(out, &[",\"priority\":", if column.wide { "1" } else { "0" }, "}"]);
+                    put(out, &[",\"priority\":", itoa::Buffer::new().format(column.priority), "}"]);
                 }
                 out.push(b']');
             }
@@ -198,8 +222,9 @@ pub fn write_partial_metadata_list<'b>(
 }
 
 /// What the columns that every kind has mean.
-fn describe(column: &Column) -> &'static str {
-    match (column.name, column.kind) {
+fn describe(column: &Column) -> &str {
+    match (&*column.name, &*column.kind) {
+        _ if !column.description.is_empty() => &column.description,
         ("Name", _) => "Name must be unique within a namespace.",
         ("Age" | "Created At", _) => "When the object was created on the server.",
         _ => "",
@@ -226,10 +251,7 @@ mod tests {
 
     #[test]
     fn a_table_holds_columns_rows_and_what_was_asked_for() {
-        let columns = [
-            Column { name: "Name", format: "name", kind: "string", wide: false },
-            Column { name: "IP", format: "", kind: "string", wide: true },
-        ];
+        let columns = [Column::name(), Column::string("IP").wide()];
         let object = |include| {
             let mut out = Vec::new();
             let meta = ListMeta { revision: 7, continue_token: "t", remaining: Some(3) };

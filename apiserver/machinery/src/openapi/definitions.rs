@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{Describe, Language};
-use crate::schema::{Field, Merge, Message, Ref, Type};
+use super::{CustomSchemas, Describe, Language, MetaRefs};
+use crate::schema::{self, Field, Merge, Message, Ref, Type};
 
 const TIME: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Time";
 const MICRO_TIME: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime";
 const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
 const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
+const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
@@ -22,12 +23,13 @@ pub(super) const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
 pub(super) struct Definitions<'a> {
     language: Language,
     texts: &'a dyn Describe,
+    custom: &'a CustomSchemas,
     made: BTreeMap<String, Json>,
 }
 
 impl<'a> Definitions<'a> {
-    pub(super) fn new(language: Language, texts: &'a dyn Describe) -> Self {
-        Self { language, texts, made: BTreeMap::new() }
+    pub(super) fn new(language: Language, texts: &'a dyn Describe, custom: &'a CustomSchemas) -> Self {
+        Self { language, texts, custom, made: BTreeMap::new() }
     }
 
     /// A reference to a type, which is defined with all it is made of.
@@ -35,10 +37,17 @@ impl<'a> Definitions<'a> {
         if !self.made.contains_key(&*message.name) {
             // Named before its fields are walked: types may hold themselves.
             self.made.insert(message.name.to_string(), Json::Null);
-            let schema = self.object(message);
+            let schema = self.custom(&message.name).unwrap_or_else(|| self.object(message));
             self.made.insert(message.name.to_string(), schema);
         }
         self.language.reference(&message.name)
+    }
+
+    /// The schema of a custom type.
+    fn custom(&mut self, name: &str) -> Option<Json> {
+        let make = self.custom.get(name)?;
+        let metadata = schema::message(OBJECT_META).map(Ref::Static).map(|meta| self.add(&meta)).unwrap_or_default();
+        make(&MetaRefs { v3: self.language == Language::V3, metadata })
     }
 
     /// A reference to the list of a type: the table's own, or one made up of what all lists have.

@@ -12,6 +12,9 @@ const PATCH_TYPES: [&str; 4] = [
     "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
 ];
+/// Custom types have no strategy to merge by, and no protobuf.
+const CUSTOM_PATCH_TYPES: [&str; 3] =
+    ["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
 const BODIES: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
 const CREATE: &[(&str, &str)] =
@@ -73,6 +76,7 @@ pub(super) fn add(paths: &mut Map<String, Json>, row: &Row, language: Language, 
     let can = |verb: &str| resource.verbs.iter().any(|v| v == verb);
     let gvk = json!({"group": resource.gvr.group, "version": resource.gvr.version, "kind": resource.kind});
     let status = definitions.status();
+    let custom = matches!(row.message, Ref::Shared(_));
     let scope = if resource.namespaced { "Namespaced" } else { "" };
     let mut put = |path: String,
                    scope: &str,
@@ -87,7 +91,7 @@ pub(super) fn add(paths: &mut Map<String, Json>, row: &Row, language: Language, 
         for operation in operations {
             let id = format!("{}{}{scope}{suffix}", operation.prefix, camel(resource));
             let method = operation.method.to_owned();
-            item.insert(method, operation.write(&id, gvk, resource, language, d));
+            item.insert(method, operation.write(&id, gvk, resource, (language, custom), d));
         }
         let parameters: Vec<Json> = ["namespace", "name"]
             .into_iter()
@@ -193,7 +197,7 @@ impl Operation<'_> {
         id: &str,
         gvk: &Json,
         resource: &crate::resource::Resource,
-        language: Language,
+        (language, custom): (Language, bool),
         definitions: &mut Definitions<'_>,
     ) -> Json {
         let tag = format!("{}_{}", camel_group(&resource.gvr.group, false), resource.gvr.version);
@@ -201,9 +205,11 @@ impl Operation<'_> {
         let mut out = json!({
             "tags": [tag], "operationId": id, "x-kubernetes-action": self.action, "x-kubernetes-group-version-kind": gvk,
         });
+        let bodies: &[&str] = if custom { &BODIES[..2] } else { &BODIES };
         let (body, types): (Option<Json>, &[&str]) = match self.body {
             Body::None => (None, &[]),
-            Body::Object(message) => (Some(definitions.add(message)), &BODIES),
+            Body::Object(message) => (Some(definitions.add(message)), bodies),
+            Body::Patch if custom => (Some(definitions.add_patch()), &CUSTOM_PATCH_TYPES),
             Body::Patch => (Some(definitions.add_patch()), &PATCH_TYPES),
         };
         match language {
@@ -212,7 +218,7 @@ impl Operation<'_> {
                     parameters.push(json!({"name": "body", "in": "body", "required": true, "schema": schema}));
                     out["consumes"] = json!(types);
                 }
-                out["produces"] = json!(BODIES);
+                out["produces"] = json!(bodies);
                 out["schemes"] = json!(["https"]);
                 out["responses"] = json!({"200": {"description": "OK", "schema": self.answer}});
             }
@@ -223,7 +229,7 @@ impl Operation<'_> {
                     out["requestBody"] = json!({"content": content, "required": true});
                 }
                 let content: Map<String, Json> =
-                    BODIES.iter().map(|t| ((*t).to_owned(), json!({"schema": self.answer}))).collect();
+                    bodies.iter().map(|t| ((*t).to_owned(), json!({"schema": self.answer}))).collect();
                 out["responses"] = json!({"200": {"description": "OK", "content": content}});
             }
         }

@@ -67,6 +67,12 @@ impl FieldSelector {
         &self.requirements
     }
 
+    /// The other conditions.
+    #[must_use]
+    pub fn without(&self, these: &[FieldRequirement]) -> Self {
+        Self { requirements: self.requirements.iter().filter(|r| !these.contains(r)).cloned().collect() }
+    }
+
     /// Whether everything is selected.
     #[must_use]
     pub fn is_everything(&self) -> bool {

@@ -55,7 +55,7 @@ const COLUMNS: &[Column] = &[
     Column::string("Message"),
     Column::string("First Seen").wide(),
     Column::string("Count").wide(),
-    Column { name: "Name", format: "name", kind: "string", wide: true },
+    Column::name().wide(),
 ];
 
 impl Strategy for Events {

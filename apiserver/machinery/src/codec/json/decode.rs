@@ -304,7 +304,7 @@ impl Decoder<'_> {
                     }
                 }
             } else if message.preserve_unknown {
-                let value = self.scanner.value(depth + 1)?;
+                let value = self.free(depth + 1, &path.then(Step::Key(&key)))?;
                 if unknown.set(&mut extra, Cow::Borrowed(&key), value) {
                     self.fault("duplicate", path, &key);
                 }
@@ -316,6 +316,35 @@ impl Decoder<'_> {
         }
         self.scanner.open.append(&mut extra);
         Ok(Value::Object(fields.end(&mut self.scanner.open)))
+    }
+
+    /// A value of which nothing is known but that no object in it may name a field twice.
+    fn free(&mut self, depth: usize, path: &Path<'_>) -> Result<Value, DecodeError> {
+        match self.scanner.kind()? {
+            Kind::Object => {
+                let mut fields = Fields::begin(&self.scanner.open);
+                let mut more = self.scanner.open(b'}', depth)?;
+                while more {
+                    let key = self.scanner.key()?;
+                    let value = self.free(depth + 1, &path.then(Step::Key(&key)))?;
+                    if fields.set(&mut self.scanner.open, Cow::Borrowed(&key), value) {
+                        self.fault("duplicate", path, &key);
+                    }
+                    more = self.scanner.more(b'}')?;
+                }
+                Ok(Value::Object(fields.end(&mut self.scanner.open)))
+            }
+            Kind::Array => {
+                let mut items = Vec::new();
+                let mut more = self.scanner.open(b']', depth)?;
+                while more {
+                    items.push(self.free(depth + 1, &path.then(Step::Index(items.len())))?);
+                    more = self.scanner.more(b']')?;
+                }
+                Ok(Value::Array(items))
+            }
+            _ => Ok(self.scanner.value(depth)?),
+        }
     }
 
     /// A value of a known type; `None` for `null`, which Go's structs do not tell from absent.

@@ -1,0 +1,228 @@
+//! Pods that an extender has a say in: the core finds the nodes that could take the pod and hands them out; the loop asks
+//! the extenders and comes back with one of them, or with none. Meanwhile the pod is in nobody's queue, and what it is
+//! given in the end is checked against the cluster as it is then.
+//!
+//! Only classes that interest an extender come here. At most [`CONSULTATIONS_MAX`] are under way; the rest wait their
+//! turn, best first.
+
+use std::sync::Arc;
+
+use super::{Scheduler, hash};
+use crate::plan::{self, Consultation, Decision, Millis, Refusal};
+use crate::pods::{PodIndex, State};
+use crate::queue::Turn;
+use crate::rows::Demand;
+
+/// Pods that extenders are asked about at a time.
+pub const CONSULTATIONS_MAX: usize = 16;
+
+/// Which pods are an extender's business.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// All of them.
+    Everyone,
+    /// Those that ask for one of these extended resources.
+    Resources(Vec<Box<str>>),
+}
+
+impl Interest {
+    /// Whether a demand is its business.
+    #[must_use]
+    pub fn has(&self, demand: &Demand) -> bool {
+        match self {
+            Self::Everyone => true,
+            Self::Resources(names) => demand.requests.extended.iter().any(|(name, _)| names.contains(name)),
+        }
+    }
+}
+
+/// What came of a consultation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// This node, with this score.
+    Node(Box<str>, u32),
+    /// None: upstream's texts of why, with the number of nodes each turned down.
+    Nowhere(Vec<(String, u32)>),
+    /// The extender could not be asked, or failed.
+    Failed,
+}
+
+impl Scheduler {
+    /// Hands a pod's candidates out; puts it off while too many are being asked about.
+    pub(super) fn consult(&mut self, index: PodIndex) -> Option<Decision> {
+        let pod = self.pods.get(index)?;
+        let turn = Turn::new(pod.priority, pod.ticket, index);
+        if self.consulting >= CONSULTATIONS_MAX {
+            self.put_off.push(turn);
+            return None;
+        }
+        self.survey(index);
+        let pod = self.pods.get(index)?;
+        let class = self.classes.get(pod.class);
+        let scored = self.scored(pod.class, usize::MAX, None).into_iter();
+        let consultation = Consultation {
+            pod: pod.id.clone(),
+            ticket: pod.ticket,
+            profile: class.demand.profile,
+            interests: class.interests,
+            candidates: scored.map(|scored| (scored.node, scored.total)).collect(),
+        };
+        self.move_to(index, State::Consulting);
+        Some(Decision::Consult(consultation))
+    }
+
+    /// Brings back those who were put off, as many as may be asked about now.
+    pub(super) fn recall(&mut self) {
+        let mut free = CONSULTATIONS_MAX.saturating_sub(self.consulting);
+        while free > 0
+            && let Some(turn) = self.put_off.pop()
+        {
+            if self.current(turn.pod(), turn.ticket(), State::Active).is_some() {
+                self.queue.activate(turn);
+                free -= 1;
+            }
+        }
+    }
+
+    /// The extenders have answered. A node that cannot take the pod any more sends it round again.
+    pub(super) fn advised(&mut self, now: Millis, uid: &str, ticket: u64, advice: Advice) -> Option<Decision> {
+        let index = self.pods.find(uid)?;
+        self.current(index, ticket, State::Consulting)?;
+        match advice {
+            Advice::Node(node, score) => {
+                let slot = self.columns.find(&node);
+                self.survey(index);
+                let verdicts = &self.scratch.verdicts;
+                let fits = slot.is_some_and(|slot| verdicts.get(slot as usize).is_some_and(|verdict| verdict.fits()));
+                match slot.filter(|_| fits) {
+                    Some(slot) => Some(self.place(index, slot, score)),
+                    None => {
+                        self.activate(index);
+                        None
+                    }
+                }
+            }
+            Advice::Nowhere(reasons) => Some(self.turned_away(now, index, reasons)),
+            Advice::Failed => {
+                self.pause(now, index);
+                None
+            }
+        }
+    }
+
+    /// Nothing that the core sees would tell when an extender changes its mind: the pod pauses and asks again.
+    fn turned_away(&mut self, now: Millis, index: PodIndex, mut reasons: Vec<(String, u32)>) -> Decision {
+        self.survey(index);
+        let class = self.pods.at(index).class;
+        let demand = Arc::clone(&self.classes.get(class).demand);
+        reasons.extend(plan::reasons(&self.scratch.verdicts, &demand));
+        let nodes = self.columns.count();
+        let mut message = format!("0/{nodes} nodes are available:");
+        plan::list(&mut message, reasons);
+        self.pause(now, index);
+        let told = hash(&*message);
+        let profile = demand.profile;
+        let pod = self.pods.at(index);
+        let news = pod.told != told;
+        pod.told = told;
+        Decision::Refuse(Refusal {
+            pod: pod.id.clone(),
+            message: message.into(),
+            plugins: Arc::new(["Extender"]),
+            news,
+            overdue: false,
+            attempts: pod.attempts,
+            nomination: None,
+            preemption: None,
+            profile,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cycle::{Config, Event};
+    use crate::rows::{Amounts, NodeRow, PodRow};
+
+    fn node(name: &str, cpu: i64) -> Event {
+        let allocatable = Amounts { cpu, memory: 1000, pods: 100, ..Amounts::default() };
+        Event::Node(Box::new(NodeRow { name: name.into(), allocatable, ..NodeRow::default() }))
+    }
+
+    fn pod(name: &str, gpus: i64) -> Event {
+        let extended = if gpus > 0 { vec![("x.y/gpu".into(), gpus)] } else { vec![] };
+        let requests = Amounts { cpu: 10, extended, ..Amounts::default() };
+        let demand = Demand { scored_cpu: 10, requests, ..Demand::default() };
+        let (name, scheduler) = (name.into(), "default-scheduler".into());
+        Event::Pod(Box::new(PodRow { uid: Box::clone(&name), name, scheduler, demand, ..PodRow::default() }))
+    }
+
+    fn core(interest: Interest, events: Vec<Event>) -> (Scheduler, Vec<Decision>) {
+        let mut core = Scheduler::new(Config { interests: vec![interest], ..Config::default() });
+        let plan = core.step(0, events, 100);
+        (core, plan.decisions)
+    }
+
+    fn question(decision: &Decision) -> Consultation {
+        match decision {
+            Decision::Consult(question) => question.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_pod_goes_where_the_extender_says_or_round_again() {
+        let (mut core, decisions) = core(Interest::Everyone, vec![node("a", 100), node("b", 50), pod("p", 0)]);
+        let asked = question(&decisions[0]);
+        assert_eq!(asked.candidates.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["a", "b"]);
+        // The node is gone before the answer: it is asked again.
+        let advice = |asked: &Consultation, advice| Event::Advised(asked.pod.uid.clone(), asked.ticket, advice);
+        let gone = Event::NodeGone("b".into());
+        let plan = core.step(1, [gone, advice(&asked, Advice::Node("b".into(), 5))], 100);
+        let again = question(&plan.decisions[0]);
+        assert_eq!(again.candidates.len(), 1);
+        // An answer to the old question counts for nothing.
+        assert!(core.step(2, [advice(&asked, Advice::Node("a".into(), 5))], 100).decisions.is_empty());
+        let plan = core.step(3, [advice(&again, Advice::Node("a".into(), 7))], 100);
+        let [Decision::Bind(placement)] = &*plan.decisions else { panic!("{plan:?}") };
+        assert_eq!((&*placement.node, placement.score, placement.interests), ("a", 7, 1));
+    }
+
+    #[test]
+    fn a_pod_turned_away_is_told_and_asks_again_after_a_pause() {
+        let (mut core, decisions) = core(Interest::Everyone, vec![node("a", 100), node("b", 5), pod("p", 0)]);
+        let asked = question(&decisions[0]);
+        let nowhere = Advice::Nowhere(vec![("too hot".into(), 1)]);
+        let plan = core.step(1, [Event::Advised("p".into(), asked.ticket, nowhere)], 100);
+        let [Decision::Refuse(refusal)] = &*plan.decisions else { panic!("{plan:?}") };
+        assert_eq!(&*refusal.message, "0/2 nodes are available: 1 Insufficient cpu, 1 too hot.");
+        assert!(core.step(500, [], 100).decisions.is_empty());
+        assert!(matches!(&*core.step(1001, [], 100).decisions, [Decision::Consult(_)]));
+    }
+
+    #[test]
+    fn others_are_not_asked_about_and_those_who_are_wait_their_turn() {
+        let mut events = vec![node("a", 100_000), pod("plain", 0)];
+        events.extend((0..40).map(|n| pod(&format!("p{n:02}"), 0)));
+        let gpus = Interest::Resources(vec!["x.y/gpu".into()]);
+        let (_, decisions) = core(gpus, vec![node("a", 100), pod("plain", 0)]);
+        assert!(matches!(&*decisions, [Decision::Bind(_)]));
+
+        let (mut core, decisions) = core(Interest::Everyone, events);
+        let mut asked: Vec<Consultation> = decisions.iter().map(question).collect();
+        assert_eq!(asked.len(), CONSULTATIONS_MAX);
+        let mut bound = 0;
+        while let Some(question) = asked.pop() {
+            let advice = Advice::Node("a".into(), 1);
+            for decision in core.step(1, [Event::Advised(question.pod.uid, question.ticket, advice)], 100).decisions {
+                match decision {
+                    Decision::Consult(question) => asked.push(question),
+                    Decision::Bind(_) => bound += 1,
+                    Decision::Refuse(refusal) => panic!("{refusal:?}"),
+                }
+            }
+        }
+        assert_eq!(bound, 41);
+    }
+}
