@@ -136,7 +136,15 @@ async fn an_extender_may_bind() {
     })
     .await;
     let config = ExtenderConfig { bind_verb: "bind".into(), ..extender(&url) };
-    let placement =
-        Placement { pod: question().pod, node: "a".into(), score: 0, attempts: 1, since: 0, profile: 0, interests: 1 };
+    let placement = Placement {
+        pod: question().pod,
+        node: "a".into(),
+        score: 0,
+        attempts: 1,
+        since: 0,
+        profile: 0,
+        interests: 1,
+        volumes: None,
+    };
     assert_eq!(Extenders::bind(&config, &placement).await, Ok(()));
 }
