@@ -411,6 +411,7 @@ fn generated_clusters_meet_every_rule_about_volumes() {
                     let made = work.filter(|w| !w.provision.is_empty());
                     said.borrow_mut().extend(made.map(|_| "a volume is made".to_owned()));
                 }
+                Decision::Consult(_) => {}
                 Decision::Refuse(refusal) => drop(said.borrow_mut().insert(refusal.message.to_string())),
             }
         }
