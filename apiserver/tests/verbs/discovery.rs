@@ -93,11 +93,12 @@ async fn ask(api: &dyn ResourceApi, row: &Resource, verb: &str, subresource: &st
 async fn every_verb_that_discovery_names_is_there() {
     let cluster = Cluster::new().await;
     let table = Table::served(&"api/all=true".parse().unwrap());
-    let rows: Vec<&Resource> = table.rows().iter().map(|row| row.resource).collect();
+    let rows = table.rows().to_vec();
     let registry = Registry::new(cluster.registry.store().clone(), table);
     let api = registry.as_user(RequestContext::in_process("test"));
     let mut missing = Vec::new();
-    for row in rows {
+    for row in &rows {
+        let row = &*row.resource;
         let subs = row.subresources.iter().map(|sub| (&*sub.name, &sub.verbs));
         for (subresource, verbs) in std::iter::once(("", &row.verbs)).chain(subs) {
             // What connects to a pod or a node has no verb of this door.
