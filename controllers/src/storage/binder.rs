@@ -127,7 +127,7 @@ impl Binder {
         self.recorder.normal(subject, "ExternalProvisioning", why);
         let value = gantry_machinery::typed::value_of(&claim.object)?;
         let named = |name: &&str| value.str_at(&["metadata", "annotations", name]) == Some(provisioner);
-        if !PROVISIONER.iter().all(|name| named(name)) {
+        if !PROVISIONER.iter().all(named) {
             self.writer
                 .edit(&gvr::PERSISTENT_VOLUME_CLAIMS, &claim.object, |value| {
                     for name in PROVISIONER {

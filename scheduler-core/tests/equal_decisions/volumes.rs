@@ -134,7 +134,7 @@ impl Shelf {
             for used in &needs.claims {
                 let claim = self.claim(pod, used).expect("looked up above");
                 let waits = self.classes.get(&claim.class).is_some_and(|class| class.waits);
-                if !is_bound(claim) && !(waits && claim.volume.is_empty()) {
+                if !(is_bound(claim) || waits && claim.volume.is_empty()) {
                     return Some("pod has unbound immediate PersistentVolumeClaims".into());
                 }
             }
