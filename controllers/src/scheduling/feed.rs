@@ -22,11 +22,11 @@ use super::inbox::Inbox;
 use super::source::{Source, delta};
 use super::volumes::Notices;
 
-/// How a collection's objects are told to the core.
-type Tell = fn(Delta) -> Vec<Event>;
+/// What a list says to the core.
+type Told = fn(Delta) -> Vec<Event>;
 
 /// The collections that the core knows, and how a list of each is told to it: for those who look once.
-pub(super) static COLLECTIONS: [(&GroupVersionResource, Tell); 10] = [
+pub(super) static COLLECTIONS: [(&GroupVersionResource, Told); 10] = [
     (&gvr::NAMESPACES, namespace_events),
     (&gvr::PERSISTENT_VOLUMES, |delta| thing_events(Kind::Volume, delta)),
     (&gvr::PERSISTENT_VOLUME_CLAIMS, |delta| thing_events(Kind::Claim, delta)),

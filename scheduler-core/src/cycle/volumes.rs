@@ -70,6 +70,10 @@ impl Scheduler {
         if !heard && !others && !in_doubt && seen.0 == now.0 {
             return 0;
         }
+        if heard {
+            // What it waits for now may be something else: a claim that has come names a class and a volume.
+            self.storage.listen(group, tenant);
+        }
         let displaces = self.may_displace(index);
         // Nothing but nodes has changed: those are looked at alone.
         let local = !heard && !others && !in_doubt && !displaces && self.nominations.is_empty();

@@ -377,7 +377,7 @@ pub(crate) fn needs() -> impl Strategy<Value = Needs> {
         read_only,
     });
     let inline = (0..3u8).prop_map(|n| (Box::from(DRIVER), Box::from(format!("h{n}"))));
-    let few = |n| prop_oneof![3 => Just(0usize), 1 => Just(n)];
+    let few = |n| prop_oneof![1 => Just(0usize), 1 => Just(n)];
     (vec(used, 0..3), few(1), few(1))
         .prop_flat_map(move |(claims, disks, inlines)| {
             (Just(claims), vec(disk.clone(), 0..=disks), vec(inline.clone(), 0..=inlines))
@@ -410,17 +410,19 @@ fn modes() -> impl Strategy<Value = Vec<Box<str>>> {
 }
 
 fn class_name() -> impl Strategy<Value = Box<str>> {
-    prop::sample::select(vec!["local", "local", "made", "now", ""]).prop_map(Box::from)
+    prop::sample::select(vec!["local", "local", "made", "made", "made", "now", ""]).prop_map(Box::from)
 }
 
 /// A class; the names say what they are.
 fn class() -> impl Strategy<Value = StorageClassRow> {
     let topologies = prop_oneof![2 => Just(vec![]), 1 => vec(vec(place(), 0..2), 1..3)];
-    (prop::sample::select(vec!["local", "made", "now"]), topologies).prop_map(|(name, topologies)| StorageClassRow {
-        name: name.into(),
-        provisioner: if name == "local" { "kubernetes.io/no-provisioner".into() } else { DRIVER.into() },
-        waits: name != "now",
-        topologies: topologies.into_iter().map(|requirements| Selector { requirements }).collect(),
+    (prop::sample::select(vec!["local", "made", "made", "now"]), topologies).prop_map(|(name, topologies)| {
+        StorageClassRow {
+            name: name.into(),
+            provisioner: if name == "local" { "kubernetes.io/no-provisioner".into() } else { DRIVER.into() },
+            waits: name != "now",
+            topologies: topologies.into_iter().map(|requirements| Selector { requirements }).collect(),
+        }
     })
 }
 
@@ -455,7 +457,7 @@ fn claim() -> impl Strategy<Value = ClaimRow> {
 fn volume() -> impl Strategy<Value = VolumeRow> {
     let claim = option::weighted(0.2, (0..4u8, any::<bool>()));
     let terms = option::weighted(0.7, vec(vec(place(), 0..3), 1..3));
-    let labels = (option::weighted(0.2, 0..3u8), any::<bool>());
+    let labels = (option::weighted(0.6, 0..3u8), any::<bool>());
     let flags = (prop::bool::weighted(0.1), prop::bool::weighted(0.9), prop::bool::weighted(0.05));
     (0..4u8, class_name(), 1..4i64, modes(), claim, terms, labels, flags).prop_map(
         |(name, class, capacity, modes, claim, terms, (zone, disk), (block, available, deleting))| {
