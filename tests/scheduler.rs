@@ -26,7 +26,7 @@ fn config(dir: &TempDir, body: &str) -> String {
 fn pod(name: &str, scheduler: &str, more: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  schedulerName: {scheduler}\n  \
-         containers: [{{name: c, image: nginx, resources: {{requests: {{cpu: 100m, memory: 64Mi}}}}}}]\n{more}---\n"
+         containers: [{{name: c, image: nginx, resources: {{requests: {{cpu: 500m, memory: 64Mi}}}}}}]\n{more}---\n"
     )
 }
 
@@ -223,6 +223,9 @@ fn two_schedulers_share_a_cluster_and_nobody_is_bound_twice() {
     let c = Cluster::apiserver(&[]);
     let kubelet = c.role("kubelet", &["--simulated-nodes", "3", "--simulated-start-delay-ms", "20"]);
     let schedulers = [(); 2].map(|()| c.role("scheduler", &["--leader-elect=false"]));
+    // Pods are refused until a loop has made the account that they run as.
+    let manager = c.role("controller-manager", &["--leader-elect=false"]);
+    c.eventually("get serviceaccounts -n default -o name", |s| s.contains("default"));
     let pods: String = (0..120).map(|n| pod(&format!("p-{n}"), "default-scheduler", "")).collect();
     c.apply(&pods);
     let count = |s: &str| s.split_whitespace().count();
@@ -237,7 +240,7 @@ fn two_schedulers_share_a_cluster_and_nobody_is_bound_twice() {
     assert!(told.values().all(|times| *times == 1), "bound more than once: {told:?}");
     // What one was refused because the other was first leaves no trace in the pods.
     c.eventually("get pods -o jsonpath={.items[*].status.phase}", |s| s.split_whitespace().all(|p| p == "Running"));
-    for role in schedulers.into_iter().chain([kubelet]) {
+    for role in schedulers.into_iter().chain([kubelet, manager]) {
         assert_eq!(role.terminate(), Some(0));
     }
 }

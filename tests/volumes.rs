@@ -29,16 +29,17 @@ spec:
         - {key: kubernetes.io/hostname, operator: In, values: [NODE]}
 ";
 
+/// The dashes tell kubectl that this is YAML: what begins with a brace is JSON to it.
 fn claim(name: &str, class: &str, mode: &str) -> String {
     format!(
-        "{{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {{name: {name}}}, spec: {{storageClassName: {class}, \
+        "---\n{{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {{name: {name}}}, spec: {{storageClassName: {class}, \
          accessModes: [{mode}], resources: {{requests: {{storage: 1Gi}}}}}}}}"
     )
 }
 
 fn pod(name: &str, claim: &str) -> String {
     format!(
-        "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{terminationGracePeriodSeconds: 0, \
+        "---\n{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{terminationGracePeriodSeconds: 0, \
          containers: [{{name: c, image: nginx}}], \
          volumes: [{{name: data, persistentVolumeClaim: {{claimName: {claim}}}}}]}}}}"
     )
@@ -70,8 +71,8 @@ fn a_claim_that_waits_is_bound_with_its_first_pod_where_the_volume_is() {
     c.apply(&pod("db", "data"));
     c.kubectl("wait --for=condition=Ready pod/db --timeout=60s");
     assert_eq!(c.value("pod db", "{.spec.nodeName}"), node);
-    assert_eq!(c.value("pvc data", "{.status.phase} {.spec.volumeName} {.status.capacity.storage}"), "Bound disk 5Gi");
-    assert_eq!(c.value("pv disk", "{.status.phase} {.spec.claimRef.name}"), "Bound data");
+    assert_eq!(c.value("pvc data", "{.status.phase},{.spec.volumeName},{.status.capacity.storage}"), "Bound,disk,5Gi");
+    assert_eq!(c.value("pv disk", "{.status.phase},{.spec.claimRef.name}"), "Bound,data");
     let listed = c.kubectl("get pvc");
     assert!(listed.contains("Bound") && listed.contains("disk") && listed.contains("5Gi"), "{listed}");
 
@@ -107,17 +108,18 @@ fn a_claim_for_one_pod_is_for_one_pod() {
 }
 
 #[test]
-fn a_pod_whose_claim_is_missing_or_unbound_says_so_and_runs_when_it_comes() {
+fn a_pod_whose_claim_is_missing_or_unbound_says_so_and_runs_when_the_volume_comes() {
     let c = Cluster::up(&["--simulated-nodes", "2"]);
-    c.apply(&pod("web", "data"));
-    waits_because(&c, "web", "0/2 nodes are available: persistentvolumeclaim \"data\" not found.");
+    c.apply(&pod("lost", "nowhere"));
+    waits_because(&c, "lost", "0/2 nodes are available: persistentvolumeclaim \"nowhere\" not found.");
     c.apply(&claim("data", "''", "ReadWriteOnce"));
+    c.apply(&pod("web", "data"));
     waits_because(&c, "web", "0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims.");
     c.eventually("describe pvc data", |said| {
         said.contains("no persistent volumes available for this claim and no storage class is set")
     });
     c.apply(
-        "{apiVersion: v1, kind: PersistentVolume, metadata: {name: disk}, spec: {capacity: {storage: 2Gi}, \
+        "---\n{apiVersion: v1, kind: PersistentVolume, metadata: {name: disk}, spec: {capacity: {storage: 2Gi}, \
          accessModes: [ReadWriteOnce], hostPath: {path: /tmp/disk}, persistentVolumeReclaimPolicy: Delete}}",
     );
     c.kubectl("wait --for=condition=Ready pod/web --timeout=60s");
@@ -132,13 +134,13 @@ fn a_pod_whose_claim_is_missing_or_unbound_says_so_and_runs_when_it_comes() {
 fn ephemeral_volumes_have_claims_of_their_own() {
     let (c, node) = with_local_volume("ReadWriteOnce");
     c.apply(
-        "{apiVersion: v1, kind: Pod, metadata: {name: app}, spec: {terminationGracePeriodSeconds: 0, \
+        "---\n{apiVersion: v1, kind: Pod, metadata: {name: app}, spec: {terminationGracePeriodSeconds: 0, \
          containers: [{name: c, image: nginx}], volumes: [{name: scratch, ephemeral: {volumeClaimTemplate: {spec: {\
          storageClassName: local, accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}}}]}}",
     );
     c.kubectl("wait --for=condition=Ready pod/app --timeout=60s");
     assert_eq!(c.value("pod app", "{.spec.nodeName}"), node);
-    assert_eq!(c.value("pvc app-scratch", "{.metadata.ownerReferences[0].name} {.status.phase}"), "app Bound");
+    assert_eq!(c.value("pvc app-scratch", "{.metadata.ownerReferences[0].name},{.status.phase}"), "app,Bound");
     c.kubectl("delete pod app");
     c.kubectl("wait --for=delete pvc/app-scratch --timeout=60s");
 }
