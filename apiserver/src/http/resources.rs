@@ -57,7 +57,7 @@ const RETURN_DELETED: [&str; 15] = [
 ];
 
 /// The answer to a resource's request.
-pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Result<Response<Payload>, Status> {
+pub(super) async fn answer(service: &Arc<Service>, mut asked: Asked) -> Result<Response<Payload>, Status> {
     let info = &asked.info;
     if service.registry.table().serves_unstored(&info.group, &info.version, &info.resource) {
         if let Some(review) = reviews::Review::of(info) {
@@ -67,6 +67,23 @@ pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Result<Respo
             return bind(service, asked).await;
         }
     }
+    let (row, subresource) = match meant(service, info) {
+        Ok(meant) => meant,
+        Err(refusal) => {
+            body::discard(&mut asked.body, body::BODY_BYTES_MAX).await;
+            return *refusal;
+        }
+    };
+    let request =
+        ResourceRequest { service, row, subresource, handle: service.registry.as_user(asked.context.clone()), asked };
+    request.answer().await
+}
+
+/// An answer that needs nothing of the request's body.
+type Refusal = Box<Result<Response<Payload>, Status>>;
+
+/// The resource, and the subresource, that a request means; else the refusal.
+fn meant(service: &Service, info: &RequestInfo) -> Result<(Row, Option<Subresource>), Refusal> {
     let table = service.registry.table();
     let row = table.find(&info.group, &info.version, &info.resource).map(|row| (*row).clone());
     let Some(row) = row else {
@@ -75,24 +92,26 @@ pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Result<Respo
         let known = info.group.is_empty()
             || table.rows().iter().any(|row| row.group() == info.group)
             || table.custom_rows().iter().any(|row| row.group() == info.group);
-        return if known || unserved.code != 404 { Err(unserved) } else { Ok(answer::no_such_path()) };
+        let refusal = if known || unserved.code != 404 { Err(unserved) } else { Ok(answer::no_such_path()) };
+        return Err(Box::new(refusal));
     };
     if info.method == Method::HEAD {
-        return Err(Status::method_not_allowed());
+        return Err(Box::new(Err(Status::method_not_allowed())));
     }
     if row.resource.namespaced {
         // Collections may be asked for across namespaces; single objects and creations may not.
         let across = info.namespace.is_empty();
         if across && !matches!(info.verb, "list" | "watch") {
             let named = !info.subresource.is_empty() || path_name(info).is_some();
-            return Err(if named { Status::no_such_resource() } else { Status::method_not_allowed() });
+            let refusal = if named { Status::no_such_resource() } else { Status::method_not_allowed() };
+            return Err(Box::new(Err(refusal)));
         }
     } else if !info.namespace.is_empty() && info.resource != "namespaces" {
-        return Err(Status::no_such_resource());
+        return Err(Box::new(Err(Status::no_such_resource())));
     }
     let subresource = match info.subresource.as_str() {
         "" => None,
-        name => Some(row.resource.subresource(name).ok_or_else(Status::no_such_resource)?.clone()),
+        name => Some(row.resource.subresource(name).ok_or_else(|| Box::new(Err(Status::no_such_resource())))?.clone()),
     };
     let served = match &subresource {
         None => row.serves(info.verb),
@@ -106,11 +125,9 @@ pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Result<Respo
         _ => true,
     };
     if !served || !fits {
-        return Err(Status::method_not_allowed());
+        return Err(Box::new(Err(Status::method_not_allowed())));
     }
-    let request =
-        ResourceRequest { service, row, subresource, handle: service.registry.as_user(asked.context.clone()), asked };
-    request.answer().await
+    Ok((row, subresource))
 }
 
 /// Whether the request is for the old way to bind a pod: `POST .../bindings`.
