@@ -4,8 +4,9 @@
 //! callers ─▶ bounded queue ─▶ check and number ─▶ log, one fsync ─▶ cache publishes ─▶ answers ─▶ watchers woken
 //! ```
 //! A batch is whatever arrived while the last fsync ran: alone, a write waits for nothing but its own fsync; among others
-//! it may wait a moment for them (`StoreConfig::linger`), and under load batches grow by themselves. Publishing comes before answering, so that a client whose write succeeded finds it
-//! in its next list. After a failed log write nothing is taken any more: what is on disk is in doubt until reopened.
+//! it may wait a moment for them (`StoreConfig::linger`), and under load batches grow by themselves. Publishing comes
+//! before answering, so that a client whose write succeeded finds it in its next list. After a failed log write nothing
+//! is taken any more: what is on disk is in doubt until reopened.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
