@@ -36,9 +36,10 @@ pub async fn explain(
     let object = api.get(&Target::object(&gvr::PODS, namespace, name)).await?;
     let pod = PodRow::from_json(&object.body).map_err(|error| Status::internal(&error))?;
     let mut events = Vec::new();
-    for (resource, read) in feed::COLLECTIONS {
-        let all = api.list(&Collection { resource, namespace: "" }, &ListOptions::default()).await?;
-        events.extend(read(Delta::Replace(all.items)));
+    for known in &feed::COLLECTIONS {
+        let of = Collection { resource: known.resource, namespace: "" };
+        let all = api.list(&of, &ListOptions::default()).await?;
+        events.extend((known.told)(Delta::Replace(all.items)));
     }
     let mut core = Scheduler::new(config.core());
     // Nobody is placed: only what is there is taken in.

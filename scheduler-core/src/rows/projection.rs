@@ -7,6 +7,11 @@ use rkyv::util::AlignedVec;
 
 use super::{NodeRow, PodRow};
 
+/// What the rows of nodes are called; another layout is another name.
+pub const NODES: &str = "scheduling.nodes/1";
+/// The same of pods.
+pub const PODS: &str = "scheduling.pods/3";
+
 /// Nodes as [`NodeRow`]s.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NodeProjection;
@@ -17,7 +22,7 @@ pub struct PodProjection;
 
 impl Projection for NodeProjection {
     fn name(&self) -> &'static str {
-        "scheduling.nodes/1"
+        NODES
     }
 
     fn collection(&self) -> &'static str {
@@ -33,7 +38,7 @@ impl Projection for NodeProjection {
 
 impl Projection for PodProjection {
     fn name(&self) -> &'static str {
-        "scheduling.pods/3"
+        PODS
     }
 
     fn collection(&self) -> &'static str {
