@@ -81,6 +81,8 @@ impl Scheduler {
         if state.slot().is_some() {
             self.settle(index, State::Aside);
         }
+        // A pod that was found placed has never been asked what selects it.
+        self.renew_defaults(index);
         let winner = self.survey(index);
         let pod = self.pods.get(index)?;
         let (id, class_id, scheduled, leaving) = (pod.id.clone(), pod.class, pod.scheduled, pod.leaving);
@@ -211,7 +213,8 @@ mod tests {
     use super::*;
     use crate::cycle::{Config, Event};
     use crate::plan::Decision;
-    use crate::rows::{Amounts, Demand, Effect, NodeRow, PodRow, Taint};
+    use crate::rows::{Amounts, Demand, Effect, Keeper, KindredRow, NodeRow, Operator, PodRow, Requirement};
+    use crate::rows::{Selector, Taint};
 
     fn node(name: &str, cpu: i64, taints: &[&str]) -> Event {
         let taint = |key: &&str| Taint { key: (*key).into(), value: "".into(), effect: Effect::NoSchedule };
@@ -255,6 +258,40 @@ mod tests {
         assert_eq!(reasons, [taint, ("NodeResourcesFit", "Insufficient cpu", 1)]);
         // Asking changes nothing.
         assert_eq!(core.explain("p", 1), Some(answer));
+    }
+
+    #[test]
+    fn default_spread_counts_for_pods_that_were_found_placed() {
+        let web = |name: &str, node: &str| {
+            Event::Pod(Box::new(PodRow {
+                name: name.into(),
+                uid: name.into(),
+                namespace: "d".into(),
+                labels: vec![("app".into(), "web".into())],
+                scheduler: "default-scheduler".into(),
+                node: node.into(),
+                ..PodRow::default()
+            }))
+        };
+        let host = |name: &str| {
+            let Event::Node(mut row) = node(name, 1000, &[]) else { unreachable!("a node was made") };
+            row.labels = vec![("kubernetes.io/hostname".into(), name.into())];
+            Event::Node(row)
+        };
+        let app = Requirement { key: "app".into(), operator: Operator::In, values: vec!["web".into()] };
+        let service = Event::Kindred(KindredRow {
+            keeper: Keeper::Service,
+            namespace: "d".into(),
+            name: "web".into(),
+            selector: Some(Selector { requirements: vec![app] }),
+        });
+        let (mut core, _) = core(vec![host("a"), host("b"), web("p", "a"), web("q", "b"), service]);
+        let answer = core.explain("p", 2).expect("known");
+        let spread = |node: &str| {
+            let scored = answer.best.iter().find(|scored| &*scored.node == node).expect("both could take it");
+            scored.scores.iter().find(|(plugin, ..)| *plugin == Plugin::PodTopologySpread).map(|(_, score, _)| *score)
+        };
+        assert!(spread("a") > spread("b"), "q is on b: {answer:?}");
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Scheduler {
                     scheduled: profile.is_some(),
                     displaced: row.displaced,
                     owner: row.owner,
-                    kindred: self.kindred.version(),
+                    kindred: if placed { u64::MAX } else { self.kindred.version() },
                     doomed: false,
                     nominated: "".into(),
                     told_nominated: "".into(),
