@@ -42,9 +42,12 @@ impl Served {
         let served = RuntimeConfig::parse(flags.runtime_config.iter().map(String::as_str))
             .map_err(|error| anyhow::anyhow!("--runtime-config: {error}"))?;
 
+        let gates = flags.features.gates()?;
+
         let store = open(flags, &data_dir).await?;
-        let registry = Registry::new(store.clone(), Table::served(&served));
+        let registry = Registry::new(store.clone(), Table::served(&served, gates));
         let server = ApiServer::start(config, registry.clone(), projections()).await?;
+        server.metrics().add_source(move |out| gates.write_metrics(out));
         let kubeconfig = data_dir.join("admin.kubeconfig");
         server.write_admin_kubeconfig(&kubeconfig)?;
         Ok(Self { server, registry, kubeconfig, store })
