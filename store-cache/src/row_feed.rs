@@ -15,6 +15,7 @@ use crate::snapshot::{RowChange, Snapshot};
 pub struct RowFeed {
     cache: Arc<Cache>,
     projection: &'static str,
+    collection: &'static str,
     given: Option<Snapshot>,
     told: watch::Receiver<()>,
 }
@@ -22,8 +23,15 @@ pub struct RowFeed {
 impl RowFeed {
     /// `None` if the store was opened without the projection.
     pub(crate) fn open(cache: &Arc<Cache>, projection: &str) -> Option<Self> {
-        let projection = cache.projection(projection)?.name();
-        Some(Self { cache: cache.clone(), projection, given: None, told: cache.told_of_rows() })
+        let projection = cache.projection(projection)?;
+        let (projection, collection) = (projection.name(), projection.collection());
+        Some(Self { cache: cache.clone(), projection, collection, given: None, told: cache.told_of_rows() })
+    }
+
+    /// The collection whose objects the rows are made of.
+    #[must_use]
+    pub fn collection(&self) -> &'static str {
+        self.collection
     }
 
     /// What became of the rows; waits for something. The first answer is all there are, possibly none. Rows that are gone

@@ -321,9 +321,9 @@ impl Chunk {
 
     /// The same rows, made from later versions of their objects; `None` if any is different.
     fn renewed(&self, changed: &[(usize, Option<NewRow>)]) -> Option<Self> {
-        let same = changed.iter().all(|(slot, write)| {
-            write.as_ref().is_some_and(|new| self.is_row_of(*slot, &new.object, &new.bytes))
-        });
+        let same = changed
+            .iter()
+            .all(|(slot, write)| write.as_ref().is_some_and(|new| self.is_row_of(*slot, &new.object, &new.bytes)));
         if !same {
             return None;
         }
