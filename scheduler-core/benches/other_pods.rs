@@ -1,0 +1,91 @@
+//! Pods whose place depends on where other pods are: topology spread, required and preferred (anti-)affinity, and the
+//! spread that the system asks for on behalf of pods of a Service.
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use gantry_scheduler_core::cycle::Event;
+use gantry_scheduler_core::rows::{Demand, Keeper, KindredRow, PodAffinity, PodTerm, SpreadConstraint};
+
+#[path = "support/stream.rs"]
+mod stream;
+use stream::{HOSTNAME, NODES, Stream, ZONE, cluster, config, measure, pod, web, web_with, webs};
+
+fn zone_spread(demand: &mut Demand) {
+    let topology_key = ZONE.into();
+    let selector = Some(webs());
+    demand.spread =
+        vec![SpreadConstraint { max_skew: 1, topology_key, hard: true, selector, ..SpreadConstraint::default() }];
+}
+
+fn term(key: &str) -> PodTerm {
+    let namespaces = vec!["default".into()];
+    PodTerm { selector: Some(webs()), namespaces, topology_key: key.into(), ..PodTerm::default() }
+}
+
+fn zone_affinity(demand: &mut Demand) {
+    demand.pods = Some(Box::new(PodAffinity { required: vec![term(ZONE)], ..PodAffinity::default() }));
+}
+
+fn host_anti_affinity(demand: &mut Demand) {
+    demand.pods = Some(Box::new(PodAffinity { forbidden: vec![term(HOSTNAME)], ..PodAffinity::default() }));
+}
+
+fn preferred_anti_affinity(demand: &mut Demand) {
+    let preferred = vec![(-100, term(HOSTNAME))];
+    demand.pods = Some(Box::new(PodAffinity { preferred, ..PodAffinity::default() }));
+}
+
+fn own_terms(c: &mut Criterion) {
+    for nodes in NODES {
+        measure(c, "zone_spread", nodes, Stream::new(cluster(nodes), 5_000, |n| web_with(n, zone_spread)));
+        measure(c, "zone_affinity", nodes, Stream::new(cluster(nodes), 5_000, |n| web_with(n, zone_affinity)));
+        let kept = nodes as usize * 4 / 5;
+        let apart = Stream::new(cluster(nodes), kept, |n| web_with(n, host_anti_affinity));
+        measure(c, "host_anti_affinity", nodes, apart);
+        let apart = Stream::new(cluster(nodes), 5_000, |n| web_with(n, preferred_anti_affinity));
+        measure(c, "preferred_anti_affinity", nodes, apart);
+    }
+}
+
+/// Pods that say nothing themselves: a Service selects them, or others keep away from them.
+fn others_terms(c: &mut Criterion) {
+    for nodes in NODES {
+        let service = KindredRow {
+            keeper: Keeper::Service,
+            namespace: "default".into(),
+            name: "web".into(),
+            selector: Some(webs()),
+        };
+        let mut scheduler = cluster(nodes);
+        scheduler.step(0, [Event::Kindred(service)], 0);
+        measure(c, "default_spread", nodes, Stream::new(scheduler, 5_000, web));
+        let mut scheduler = cluster(nodes);
+        let shy = (0..u64::from(nodes) / 2).map(|n| Event::Pod(web_with(9_000_000 + n, host_anti_affinity)));
+        scheduler.step(0, shy.collect::<Vec<_>>(), usize::MAX);
+        measure(c, "kept_away", nodes, Stream::new(scheduler, 5_000, web));
+    }
+}
+
+/// Fifty applications, each spread over zones, their pods in turn, among plain pods.
+fn mixed(c: &mut Criterion) {
+    for nodes in NODES {
+        let one_of_fifty = |n: u64| {
+            if n % 3 == 0 {
+                return pod(n, 100);
+            }
+            let mut row = web_with(n, zone_spread);
+            let app: Box<str> = format!("web-{}", n % 50).into();
+            row.labels[0].1 = app.clone();
+            if let Some(own) = &mut row.demand.own {
+                own.labels[0].1 = app.clone();
+            }
+            if let Some(selector) = &mut row.demand.spread[0].selector {
+                selector.requirements[0].values[0] = app;
+            }
+            row
+        };
+        measure(c, "mixed_spread", nodes, Stream::new(cluster(nodes), 5_000, one_of_fifty));
+    }
+}
+
+criterion_group! { name = benches; config = config(); targets = own_terms, others_terms, mixed }
+criterion_main!(benches);
