@@ -75,7 +75,8 @@ impl Journal {
         Some(self.entries.range(usize::try_from(skip).ok()?.min(self.entries.len())..).copied())
     }
 
-    fn push(&mut self, slot: Slot, change: Change, keep: usize) {
+    /// Adds a change; of more than `keep` the oldest is forgotten.
+    pub fn push(&mut self, slot: Slot, change: Change, keep: usize) {
         if self.entries.len() >= keep {
             self.entries.pop_front();
             self.first += 1;
@@ -116,6 +117,48 @@ struct NodeInfo {
     labels: Vec<(TextId, TextId)>,
 }
 
+/// One label of all nodes.
+#[derive(Debug)]
+struct LabelColumn {
+    values: Vec<TextId>,
+    /// How many nodes have each value.
+    nodes: HashMap<TextId, u32, RandomState>,
+    /// How many values more than one node has.
+    shared: usize,
+}
+
+impl LabelColumn {
+    fn new(values: Vec<TextId>) -> Self {
+        let nodes = HashMap::with_capacity_and_hasher(values.len().min(1024), fixed_hasher());
+        let mut column = Self { values: Vec::new(), nodes, shared: 0 };
+        column.values.resize(values.len(), NO_TEXT);
+        values.into_iter().enumerate().for_each(|(at, value)| column.set(at, value));
+        column
+    }
+
+    fn set(&mut self, at: usize, value: TextId) {
+        let before = std::mem::replace(&mut self.values[at], value);
+        if before == value {
+            return;
+        }
+        if before != NO_TEXT
+            && let Some(nodes) = self.nodes.get_mut(&before)
+        {
+            *nodes -= 1;
+            match *nodes {
+                0 => drop(self.nodes.remove(&before)),
+                1 => self.shared -= 1,
+                _ => {}
+            }
+        }
+        if value != NO_TEXT {
+            let nodes = self.nodes.entry(value).or_default();
+            *nodes += 1;
+            self.shared += usize::from(*nodes == 2);
+        }
+    }
+}
+
 /// All nodes.
 #[derive(Debug)]
 pub struct Columns {
@@ -153,7 +196,7 @@ pub struct Columns {
     extended_ids: HashMap<Box<str>, ExtendedId, RandomState>,
     taint_sets: Vec<Vec<Taint>>,
     taint_set_ids: HashMap<Vec<Taint>, TaintSetId, RandomState>,
-    label_columns: Vec<(TextId, Vec<TextId>)>,
+    label_columns: Vec<LabelColumn>,
     label_column_of: HashMap<TextId, usize, RandomState>,
     ports: HashMap<Slot, Vec<HostPort>, RandomState>,
     images: HashMap<Box<str>, ImageState, RandomState>,
@@ -275,7 +318,7 @@ impl Columns {
         self.taint_set.resize(slots, 0);
         self.tie.resize(slots, 0);
         self.names.resize(slots, NO_TEXT);
-        self.label_columns.iter_mut().for_each(|(_, c)| c.resize(slots, NO_TEXT));
+        self.label_columns.iter_mut().for_each(|c| c.values.resize(slots, NO_TEXT));
         Slot::try_from(slots - 1).expect("fewer than 2^32 nodes")
     }
 
@@ -347,14 +390,15 @@ impl Columns {
     }
 
     fn set_labels(&mut self, at: usize, labels: Vec<(TextId, TextId)>) {
-        for (key, _) in std::mem::take(&mut self.nodes[at].labels) {
-            if let Some(column) = self.label_column_of.get(&key) {
-                self.label_columns[*column].1[at] = NO_TEXT;
+        let before = std::mem::take(&mut self.nodes[at].labels);
+        for (key, _) in before.iter().filter(|(key, _)| !labels.iter().any(|(kept, _)| kept == key)) {
+            if let Some(column) = self.label_column_of.get(key) {
+                self.label_columns[*column].set(at, NO_TEXT);
             }
         }
         for (key, value) in &labels {
             if let Some(column) = self.label_column_of.get(key) {
-                self.label_columns[*column].1[at] = *value;
+                self.label_columns[*column].set(at, *value);
             }
         }
         self.nodes[at].labels = labels;
@@ -400,7 +444,7 @@ impl Columns {
         }
         let values =
             self.nodes.iter().map(|n| n.labels.iter().find(|(k, _)| *k == key).map_or(NO_TEXT, |(_, v)| *v)).collect();
-        self.label_columns.push((key, values));
+        self.label_columns.push(LabelColumn::new(values));
         self.label_column_of.insert(key, self.label_columns.len() - 1);
         self.label_columns.len() - 1
     }
@@ -409,13 +453,20 @@ impl Columns {
     #[inline]
     #[must_use]
     pub fn label(&self, column: usize, slot: Slot) -> TextId {
-        self.label_columns[column].1[slot as usize]
+        self.label_columns[column].values[slot as usize]
     }
 
     /// A whole label column.
     #[must_use]
     pub fn labels(&self, column: usize) -> &[TextId] {
-        &self.label_columns[column].1
+        &self.label_columns[column].values
+    }
+
+    /// Whether no two nodes have the same value of a label, as it should be with host names.
+    #[inline]
+    #[must_use]
+    pub fn is_unique(&self, column: usize) -> bool {
+        self.label_columns[column].shared == 0
     }
 
     /// Puts a pod on a node.
@@ -593,6 +644,11 @@ mod tests {
         let zone = columns.label_column("zone");
         let a = columns.texts.id("a");
         assert_eq!(columns.label(zone, 0), a);
+        assert!(columns.is_unique(zone));
+        columns.set_node(node("c", 4));
+        assert!(!columns.is_unique(zone));
+        columns.remove_node("c");
+        assert!(columns.is_unique(zone));
         columns.set_node(NodeRow { labels: vec![], ..node("a", 4) });
         assert_eq!(columns.label(zone, 0), NO_TEXT);
         columns.set_node(node("b", 4));

@@ -14,13 +14,13 @@ use gantry_scheduler_core::plan::Decision;
 use gantry_scheduler_core::rows::{Amounts, Demand, NodeRow, Operator, Own, PodRow, Requirement, Selector};
 
 /// The sizes that everything is measured at.
-pub const NODES: [u32; 4] = [1_000, 5_000, 20_000, 100_000];
-pub const HOSTNAME: &str = "kubernetes.io/hostname";
-pub const ZONE: &str = "topology.kubernetes.io/zone";
+pub(crate) const NODES: [u32; 4] = [1_000, 5_000, 20_000, 100_000];
+pub(crate) const HOSTNAME: &str = "kubernetes.io/hostname";
+pub(crate) const ZONE: &str = "topology.kubernetes.io/zone";
 const MIB: i64 = 1 << 20;
 
 /// Few samples: what is measured is measured at many sizes.
-pub fn config() -> Criterion {
+pub(crate) fn config() -> Criterion {
     Criterion::default()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(500))
@@ -28,7 +28,7 @@ pub fn config() -> Criterion {
 }
 
 /// Nodes of 32 CPUs and 256 GiB in ten zones; every fifth has a fast disk.
-pub fn cluster(nodes: u32) -> Scheduler {
+pub(crate) fn cluster(nodes: u32) -> Scheduler {
     let mut scheduler = Scheduler::new(Config::default());
     let rows = (0..nodes).map(|n| {
         let labels = vec![
@@ -48,7 +48,7 @@ pub fn cluster(nodes: u32) -> Scheduler {
 }
 
 /// A pod that asks for milli-CPU and 128 MiB.
-pub fn pod(number: u64, cpu: i64) -> Box<PodRow> {
+pub(crate) fn pod(number: u64, cpu: i64) -> Box<PodRow> {
     let uid: Box<str> = format!("00000000-0000-0000-0000-{number:012}").into();
     let requests = Amounts { cpu, memory: 128 * MIB, ..Amounts::default() };
     Box::new(PodRow {
@@ -62,14 +62,14 @@ pub fn pod(number: u64, cpu: i64) -> Box<PodRow> {
 }
 
 /// A pod labelled `app=web`.
-pub fn web(number: u64) -> Box<PodRow> {
+pub(crate) fn web(number: u64) -> Box<PodRow> {
     let mut row = pod(number, 100);
     row.labels = vec![("app".into(), "web".into())];
     row
 }
 
 /// A pod labelled `app=web` with terms about other pods.
-pub fn web_with(number: u64, terms: impl Fn(&mut Demand)) -> Box<PodRow> {
+pub(crate) fn web_with(number: u64, terms: impl Fn(&mut Demand)) -> Box<PodRow> {
     let mut row = web(number);
     terms(&mut row.demand);
     row.demand.own = Some(Box::new(Own { namespace: row.namespace.clone(), labels: row.labels.clone() }));
@@ -77,14 +77,14 @@ pub fn web_with(number: u64, terms: impl Fn(&mut Demand)) -> Box<PodRow> {
 }
 
 /// Pods labelled `app=web`.
-pub fn webs() -> Selector {
+pub(crate) fn webs() -> Selector {
     let app = Requirement { key: "app".into(), operator: Operator::In, values: vec!["web".into()] };
     Selector { requirements: vec![app] }
 }
 
 /// Pods that come one by one and stay for a while.
-pub struct Stream<F> {
-    pub scheduler: Scheduler,
+pub(crate) struct Stream<F> {
+    pub(crate) scheduler: Scheduler,
     make: F,
     there: VecDeque<Box<str>>,
     kept: usize,
@@ -93,7 +93,7 @@ pub struct Stream<F> {
 
 impl<F: Fn(u64) -> Box<PodRow>> Stream<F> {
     /// A stream into a cluster, `kept` pods of which are there already.
-    pub fn new(scheduler: Scheduler, kept: usize, make: F) -> Self {
+    pub(crate) fn new(scheduler: Scheduler, kept: usize, make: F) -> Self {
         let mut stream = Self { scheduler, make, there: VecDeque::new(), kept, number: 0 };
         while stream.there.len() < kept {
             stream.one();
@@ -102,7 +102,7 @@ impl<F: Fn(u64) -> Box<PodRow>> Stream<F> {
     }
 
     /// One comes and is placed, one goes.
-    pub fn one(&mut self) {
+    pub(crate) fn one(&mut self) {
         self.number += 1;
         let row = (self.make)(self.number);
         self.there.push_back(row.uid.clone());
@@ -113,6 +113,6 @@ impl<F: Fn(u64) -> Box<PodRow>> Stream<F> {
 }
 
 /// Measures a stream.
-pub fn measure<F: Fn(u64) -> Box<PodRow>>(c: &mut Criterion, name: &str, nodes: u32, mut stream: Stream<F>) {
+pub(crate) fn measure<F: Fn(u64) -> Box<PodRow>>(c: &mut Criterion, name: &str, nodes: u32, mut stream: Stream<F>) {
     c.bench_with_input(BenchmarkId::new(name, nodes), &nodes, |b, _| b.iter(|| stream.one()));
 }
