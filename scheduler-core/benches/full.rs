@@ -45,8 +45,8 @@ fn refusal(c: &mut Criterion) {
                 number += 1;
                 let row = pod(number, 1_000_000);
                 let gone = Event::PodGone(row.uid.clone());
-                refused(&scheduler.step(number, [Event::Pod(row)], 10));
-                scheduler.step(number, [gone], 10)
+                refused(&scheduler.step(0, [Event::Pod(row)], 10));
+                scheduler.step(0, [gone], 10)
             });
         });
         c.bench_with_input(BenchmarkId::new("refused_amid_changes", nodes), &nodes, |b, _| {
@@ -54,9 +54,9 @@ fn refusal(c: &mut Criterion) {
                 number += 2;
                 let (other, row) = (pod(number - 1, 100), pod(number, 1_000_000));
                 let gone = [Event::PodGone(other.uid.clone()), Event::PodGone(row.uid.clone())];
-                bound(&scheduler.step(number, [Event::Pod(other)], 10));
-                refused(&scheduler.step(number, [Event::Pod(row)], 10));
-                scheduler.step(number, gone, 10)
+                bound(&scheduler.step(0, [Event::Pod(other)], 10));
+                refused(&scheduler.step(0, [Event::Pod(row)], 10));
+                scheduler.step(0, gone, 10)
             });
         });
     }
@@ -74,8 +74,8 @@ fn no_help(c: &mut Criterion) {
                 number += 1;
                 let row = pod(number, 100);
                 let gone = Event::PodGone(row.uid.clone());
-                bound(&scheduler.step(number, [Event::Pod(row)], 10));
-                scheduler.step(number, [gone], 10)
+                bound(&scheduler.step(0, [Event::Pod(row)], 10));
+                scheduler.step(0, [gone], 10)
             });
         });
     }
@@ -92,10 +92,10 @@ fn wake_up(c: &mut Criterion) {
         c.bench_with_input(BenchmarkId::new("woken", nodes), &nodes, |b, _| {
             b.iter(|| {
                 number += 1;
-                let plan = scheduler.step(number, [Event::PodGone(next.clone())], 10);
+                let plan = scheduler.step(0, [Event::PodGone(next.clone())], 10);
                 let [Decision::Bind(woken)] = &plan.decisions[..] else { panic!("{plan:?}") };
                 next = woken.pod.uid.clone();
-                refused(&scheduler.step(number, [Event::Pod(pod(number, 8_000))], 10));
+                refused(&scheduler.step(0, [Event::Pod(pod(number, 8_000))], 10));
             });
         });
     }
@@ -112,13 +112,13 @@ fn preempt(c: &mut Criterion) {
             let row = Box::new(PodRow { priority: 10, ..*pod(number, 8_000) });
             let uid = row.uid.clone();
             let start = std::time::Instant::now();
-            let plan = scheduler.step(number, [Event::Pod(row)], 10);
+            let plan = scheduler.step(0, [Event::Pod(row)], 10);
             let decided = start.elapsed();
             let [Decision::Refuse(refusal)] = &plan.decisions[..] else { panic!("it fits nowhere") };
             let victim = refusal.preemption.as_ref().expect("somebody has to go").victims[0].pod.uid.clone();
-            bound(&scheduler.step(number, [Event::PodGone(victim)], 10));
+            bound(&scheduler.step(0, [Event::PodGone(victim)], 10));
             number += 1;
-            bound(&scheduler.step(number, [Event::PodGone(uid), Event::Pod(pod(number, 8_000))], 10));
+            bound(&scheduler.step(0, [Event::PodGone(uid), Event::Pod(pod(number, 8_000))], 10));
             decided
         };
         c.bench_with_input(BenchmarkId::new("preempt", nodes), &nodes, |b, _| b.iter(|| displace(&mut scheduler)));

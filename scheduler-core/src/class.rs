@@ -20,7 +20,9 @@ use crate::intern::fixed_hasher;
 use crate::preempt::prices::Prices;
 use crate::profile::{Plugin, Profile, Weights};
 use crate::rows::Demand;
+use crate::outlook::{Outlook, Outlooks};
 use crate::score;
+use crate::score::sweep::{self, Terms};
 use crate::score::allocation::{Balance, Fit};
 use crate::score::image_locality::ImageWorth;
 use crate::score::node_affinity::Preferred;
@@ -64,6 +66,8 @@ pub struct Class {
     charts: Vec<Chart>,
     /// What freeing each node would cost its pods, for the priorities that lately asked; the last used first.
     prices: Vec<Prices>,
+    /// Whether a decision was made without a board.
+    glanced: bool,
     /// Decisions made without a chart since there was one.
     passes: u32,
     /// How often it looked at a node.
@@ -72,18 +76,31 @@ pub struct Class {
 
 /// Charts of one class: pods without terms of their own may differ in others' terms towards them.
 const CHARTS_MAX: usize = 4;
+/// So many nodes are swept in the time that it takes to repair one.
+const SWEPT_PER_REPAIR: u64 = 24;
+/// Fewer repairs are always made.
+const REPAIRS_MIN: u64 = 32;
 /// Prices of one class.
 const PRICES_MAX: usize = 2;
 
 /// What is known of one node apart from its usage.
 #[derive(Clone, Copy, Debug)]
-struct NodeView {
-    verdict: Verdict,
+pub struct NodeView {
+    /// What the rules about the node say.
+    pub verdict: Verdict,
     preferred: i32,
     unwelcome: u16,
     images: u8,
-    /// [`AFFINE`] and [`TAINTED`]; kept for classes with terms about other pods only.
+    /// [`AFFINE`] and [`TAINTED`].
     flags: u8,
+}
+
+impl NodeView {
+    /// Whether a node that admits the class has a raw score of any kind.
+    #[must_use]
+    pub fn is_special(&self) -> bool {
+        self.preferred != 0 || self.unwelcome != 0 || self.images != 0
+    }
 }
 
 /// The node matches the class's node selector and affinity, whatever else is wrong with it.
@@ -91,7 +108,8 @@ const AFFINE: u8 = 1;
 /// The node has a taint that keeps the class out.
 const TAINTED: u8 = 2;
 
-const UNSEEN: NodeView = NodeView { verdict: Verdict::ABSENT, preferred: 0, unwelcome: 0, images: 0, flags: 0 };
+/// Of a slot without node.
+pub const UNSEEN: NodeView = NodeView { verdict: Verdict::ABSENT, preferred: 0, unwelcome: 0, images: 0, flags: 0 };
 
 /// One class's view of all nodes, as of a place in the journal.
 #[derive(Debug)]
@@ -171,6 +189,7 @@ impl Class {
             boards: 0,
             charts: Vec::new(),
             prices: Vec::new(),
+            glanced: false,
             passes: 0,
             looks: 0,
         }
@@ -222,7 +241,7 @@ impl Class {
     }
 
     /// Its board, brought up to date: scanned anew, or repaired where the journal says so.
-    fn board(&mut self, columns: &Columns) -> &Board {
+    fn board(&mut self, columns: &Columns, outlooks: &mut Outlooks) -> &Board {
         self.learn(columns);
         let mut board = self.board.take();
         let repaired = board.as_deref_mut().is_some_and(|board| self.repair(board, columns));
@@ -231,7 +250,7 @@ impl Class {
             _ => {
                 self.boards += 1;
                 self.looks += columns.slots() as u64;
-                Box::new(self.scan(columns))
+                Box::new(self.scan(columns, outlooks.of(self, columns)))
             }
         };
         self.board.insert(board)
@@ -311,7 +330,7 @@ impl Class {
     }
 
     /// A board from scratch.
-    fn scan(&self, columns: &Columns) -> Board {
+    fn scan(&self, columns: &Columns, outlook: &Outlook) -> Board {
         let slots = columns.slots();
         let mut board = Board {
             cursor: columns.journal.head(),
@@ -328,8 +347,8 @@ impl Class {
         if self.plain {
             resources_fit::scan(columns, &self.load, &mut roomy);
         }
-        for (slot, roomy) in (0..).zip(roomy) {
-            let view = self.view(columns, slot, &board.images);
+        board.views.extend_from_slice(outlook.views());
+        for ((slot, roomy), view) in (0..).zip(roomy).zip(outlook.views()) {
             let verdict = if !view.verdict.fits() {
                 view.verdict
             } else if roomy != 0 {
@@ -341,12 +360,58 @@ impl Class {
                 board.unwelcome.add(view.unwelcome);
                 board.preferred.add(view.preferred);
             }
-            board.views.push(view);
             board.verdicts.push(verdict);
         }
         board.tally = Tally::of(&board.verdicts);
-        self.rekey(&mut board, columns);
+        match self.terms(columns, outlook) {
+            Some(terms) => {
+                let mut keys = Vec::new();
+                sweep::keys(columns, &terms, &mut keys);
+                board.tree = Tournament::new(keys);
+            }
+            None => self.rekey(&mut board, columns),
+        }
         board
+    }
+
+    /// What a [sweep](crate::score::sweep) needs to know, if a sweep can say how good each node is.
+    fn terms<'a>(&'a self, columns: &Columns, outlook: &'a Outlook) -> Option<Terms<'a>> {
+        let balance = match self.balance {
+            Balance::Silent => 0,
+            Balance::Standard => self.weight(Plugin::NodeResourcesBalancedAllocation),
+            Balance::General(_) => return None,
+        };
+        let sound = self.plain && columns.may_be_swept() && outlook.is_flat() && matches!(self.fit, Fit::Standard);
+        sound.then(|| Terms {
+            load: &self.load,
+            admits: outlook.admits(),
+            fit: self.weight(Plugin::NodeResourcesFit),
+            balance,
+            base: self.weight(Plugin::TaintToleration) * score::taint_toleration::score(0, 0)
+                + self.weight(Plugin::NodeAffinity) * score::node_affinity::score(0, 0),
+        })
+    }
+
+    /// The best node by a sweep over all of them, and no board kept: for a class that is new, and for one that so much
+    /// has changed for since its board was made that repairing it takes longer. The outer `None` where a board is called
+    /// for.
+    fn glance(&mut self, columns: &Columns, outlooks: &mut Outlooks, keys: &mut Vec<u64>) -> Option<(Slot, u32)> {
+        let behind = match &self.board {
+            Some(board) => {
+                let worth_a_sweep = (columns.slots() as u64 / SWEPT_PER_REPAIR).max(REPAIRS_MIN);
+                columns.journal.head() - board.cursor > worth_a_sweep
+            }
+            None => !std::mem::replace(&mut self.glanced, true),
+        };
+        if !behind || !self.plain {
+            return None;
+        }
+        self.learn(columns);
+        let terms = self.terms(columns, outlooks.of(self, columns))?;
+        sweep::keys(columns, &terms, keys);
+        self.looks += columns.slots() as u64;
+        let (at, score) = sweep::winner(keys)?;
+        Some((at as Slot, score))
     }
 
     /// Brings a board up to date; `false` when it must be scanned anew.
@@ -404,9 +469,11 @@ impl Class {
         board.tree.set(at, key);
     }
 
-    fn view(&self, columns: &Columns, slot: Slot, images: &ImageWorth) -> NodeView {
+    /// What it thinks of one node. It must have [learned](Self::learn) of it.
+    #[must_use]
+    pub fn view(&self, columns: &Columns, slot: Slot, images: &ImageWorth) -> NodeView {
         let verdict = self.rules.verdict(columns, slot);
-        let flags = if self.wide.is_some() { self.flags(columns, slot) } else { 0 };
+        let flags = self.flags(columns, slot);
         if !verdict.fits() {
             return NodeView { verdict, flags, ..UNSEEN };
         }
@@ -640,6 +707,9 @@ pub struct Classes {
     board_bytes: usize,
     board_bytes_max: usize,
     looks: u64,
+    outlooks: Outlooks,
+    /// Room to sweep in.
+    keys: Vec<u64>,
 }
 
 /// How many classes without pods are kept for the next pod of their kind.
@@ -660,6 +730,8 @@ impl Classes {
             board_bytes: 0,
             board_bytes_max,
             looks: 0,
+            outlooks: Outlooks::default(),
+            keys: Vec::new(),
         }
     }
 
@@ -749,10 +821,24 @@ impl Classes {
         let clock = self.clock;
         let class = self.get_mut(id);
         class.used_at = clock;
+        let mut outlooks = std::mem::take(&mut self.outlooks);
         self.within_budget(id, |class| {
-            class.board(columns);
+            class.board(columns, &mut outlooks);
         });
+        self.outlooks = outlooks;
         self.get(id).board.as_ref().expect("made above")
+    }
+
+    /// The best node for a pod of a class, where a glance at all nodes is cheaper than a board; `None` also where none is
+    /// found: a board says why.
+    pub fn glance(&mut self, id: ClassId, columns: &Columns) -> Option<(Slot, u32)> {
+        self.clock += 1;
+        let class = self.classes[id as usize].as_mut()?;
+        class.used_at = self.clock;
+        let looks = class.looks;
+        let found = class.glance(columns, &mut self.outlooks, &mut self.keys);
+        self.looks += class.looks - looks;
+        found
     }
 
     /// The best node for a pod of a class with terms about other pods, if there is a [chart](Chart) for it; see

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 
 use crate::intern::{Interner, NO_TEXT, TextId, fixed_hasher};
 use crate::rows::{Amounts, HostPort, NodeRow, Taint};
+use crate::score::balanced_allocation;
 
 /// The index of a node in all columns. Reused after its node and all pods on it are gone.
 pub type Slot = u32;
@@ -166,6 +167,8 @@ pub struct Columns {
     pub texts: Interner,
     /// What changed, for the classes.
     pub journal: Journal,
+    /// The changes of nodes themselves once more, apart from those of what is on them.
+    pub nodes_journal: Journal,
     /// CPU in milli.
     pub cpu: ResourceColumn,
     /// Memory in bytes.
@@ -178,6 +181,12 @@ pub struct Columns {
     pub scored_cpu: Vec<i64>,
     /// Memory used, as scoring sees it.
     pub scored_memory: Vec<i64>,
+    /// One over what the node offers of CPU; 0 where that is nothing.
+    pub cpu_inverse: Vec<f64>,
+    /// One over what the node offers of memory; 0 where that is nothing.
+    pub memory_inverse: Vec<f64>,
+    /// How evenly CPU and memory are used: what NodeResourcesBalancedAllocation compares with, 0 to 100.
+    pub balance: Vec<u8>,
     /// Extended resources by their ids.
     pub extended: Vec<ResourceColumn>,
     /// 1 where there is a node, 0 where there is none (any more).
@@ -202,7 +211,12 @@ pub struct Columns {
     images: HashMap<Box<str>, ImageState, RandomState>,
     image_epoch: u64,
     seed: u64,
+    /// How many nodes offer more than [`SWEPT_MAX`] of CPU or memory.
+    giants: u32,
 }
+
+/// Amounts up to this are exact in what a [sweep](crate::score::sweep) makes of them.
+const SWEPT_MAX: i64 = 1 << 44;
 
 impl Columns {
     /// The standing of a node among equally good ones; see [`standing`].
@@ -218,12 +232,17 @@ impl Columns {
         Self {
             texts: Interner::default(),
             journal: Journal::default(),
+            nodes_journal: Journal::default(),
             cpu: ResourceColumn::default(),
             memory: ResourceColumn::default(),
             ephemeral: ResourceColumn::default(),
             pods: ResourceColumn::default(),
             scored_cpu: Vec::new(),
             scored_memory: Vec::new(),
+            cpu_inverse: Vec::new(),
+            memory_inverse: Vec::new(),
+            balance: Vec::new(),
+            giants: 0,
             extended: Vec::new(),
             present: Vec::new(),
             unschedulable: Vec::new(),
@@ -313,6 +332,9 @@ impl Columns {
         self.extended.iter_mut().for_each(|c| c.grow(slots));
         self.scored_cpu.resize(slots, 0);
         self.scored_memory.resize(slots, 0);
+        self.cpu_inverse.resize(slots, 0.0);
+        self.memory_inverse.resize(slots, 0.0);
+        self.balance.resize(slots, 100);
         self.present.resize(slots, 0);
         self.unschedulable.resize(slots, 0);
         self.taint_set.resize(slots, 0);
@@ -376,10 +398,16 @@ impl Columns {
     }
 
     fn set_allocatable(&mut self, at: usize, amounts: &Amounts) {
+        let giant = |cpu, memory| u32::from(!(0..=SWEPT_MAX).contains(&cpu) || !(0..=SWEPT_MAX).contains(&memory));
+        self.giants -= giant(self.cpu.allocatable[at], self.memory.allocatable[at]);
+        self.giants += giant(amounts.cpu, amounts.memory);
+        let inverse = |amount: i64| if amount == 0 { 0.0 } else { 1.0 / amount as f64 };
+        (self.cpu_inverse[at], self.memory_inverse[at]) = (inverse(amounts.cpu), inverse(amounts.memory));
         self.cpu.allocatable[at] = amounts.cpu;
         self.memory.allocatable[at] = amounts.memory;
         self.ephemeral.allocatable[at] = amounts.ephemeral;
         self.pods.allocatable[at] = amounts.pods;
+        self.rebalance(at);
         for column in &mut self.extended {
             column.allocatable[at] = 0;
         }
@@ -402,6 +430,18 @@ impl Columns {
             }
         }
         self.nodes[at].labels = labels;
+    }
+
+    fn rebalance(&mut self, at: usize) {
+        let (cpu, memory) = (self.cpu.allocatable[at], self.memory.allocatable[at]);
+        let balance = balanced_allocation::balance(cpu, self.cpu.used[at], memory, self.memory.used[at]);
+        self.balance[at] = u8::try_from(balance).unwrap_or(0);
+    }
+
+    /// Whether no node has so much of anything that a [sweep](crate::score::sweep) would not be exact.
+    #[must_use]
+    pub fn may_be_swept(&self) -> bool {
+        self.giants == 0
     }
 
     /// The id of an extended resource, given one if it has none.
@@ -501,6 +541,7 @@ impl Columns {
         self.pods.used[at] += sign;
         self.scored_cpu[at] += sign * load.scored_cpu;
         self.scored_memory[at] += sign * load.scored_memory;
+        self.rebalance(at);
         for (id, amount) in &load.extended {
             self.extended[*id as usize].used[at] += sign * amount;
         }
@@ -516,6 +557,9 @@ impl Columns {
         // Repairing more slots than this costs more than a scan.
         let keep = (self.slots() / 2).max(1024);
         self.journal.push(slot, change, keep);
+        if change == Change::Node {
+            self.nodes_journal.push(slot, change, keep);
+        }
     }
 
     /// The host ports in use on a node.

@@ -53,11 +53,17 @@ impl Scheduler {
         }
         let pod = self.pods.get(index)?;
         let (id, priority) = (pod.class, pod.priority);
+        let towards = Towards::new(&self.neighbours, pod.passport());
+        let plain = !self.classes.get(id).is_wide() && towards.is_empty() && self.ask.is_none();
+        if plain
+            && self.nominations.is_empty()
+            && let Some((slot, score)) = self.classes.glance(id, &self.columns)
+        {
+            return Some(Found { slot, score, room: self.classes.get(id).room(&self.columns, slot) as usize });
+        }
         let board = self.classes.board(id, &self.columns);
         let (winner, unscaled) = (board.winner(), board.is_unscaled());
         let class = self.classes.get(id);
-        let towards = Towards::new(&self.neighbours, pod.passport());
-        let plain = !class.is_wide() && towards.is_empty() && self.ask.is_none();
         if !self.nominations.is_empty() {
             let own = self.columns.find(&pod.nominated).filter(|slot| self.columns.is_present(*slot));
             if plain && (unscaled || winner.is_none()) {
