@@ -6,9 +6,12 @@ use gantry_scheduler_core::cycle::{Event, Scheduler};
 use gantry_scheduler_core::plan::Decision;
 use gantry_scheduler_core::rows::PodRow;
 
+#[path = "support/measure.rs"]
+mod measure;
 #[path = "support/stream.rs"]
 mod stream;
-use stream::{NODES, cluster, config, pod};
+use measure::{NODES, config};
+use stream::{cluster, pod};
 
 /// Four pods of 8 CPUs on each node: no room for anybody.
 fn full(nodes: u32) -> Scheduler {

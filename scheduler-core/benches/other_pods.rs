@@ -3,36 +3,16 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use gantry_scheduler_core::cycle::Event;
-use gantry_scheduler_core::rows::{Demand, Keeper, KindredRow, PodAffinity, PodTerm, SpreadConstraint};
 
+#[path = "support/measure.rs"]
+mod measure;
 #[path = "support/stream.rs"]
 mod stream;
-use stream::{HOSTNAME, NODES, Stream, ZONE, cluster, config, measure, pod, web, web_with, webs};
-
-fn zone_spread(demand: &mut Demand) {
-    let topology_key = ZONE.into();
-    let selector = Some(webs());
-    demand.spread =
-        vec![SpreadConstraint { max_skew: 1, topology_key, hard: true, selector, ..SpreadConstraint::default() }];
-}
-
-fn term(key: &str) -> PodTerm {
-    let namespaces = vec!["default".into()];
-    PodTerm { selector: Some(webs()), namespaces, topology_key: key.into(), ..PodTerm::default() }
-}
-
-fn zone_affinity(demand: &mut Demand) {
-    demand.pods = Some(Box::new(PodAffinity { required: vec![term(ZONE)], ..PodAffinity::default() }));
-}
-
-fn host_anti_affinity(demand: &mut Demand) {
-    demand.pods = Some(Box::new(PodAffinity { forbidden: vec![term(HOSTNAME)], ..PodAffinity::default() }));
-}
-
-fn preferred_anti_affinity(demand: &mut Demand) {
-    let preferred = vec![(-100, term(HOSTNAME))];
-    demand.pods = Some(Box::new(PodAffinity { preferred, ..PodAffinity::default() }));
-}
+use measure::{NODES, config, measure};
+use stream::{
+    Stream, cluster, host_anti_affinity, pod, preferred_anti_affinity, service, web, web_with, zone_affinity,
+    zone_spread,
+};
 
 fn own_terms(c: &mut Criterion) {
     for nodes in NODES {
@@ -49,14 +29,8 @@ fn own_terms(c: &mut Criterion) {
 /// Pods that say nothing themselves: a Service selects them, or others keep away from them.
 fn others_terms(c: &mut Criterion) {
     for nodes in NODES {
-        let service = KindredRow {
-            keeper: Keeper::Service,
-            namespace: "default".into(),
-            name: "web".into(),
-            selector: Some(webs()),
-        };
         let mut scheduler = cluster(nodes);
-        scheduler.step(0, [Event::Kindred(service)], 0);
+        scheduler.step(0, [service()], 0);
         measure(c, "default_spread", nodes, Stream::new(scheduler, 5_000, web));
         let mut scheduler = cluster(nodes);
         let shy = (0..u64::from(nodes) / 2).map(|n| Event::Pod(web_with(9_000_000 + n, host_anti_affinity)));

@@ -3,9 +3,12 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use gantry_scheduler_core::rows::{NodeTerm, Operator, PreferredNodeTerm, Requirement};
 
+#[path = "support/measure.rs"]
+mod measure;
 #[path = "support/stream.rs"]
 mod stream;
-use stream::{NODES, Stream, cluster, config, measure, pod};
+use measure::{NODES, config, measure};
+use stream::{Stream, cluster, pod};
 
 fn plain(c: &mut Criterion) {
     for nodes in NODES {

@@ -17,18 +17,18 @@ use crate::cycle::consult::Interest;
 use crate::filter::tally::Tally;
 use crate::filter::{self, NodeRules, Verdict, resources_fit};
 use crate::intern::fixed_hasher;
+use crate::neighbours::{Neighbours, Passport};
+use crate::outlook::{Outlook, Outlooks};
 use crate::preempt::prices::Prices;
 use crate::profile::{Plugin, Profile, Weights};
 use crate::rows::Demand;
-use crate::outlook::{Outlook, Outlooks};
 use crate::score;
-use crate::score::sweep::{self, Terms};
 use crate::score::allocation::{Balance, Fit};
 use crate::score::image_locality::ImageWorth;
 use crate::score::node_affinity::Preferred;
+use crate::score::sweep::{self, Terms};
 use crate::seats::Seats;
 use crate::tournament::{self, OUT, Tournament};
-use crate::neighbours::{Neighbours, Passport};
 use crate::wide::chart::{Best, Chart};
 use crate::wide::{Towards, WideRules};
 
@@ -244,9 +244,13 @@ impl Class {
     fn board(&mut self, columns: &Columns, outlooks: &mut Outlooks) -> &Board {
         self.learn(columns);
         let mut board = self.board.take();
+        let behind = board.as_deref().map_or(0, |board| columns.journal.head() - board.cursor);
         let repaired = board.as_deref_mut().is_some_and(|board| self.repair(board, columns));
         let board = match board {
-            Some(board) if repaired => board,
+            Some(board) if repaired => {
+                self.looks += behind;
+                board
+            }
             _ => {
                 self.boards += 1;
                 self.looks += columns.slots() as u64;
@@ -325,7 +329,8 @@ impl Class {
 
     /// What is kept for it, in bytes.
     fn bytes(&self) -> usize {
-        self.board.as_ref().map_or(0, |board| board.bytes()) + self.charts.iter().map(Chart::bytes).sum::<usize>()
+        self.board.as_ref().map_or(0, |board| board.bytes())
+            + self.charts.iter().map(Chart::bytes).sum::<usize>()
             + self.prices.iter().map(Prices::bytes).sum::<usize>()
     }
 
@@ -871,6 +876,11 @@ impl Classes {
     #[must_use]
     pub fn looks(&self) -> u64 {
         self.looks
+    }
+
+    /// Counts looks at nodes that were made elsewhere.
+    pub fn count_looks(&mut self, nodes: usize) {
+        self.looks += nodes as u64;
     }
 
     /// Lets a class change what is kept for it; others may have to give theirs up.

@@ -211,6 +211,8 @@ pub struct Columns {
     images: HashMap<Box<str>, ImageState, RandomState>,
     image_epoch: u64,
     seed: u64,
+    /// Counts the changes that may leave a node more room.
+    reliefs: u64,
     /// How many nodes offer more than [`SWEPT_MAX`] of CPU or memory.
     giants: u32,
 }
@@ -243,6 +245,7 @@ impl Columns {
             memory_inverse: Vec::new(),
             balance: Vec::new(),
             giants: 0,
+            reliefs: 0,
             extended: Vec::new(),
             present: Vec::new(),
             unschedulable: Vec::new(),
@@ -545,11 +548,19 @@ impl Columns {
         for (id, amount) in &load.extended {
             self.extended[*id as usize].used[at] += sign * amount;
         }
+        self.reliefs += u64::from(sign < 0);
         self.record(slot, Change::Usage);
+    }
+
+    /// Counts the changes that may leave a node more room than it had: all but pods that come.
+    #[must_use]
+    pub fn reliefs(&self) -> u64 {
+        self.reliefs
     }
 
     /// Notes that something about a slot is different that the columns do not hold: waiting pods look at it again.
     pub fn touch(&mut self, slot: Slot) {
+        self.reliefs += 1;
         self.record(slot, Change::Usage);
     }
 
@@ -558,6 +569,7 @@ impl Columns {
         let keep = (self.slots() / 2).max(1024);
         self.journal.push(slot, change, keep);
         if change == Change::Node {
+            self.reliefs += 1;
             self.nodes_journal.push(slot, change, keep);
         }
     }

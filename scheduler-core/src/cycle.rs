@@ -187,6 +187,8 @@ pub struct Scheduler {
     verdicts: Verdicts,
     /// How many pods of each priority are on nodes.
     placed: BTreeMap<i32, usize>,
+    /// Room to list groups in.
+    groups: Vec<GroupId>,
     /// Why groups fit nowhere, as of what was seen then.
     reasons: HashMap<(GroupId, refuse::Ending), Reasons, ahash::RandomState>,
     reasons_at: Seen,
@@ -217,6 +219,7 @@ impl Scheduler {
             consulting: 0,
             put_off: BinaryHeap::new(),
             decided: Vec::new(),
+            groups: Vec::new(),
             reasons: HashMap::with_hasher(fixed_hasher()),
             reasons_at: (0, 0, 0),
             storage: Storage::default(),

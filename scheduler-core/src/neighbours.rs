@@ -365,9 +365,10 @@ fn entrance_of_term(doors: &Doors, term: &PodTerm) -> Option<u64> {
 
 /// Those who may have to do with a pod: behind the doors of its labels, and behind the one that all pods pass.
 fn behind<'a>(doors: &'a Doors, pod: Passport<'a>) -> impl Iterator<Item = u32> + 'a {
-    let of_labels = pod.labels.iter().flat_map(move |(key, value)| {
-        [Some(door(pod.namespace, key, value)), Some(door(ANYWHERE, key, value))]
-    });
+    let of_labels = pod
+        .labels
+        .iter()
+        .flat_map(move |(key, value)| [Some(door(pod.namespace, key, value)), Some(door(ANYWHERE, key, value))]);
     of_labels.chain([None]).filter_map(|door| doors.get(&door)).flatten().copied()
 }
 

@@ -1,31 +1,20 @@
-//! What the benches of decisions share: a cluster, pods, and a stream of them through it.
-//!
-//! Every iteration hands in one pod and takes its decision; the pods placed leave again, oldest first, so that the cluster
-//! stays as full as it was. Ids are `<what>/<nodes>`, times are per pod, queue and bookkeeping included; `gantry-perf
-//! growth` fits how they grow with the nodes.
+//! What the benches of decisions share, and the test that counts in place of measuring: a cluster, pods, and a stream of
+//! them through it. Each step hands in one pod and takes its decision; the pods placed leave again, oldest first, so that
+//! the cluster stays as full as it was.
 #![allow(dead_code, reason = "each bench uses its part")]
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion};
 use gantry_scheduler_core::cycle::{Config, Event, Scheduler};
 use gantry_scheduler_core::plan::Decision;
-use gantry_scheduler_core::rows::{Amounts, Demand, NodeRow, Operator, Own, PodRow, Requirement, Selector};
+use gantry_scheduler_core::rows::{
+    Amounts, Demand, Keeper, KindredRow, NodeRow, Operator, Own, PodAffinity, PodRow, PodTerm, Requirement, Selector,
+    SpreadConstraint,
+};
 
-/// The sizes that everything is measured at.
-pub(crate) const NODES: [u32; 4] = [1_000, 5_000, 20_000, 100_000];
 pub(crate) const HOSTNAME: &str = "kubernetes.io/hostname";
 pub(crate) const ZONE: &str = "topology.kubernetes.io/zone";
 const MIB: i64 = 1 << 20;
-
-/// Few samples: what is measured is measured at many sizes.
-pub(crate) fn config() -> Criterion {
-    Criterion::default()
-        .sample_size(20)
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2))
-}
 
 /// Nodes of 32 CPUs and 256 GiB in ten zones; every fifth has a fast disk.
 pub(crate) fn cluster(nodes: u32) -> Scheduler {
@@ -82,6 +71,41 @@ pub(crate) fn webs() -> Selector {
     Selector { requirements: vec![app] }
 }
 
+/// At most one more in a zone than in any other.
+pub(crate) fn zone_spread(demand: &mut Demand) {
+    let topology_key = ZONE.into();
+    let selector = Some(webs());
+    demand.spread =
+        vec![SpreadConstraint { max_skew: 1, topology_key, hard: true, selector, ..SpreadConstraint::default() }];
+}
+
+fn term(key: &str) -> PodTerm {
+    let namespaces = vec!["default".into()];
+    PodTerm { selector: Some(webs()), namespaces, topology_key: key.into(), ..PodTerm::default() }
+}
+
+/// In a zone with others of its kind.
+pub(crate) fn zone_affinity(demand: &mut Demand) {
+    demand.pods = Some(Box::new(PodAffinity { required: vec![term(ZONE)], ..PodAffinity::default() }));
+}
+
+/// On a node without others of its kind.
+pub(crate) fn host_anti_affinity(demand: &mut Demand) {
+    demand.pods = Some(Box::new(PodAffinity { forbidden: vec![term(HOSTNAME)], ..PodAffinity::default() }));
+}
+
+/// Rather on a node without others of its kind.
+pub(crate) fn preferred_anti_affinity(demand: &mut Demand) {
+    let preferred = vec![(-100, term(HOSTNAME))];
+    demand.pods = Some(Box::new(PodAffinity { preferred, ..PodAffinity::default() }));
+}
+
+/// A Service that selects the pods labelled `app=web`.
+pub(crate) fn service() -> Event {
+    let (keeper, selector) = (Keeper::Service, Some(webs()));
+    Event::Kindred(KindredRow { keeper, namespace: "default".into(), name: "web".into(), selector })
+}
+
 /// Pods that come one by one and stay for a while.
 pub(crate) struct Stream<F> {
     pub(crate) scheduler: Scheduler,
@@ -110,9 +134,4 @@ impl<F: Fn(u64) -> Box<PodRow>> Stream<F> {
         let plan = self.scheduler.step(self.number, gone.into_iter().chain([Event::Pod(row)]), 10);
         assert!(matches!(plan.decisions[..], [Decision::Bind(_)]), "{plan:?}");
     }
-}
-
-/// Measures a stream.
-pub(crate) fn measure<F: Fn(u64) -> Box<PodRow>>(c: &mut Criterion, name: &str, nodes: u32, mut stream: Stream<F>) {
-    c.bench_with_input(BenchmarkId::new(name, nodes), &nodes, |b, _| b.iter(|| stream.one()));
 }

@@ -61,6 +61,7 @@ impl Scheduler {
             self.cheapest_by_prices(index, &mut tried)
         } else {
             self.lay_out(index);
+            self.classes.count_looks(self.columns.slots());
             let helpful = (0..).zip(&self.scratch.verdicts).filter(|(_, v)| !v.fits() && !v.is_unresolvable());
             self.cheapest(index, helpful.map(|(slot, _)| slot), &mut tried)
         };

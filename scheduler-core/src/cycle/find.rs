@@ -85,7 +85,9 @@ impl Scheduler {
         if self.ask.is_none() {
             let passes = self.config.passes_first;
             match self.classes.by_chart(id, &self.columns, &self.neighbours, &towards, passes) {
-                Some(Some(Best { slot, score, feasible })) => return Some(Found { slot, score, room: feasible.max(1) }),
+                Some(Some(Best { slot, score, feasible })) => {
+                    return Some(Found { slot, score, room: feasible.max(1) });
+                }
                 Some(None) => {
                     self.verdicts = Verdicts::Unseen;
                     return None;
@@ -119,6 +121,7 @@ impl Scheduler {
     /// Lays the verdicts on all nodes out in `scratch`, after no node was found for a pod.
     pub(super) fn lay_out(&mut self, index: PodIndex) {
         let (verdicts, Some(pod)) = (std::mem::take(&mut self.verdicts), self.pods.get(index)) else { return };
+        self.classes.count_looks(if verdicts == Verdicts::InScratch { 0 } else { self.columns.slots() });
         let class = self.classes.get(pod.class);
         match verdicts {
             Verdicts::InScratch => {}
@@ -162,9 +165,7 @@ impl Scheduler {
     fn find_beside_nominated(&mut self, index: PodIndex, own: Option<Slot>) -> Option<Found> {
         let pod = self.pods.get(index)?;
         let (id, priority) = (pod.class, pod.priority);
-        let free = |core: &Self, slot: Slot| {
-            core.contested(index, slot, &core.rivals_on(slot, index, priority)).fits()
-        };
+        let free = |core: &Self, slot: Slot| core.contested(index, slot, &core.rivals_on(slot, index, priority)).fits();
         if let Some(slot) = own.filter(|slot| free(self, *slot)) {
             return Some(Found { slot, score: 0, room: 1 });
         }

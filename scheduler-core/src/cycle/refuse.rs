@@ -145,11 +145,8 @@ impl Scheduler {
         }
         let nodes = self.columns.count();
         let demand = Arc::clone(&self.classes.get(group.0).demand);
-        let verdicts = if demand.unsupported.is_some() || self.rejection.is_some() {
-            Tally::default()
-        } else {
-            self.tally(index)
-        };
+        let verdicts =
+            if demand.unsupported.is_some() || self.rejection.is_some() { Tally::default() } else { self.tally(index) };
         let class = self.classes.get(group.0);
         let reasons = if let Some(need) = demand.unsupported {
             Reasons { message: plan::unsupported_message(nodes, need).into(), plugins: Arc::new([]) }

@@ -184,7 +184,8 @@ mod tests {
                     let (cpu, memory) = (number(cpu.max(1)), number(memory.max(1)));
                     let more = if number(3) == 0 { 100 } else { 0 };
                     let scored_memory = memory + more;
-                    columns.occupy(node, &Load { cpu, memory, scored_cpu: cpu + more, scored_memory, ..Load::default() });
+                    columns
+                        .occupy(node, &Load { cpu, memory, scored_cpu: cpu + more, scored_memory, ..Load::default() });
                 }
             }
             assert!(columns.may_be_swept());
