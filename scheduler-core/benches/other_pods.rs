@@ -3,6 +3,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use gantry_scheduler_core::cycle::Event;
+use gantry_scheduler_core::rows::PodRow;
 
 #[path = "support/measure.rs"]
 mod measure;
@@ -10,8 +11,8 @@ mod measure;
 mod stream;
 use measure::{NODES, config, measure};
 use stream::{
-    Stream, cluster, host_anti_affinity, pod, preferred_anti_affinity, service, web, web_with, zone_affinity,
-    zone_spread,
+    Stream, cluster, host_anti_affinity, pod, preferred_anti_affinity, service, system_spread, web, web_with,
+    zone_affinity, zone_spread,
 };
 
 fn own_terms(c: &mut Criterion) {
@@ -39,23 +40,30 @@ fn others_terms(c: &mut Criterion) {
     }
 }
 
-/// Fifty applications, each spread over zones, their pods in turn, among plain pods.
+/// Gives a pod of `app=web` another application, also in its terms.
+fn of_app(mut row: Box<PodRow>, app: u64) -> Box<PodRow> {
+    let app: Box<str> = format!("web-{app}").into();
+    row.labels[0].1 = app.clone();
+    if let Some(own) = &mut row.demand.own {
+        own.labels[0].1 = app.clone();
+    }
+    for selector in row.demand.spread.iter_mut().filter_map(|constraint| constraint.selector.as_mut()) {
+        selector.requirements[0].values[0] = app.clone();
+    }
+    row
+}
+
+/// Fifty applications, each spread over zones, their pods in turn, among plain pods; and applications of three pods each,
+/// never seen before, spread as the system spreads.
 fn mixed(c: &mut Criterion) {
     for nodes in NODES {
+        let small = |n: u64| of_app(web_with(n, system_spread), n / 3);
+        measure(c, "small_apps", nodes, Stream::new(cluster(nodes), 5_000, small));
         let one_of_fifty = |n: u64| {
             if n % 3 == 0 {
                 return pod(n, 100);
             }
-            let mut row = web_with(n, zone_spread);
-            let app: Box<str> = format!("web-{}", n % 50).into();
-            row.labels[0].1 = app.clone();
-            if let Some(own) = &mut row.demand.own {
-                own.labels[0].1 = app.clone();
-            }
-            if let Some(selector) = &mut row.demand.spread[0].selector {
-                selector.requirements[0].values[0] = app;
-            }
-            row
+            of_app(web_with(n, zone_spread), n % 50)
         };
         measure(c, "mixed_spread", nodes, Stream::new(cluster(nodes), 5_000, one_of_fifty));
     }

@@ -369,11 +369,7 @@ impl Class {
         }
         board.tally = Tally::of(&board.verdicts);
         match self.terms(columns, outlook) {
-            Some(terms) => {
-                let mut keys = Vec::new();
-                sweep::keys(columns, &terms, &mut keys);
-                board.tree = Tournament::new(keys);
-            }
+            Some(terms) => board.tree = Tournament::new(sweep::keys(columns, &terms)),
             None => self.rekey(&mut board, columns),
         }
         board
@@ -400,7 +396,7 @@ impl Class {
     /// The best node by a sweep over all of them, and no board kept: for a class that is new, and for one that so much
     /// has changed for since its board was made that repairing it takes longer. The outer `None` where a board is called
     /// for.
-    fn glance(&mut self, columns: &Columns, outlooks: &mut Outlooks, keys: &mut Vec<u64>) -> Option<(Slot, u32)> {
+    fn glance(&mut self, columns: &Columns, outlooks: &mut Outlooks) -> Option<(Slot, u32)> {
         let behind = match &self.board {
             Some(board) => {
                 let worth_a_sweep = (columns.slots() as u64 / SWEPT_PER_REPAIR).max(REPAIRS_MIN);
@@ -413,10 +409,9 @@ impl Class {
         }
         self.learn(columns);
         let terms = self.terms(columns, outlooks.of(self, columns))?;
-        sweep::keys(columns, &terms, keys);
+        let winner = sweep::winner(columns, &terms);
         self.looks += columns.slots() as u64;
-        let (at, score) = sweep::winner(keys)?;
-        Some((at as Slot, score))
+        winner.map(|(at, score)| (at as Slot, score))
     }
 
     /// Brings a board up to date; `false` when it must be scanned anew.
@@ -713,8 +708,6 @@ pub struct Classes {
     board_bytes_max: usize,
     looks: u64,
     outlooks: Outlooks,
-    /// Room to sweep in.
-    keys: Vec<u64>,
 }
 
 /// How many classes without pods are kept for the next pod of their kind.
@@ -736,7 +729,6 @@ impl Classes {
             board_bytes_max,
             looks: 0,
             outlooks: Outlooks::default(),
-            keys: Vec::new(),
         }
     }
 
@@ -841,7 +833,7 @@ impl Classes {
         let class = self.classes[id as usize].as_mut()?;
         class.used_at = self.clock;
         let looks = class.looks;
-        let found = class.glance(columns, &mut self.outlooks, &mut self.keys);
+        let found = class.glance(columns, &mut self.outlooks);
         self.looks += class.looks - looks;
         found
     }

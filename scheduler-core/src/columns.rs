@@ -8,6 +8,7 @@
 //! a pod may also be seen before its node.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use ahash::RandomState;
 use hashbrown::HashMap;
@@ -110,12 +111,18 @@ struct ImageState {
 }
 
 /// What is kept of a node besides the columns.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct NodeInfo {
-    name: Box<str>,
+    name: Arc<str>,
     /// The row as last seen; `None` while the node is absent.
     row: Option<NodeRow>,
     labels: Vec<(TextId, TextId)>,
+}
+
+impl NodeInfo {
+    fn named(name: &str) -> Self {
+        Self { name: name.into(), row: None, labels: Vec::new() }
+    }
 }
 
 /// One label of all nodes.
@@ -286,6 +293,12 @@ impl Columns {
         &self.nodes[slot as usize].name
     }
 
+    /// A node's name, to keep.
+    #[must_use]
+    pub fn shared_name(&self, slot: Slot) -> Arc<str> {
+        Arc::clone(&self.nodes[slot as usize].name)
+    }
+
     /// A node's name as a number.
     #[inline]
     #[must_use]
@@ -319,7 +332,7 @@ impl Columns {
         }
         let slot = self.free.pop().unwrap_or_else(|| self.grow());
         let at = slot as usize;
-        self.nodes[at] = NodeInfo { name: name.into(), ..NodeInfo::default() };
+        self.nodes[at] = NodeInfo::named(name);
         self.names[at] = self.texts.id(name);
         self.tie[at] = tie(self.seed, name);
         self.by_name.insert(name.into(), slot);
@@ -327,7 +340,7 @@ impl Columns {
     }
 
     fn grow(&mut self) -> Slot {
-        self.nodes.push(NodeInfo::default());
+        self.nodes.push(NodeInfo::named(""));
         let slots = self.nodes.len();
         for column in [&mut self.cpu, &mut self.memory, &mut self.ephemeral, &mut self.pods] {
             column.grow(slots);
@@ -393,8 +406,8 @@ impl Columns {
     fn release_if_empty(&mut self, slot: Slot) {
         let at = slot as usize;
         if self.present[at] == 0 && self.pods.used[at] == 0 && !self.nodes[at].name.is_empty() {
-            let name = std::mem::take(&mut self.nodes[at].name);
-            self.by_name.remove(&name);
+            let name = std::mem::replace(&mut self.nodes[at].name, "".into());
+            self.by_name.remove(&*name);
             self.names[at] = NO_TEXT;
             self.free.push(slot);
         }

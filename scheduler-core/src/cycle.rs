@@ -353,11 +353,11 @@ impl Scheduler {
         let class = self.pods.at(index).class;
         let volumes = self.assume_volumes(index, slot);
         self.settle(index, State::Assumed(slot));
-        let node = self.columns.name(slot).into();
+        let node = self.columns.shared_name(slot);
         let pod = self.pods.at(index);
         pod.overdue = false;
         let (attempts, since) = (pod.attempts, pod.since);
-        let pod = pod.id.clone();
+        let pod = Arc::clone(&pod.id);
         let class = self.classes.get(class);
         let (profile, interests) = (class.demand.profile, class.interests);
         Decision::Bind(Placement { pod, node, score, attempts, since, profile, interests, volumes })

@@ -125,8 +125,18 @@ pub struct Neighbours {
     bond_ids: HashMap<(PodTerm, Meaning), BondId, RandomState>,
     bonds_made: u64,
     namespaces: HashMap<Box<str>, Box<Labels>, RandomState>,
+    /// How many pods on nodes have each label in each namespace: a crowd of a label that nobody has needs no counting.
+    population: HashMap<u64, u32, RandomState>,
+    vacant: Vacant,
     version: u64,
     recounts: u64,
+}
+
+/// Places of crowds and bonds that are gone.
+#[derive(Debug, Default)]
+struct Vacant {
+    crowds: Vec<CrowdId>,
+    bonds: Vec<BondId>,
 }
 
 impl Default for Neighbours {
@@ -140,6 +150,8 @@ impl Default for Neighbours {
             bond_ids: HashMap::with_hasher(fixed_hasher()),
             bonds_made: 0,
             namespaces: HashMap::with_hasher(fixed_hasher()),
+            population: HashMap::with_hasher(fixed_hasher()),
+            vacant: Vacant::default(),
             version: 0,
             recounts: 0,
         }
@@ -154,9 +166,11 @@ impl Neighbours {
             return *id;
         }
         let mut counts = Counts::default();
-        for (slot, pod) in placed {
-            if self.answers(&question, pod) {
-                counts.add(slot, true);
+        if !self.is_of_nobody(&question) {
+            for (slot, pod) in placed {
+                if self.answers(&question, pod) {
+                    counts.add(slot, true);
+                }
             }
         }
         let door = match &question {
@@ -164,10 +178,24 @@ impl Neighbours {
             Question::Matching(terms) => terms.iter().find_map(|term| entrance_of_term(&self.crowds_of, term)),
         };
         let crowd = Crowd { question: question.clone(), counts, references: 1, door };
-        let id = vacancy(&mut self.crowds, crowd);
+        let id = settle(&mut self.crowds, &mut self.vacant.crowds, crowd);
         self.crowds_of.entry(door).or_default().push(id);
         self.crowd_ids.insert(question, id);
         id
+    }
+
+    /// Whether it is plain that no pod on any node can be of a crowd: nobody has a label that all of it have.
+    fn is_of_nobody(&self, question: &Question) -> bool {
+        let nobody = |namespace: &str, selector: &Selector| {
+            certain(namespace, selector).any(|door| !self.population.contains_key(&door))
+        };
+        match question {
+            Question::Spread(namespace, selector) => nobody(namespace, selector),
+            Question::Matching(terms) => terms.iter().any(|term| match (&*term.namespaces, &term.selector) {
+                ([namespace], Some(selector)) => term.namespace_selector.is_none() && nobody(namespace, selector),
+                _ => false,
+            }),
+        }
     }
 
     /// A bond, referred to once more. A new one is held by nobody yet.
@@ -188,7 +216,7 @@ impl Neighbours {
             door: entrance_of_term(&self.bonds_of, term),
         };
         let door = bond.door;
-        let id = vacancy(&mut self.bonds, bond);
+        let id = settle(&mut self.bonds, &mut self.vacant.bonds, bond);
         self.bonds_of.entry(door).or_default().push(id);
         self.bond_ids.insert((term.clone(), meaning), id);
         id
@@ -203,6 +231,7 @@ impl Neighbours {
                 && let Some(crowd) = self.crowds[id as usize].take()
             {
                 close(&mut self.crowds_of, crowd.door, id);
+                self.vacant.crowds.push(id);
                 self.crowd_ids.remove(&crowd.question);
             }
         }
@@ -213,6 +242,7 @@ impl Neighbours {
                 && let Some(bond) = self.bonds[id as usize].take()
             {
                 close(&mut self.bonds_of, bond.door, id);
+                self.vacant.bonds.push(id);
                 self.bond_ids.remove(&(bond.term, bond.meaning));
             }
         }
@@ -220,6 +250,17 @@ impl Neighbours {
 
     /// A pod enters or leaves a node, with the bonds it holds.
     pub fn moved(&mut self, slot: Slot, pod: Passport<'_>, holds: &[BondId], enters: bool) {
+        for (key, value) in pod.labels {
+            let door = door(pod.namespace, key, value);
+            if enters {
+                *self.population.entry(door).or_default() += 1;
+            } else if let Some(pods) = self.population.get_mut(&door) {
+                *pods -= 1;
+                if *pods == 0 {
+                    self.population.remove(&door);
+                }
+            }
+        }
         let mut counted = !holds.is_empty();
         let asked: SmallVec<[CrowdId; 8]> = behind(&self.crowds_of, pod).collect();
         for id in asked {
@@ -348,11 +389,15 @@ impl Neighbours {
     }
 }
 
-/// A label that all pods have whom a selector selects: the one that the fewest are found by.
-fn entrance(doors: &Doors, namespace: &str, selector: &Selector) -> Option<u64> {
+/// The doors of the labels that all pods have whom a selector selects.
+fn certain(namespace: &str, selector: &Selector) -> impl Iterator<Item = u64> {
     let certain = selector.requirements.iter().filter(|r| r.operator == Operator::In && r.values.len() == 1);
-    let certain = certain.map(|r| door(namespace, &r.key, &r.values[0]));
-    certain.min_by_key(|door| doors.get(&Some(*door)).map_or(0, Vec::len))
+    certain.map(move |r| door(namespace, &r.key, &r.values[0]))
+}
+
+/// One of them: the one that the fewest are found by.
+fn entrance(doors: &Doors, namespace: &str, selector: &Selector) -> Option<u64> {
+    certain(namespace, selector).min_by_key(|door| doors.get(&Some(*door)).map_or(0, Vec::len))
 }
 
 fn entrance_of_term(doors: &Doors, term: &PodTerm) -> Option<u64> {
@@ -389,11 +434,11 @@ fn door(namespace: &str, key: &str, value: &str) -> u64 {
     fixed_hasher().hash_one((namespace, key, value))
 }
 
-fn vacancy<T>(all: &mut Vec<Option<T>>, new: T) -> u32 {
-    let at = all.iter().position(Option::is_none).unwrap_or_else(|| {
-        all.push(None);
-        all.len() - 1
-    });
-    all[at] = Some(new);
-    u32::try_from(at).expect("fewer than 2^32 questions")
+fn settle<T>(all: &mut Vec<Option<T>>, vacant: &mut Vec<u32>, new: T) -> u32 {
+    if let Some(id) = vacant.pop() {
+        all[id as usize] = Some(new);
+        return id;
+    }
+    all.push(Some(new));
+    u32::try_from(all.len() - 1).expect("fewer than 2^32 questions")
 }

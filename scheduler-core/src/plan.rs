@@ -53,9 +53,9 @@ pub struct PodId {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// The pod.
-    pub pod: PodId,
+    pub pod: Arc<PodId>,
     /// The node.
-    pub node: Box<str>,
+    pub node: Arc<str>,
     /// Its score: the sum of all rules.
     pub score: u32,
     /// How often it was tried, this time included.

@@ -84,6 +84,17 @@ fn term(key: &str) -> PodTerm {
     PodTerm { selector: Some(webs()), namespaces, topology_key: key.into(), ..PodTerm::default() }
 }
 
+/// What the system asks for on behalf of pods of a Service, as the pod's own.
+pub(crate) fn system_spread(demand: &mut Demand) {
+    let preference = |key: &str, max_skew| SpreadConstraint {
+        max_skew,
+        topology_key: key.into(),
+        selector: Some(webs()),
+        ..SpreadConstraint::default()
+    };
+    demand.spread = vec![preference(HOSTNAME, 3), preference(ZONE, 5)];
+}
+
 /// In a zone with others of its kind.
 pub(crate) fn zone_affinity(demand: &mut Demand) {
     demand.pods = Some(Box::new(PodAffinity { required: vec![term(ZONE)], ..PodAffinity::default() }));

@@ -62,7 +62,7 @@ impl Scheduler {
         let class = self.classes.get(pod.class);
         let scored = self.scored(pod.class, usize::MAX, None).into_iter();
         let consultation = Consultation {
-            pod: pod.id.clone(),
+            pod: (*pod.id).clone(),
             ticket: pod.ticket,
             profile: class.demand.profile,
             interests: class.interests,
@@ -127,7 +127,7 @@ impl Scheduler {
         let news = pod.told != told;
         pod.told = told;
         Decision::Refuse(Refusal {
-            pod: pod.id.clone(),
+            pod: (*pod.id).clone(),
             message: message.into(),
             plugins: Arc::new(["Extender"]),
             news,

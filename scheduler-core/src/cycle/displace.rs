@@ -191,13 +191,13 @@ impl Scheduler {
             let victim = self.pods.at(*victim);
             let leaving = victim.leaving || victim.doomed;
             victim.doomed |= !leaving;
-            victims.push(Victim { pod: victim.id.clone(), leaving });
+            victims.push(Victim { pod: (*victim.id).clone(), leaving });
         }
         let nominated: Vec<PodIndex> = self.nominations.on(&node).to_vec();
         let mut denominated: Vec<PodId> = Vec::new();
         for lower in nominated {
             if lower != index && self.pods.at(lower).priority < priority {
-                denominated.push(self.pods.at(lower).id.clone());
+                denominated.push((*self.pods.at(lower).id).clone());
                 self.nominate(lower, "");
             }
         }

@@ -79,8 +79,8 @@ impl Scheduler {
             None => {
                 let told = row.refused_because.map_or(0, |message| hash(&*message));
                 let class = self.join(demand);
-                let id = PodId { namespace, name, uid };
-                let tenant = row.needs.map(|needs| Arc::new(Tenant { id: id.clone(), needs: *needs }));
+                let id = Arc::new(PodId { namespace, name, uid });
+                let tenant = row.needs.map(|needs| Arc::new(Tenant { id: (*id).clone(), needs: *needs }));
                 self.pods.add(Pod {
                     id,
                     class,

@@ -104,7 +104,7 @@ impl Scheduler {
         let news = pod.told != told;
         pod.told = told;
         let overdue = std::mem::take(&mut pod.overdue);
-        let (id, attempts) = (pod.id.clone(), pod.attempts);
+        let (id, attempts) = ((*pod.id).clone(), pod.attempts);
         self.queue.wait(now, group, seen, Turn::new(priority, ticket, index));
         Decision::Refuse(Refusal {
             pod: id,
