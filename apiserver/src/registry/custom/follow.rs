@@ -2,8 +2,8 @@
 //! [`super::finalize`] write what is to be said or done about it.
 //!
 //! One task per API server, on the store's own watch: with several servers on one etcd each serves a new resource as
-//! soon as it sees the definition. Rows are in place before a definition is called established, so whoever waits for
-//! that finds the resource served.
+//! soon as it sees the definition. Rows are in place, and discovery names them, before a definition is called
+//! established, so whoever waits for that finds the resource served.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -200,6 +200,12 @@ impl Follower {
                 && self.emptying.insert(name.clone())
             {
                 finalize::begin(&self.handle, name, &self.stop);
+            }
+        }
+        if !due.is_empty() {
+            let stop = self.stop.clone();
+            if stop.run_until_cancelled(self.registry.table().until_discoverable()).await.is_none() {
+                return;
             }
         }
         for name in due {
