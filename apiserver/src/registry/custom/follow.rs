@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::definition::{self, Definition};
 use super::naming::{self, Claimed};
-use super::{conditions, finalize};
+use super::{announce, conditions, finalize};
 use crate::registry::handle::Handle;
 use crate::registry::request::RequestContext;
 use crate::registry::{Registry, body, metadata};
@@ -56,10 +56,12 @@ impl Registry {
     /// Call it once; it ends with `stop`.
     pub fn serve_custom_resources(self: &Arc<Self>, stop: CancellationToken) {
         let handle = self.as_user(RequestContext::in_process("system:apiserver"));
+        let (announcer, ends) = (handle.clone(), stop.clone());
         let mut follower =
             Follower { registry: self.clone(), handle, held: BTreeMap::new(), emptying: BTreeSet::new(), stop };
         let since = follower.load(self.store());
         tokio::spawn(follower.run(since));
+        tokio::spawn(announce::run(self.clone(), announcer, ends));
     }
 }
 
