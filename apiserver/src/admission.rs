@@ -13,10 +13,12 @@ pub(crate) mod default_toleration_seconds;
 pub(crate) mod ip_address_in_use;
 pub(crate) mod limit_ranger;
 pub(crate) mod namespace_lifecycle;
+pub(crate) mod pod_security;
 pub(crate) mod priority;
 pub(crate) mod rbac_escalation;
 pub(crate) mod runtime_class;
 pub(crate) mod service_account;
+pub(crate) mod storage_in_use;
 pub(crate) mod taint_nodes;
 
 use gantry_machinery::status::Status;
@@ -96,9 +98,11 @@ impl Default for Chain {
                 Box::new(limit_ranger::LimitRanger),
                 Box::new(service_account::ServiceAccount),
                 Box::new(taint_nodes::TaintNodesByCondition),
+                Box::new(pod_security::PodSecurity),
                 Box::new(priority::Priority),
                 Box::new(default_toleration_seconds::DefaultTolerationSeconds::default()),
                 Box::new(default_class::DefaultClass::STORAGE),
+                Box::new(storage_in_use::StorageObjectInUseProtection),
                 Box::new(claim_resize::ClaimResize),
                 Box::new(runtime_class::RuntimeClass),
                 Box::new(certificates::CertificateRequester),

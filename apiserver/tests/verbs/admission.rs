@@ -96,3 +96,98 @@ async fn admin_access_is_for_namespaces_that_are_labelled_for_it() {
     cluster.create(&gvr::NAMESPACES, "", namespace).await.unwrap();
     cluster.create(&DEVICE_CLAIMS, "admins", claim()).await.unwrap();
 }
+
+/// A namespace with these labels, made anew.
+async fn labelled(cluster: &Cluster, name: &str, labels: Value) {
+    let namespace = value!({"metadata": {"name": name, "labels": labels}});
+    cluster.create(&gvr::NAMESPACES, "", namespace).await.unwrap();
+    let account = value!({"metadata": {"name": "default"}});
+    cluster.create(&gvr::SERVICE_ACCOUNTS, name, account).await.unwrap();
+}
+
+fn pod_in(namespace: &str, name: &str, spec: &[(&str, Value)]) -> Value {
+    let mut pod = pod(name);
+    pod.set(&["metadata", "namespace"], namespace);
+    for (field, value) in spec {
+        pod.set(&["spec", field], value.clone());
+    }
+    pod
+}
+
+#[tokio::test]
+async fn pods_are_held_to_the_standards_that_their_namespace_enforces() {
+    let cluster = Cluster::new().await;
+    labelled(&cluster, "safe", value!({"pod-security.kubernetes.io/enforce": "baseline"})).await;
+    let shared = |name| pod_in("safe", name, &[("hostPID", Value::from(true))]);
+    let (code, reason, message) = told(cluster.create(&gvr::PODS, "safe", shared("a")).await);
+    assert_eq!((code, reason), (403, "Forbidden"));
+    assert_eq!(
+        message,
+        "pods \"a\" is forbidden: violates PodSecurity \"baseline:latest\": host namespaces (hostPID=true)"
+    );
+    cluster.create(&gvr::PODS, "safe", pod_in("safe", "b", &[])).await.unwrap();
+    // The same pod is nobody's concern where nothing is asked.
+    cluster.create(&gvr::PODS, "default", pod_in("default", "a", &[("hostPID", Value::from(true))])).await.unwrap();
+}
+
+#[tokio::test]
+async fn standards_that_warn_let_in_and_say_what_would_not_be() {
+    let cluster = Cluster::new().await;
+    labelled(&cluster, "told", value!({"pod-security.kubernetes.io/warn": "baseline"})).await;
+    let request = gantry_apiserver::registry::request::RequestContext::in_process("test");
+    let api = cluster.registry.as_user(request.clone());
+    let made = |object: Value, resource: &'static GroupVersionResource| {
+        let api = api.clone();
+        async move {
+            use gantry_machinery::resource_api::{ResourceApi, Target, WriteOptions};
+            api.create(&Target::object(resource, "told", ""), object, &WriteOptions::default()).await.unwrap();
+        }
+    };
+    made(pod_in("told", "a", &[("hostIPC", Value::from(true))]), &gvr::PODS).await;
+    let expected = "would violate PodSecurity \"baseline:latest\": host namespaces (hostIPC=true)";
+    assert_eq!(request.warnings.take(), [expected]);
+    let mut deployment = crate::support::deployment("d");
+    deployment.set(&["metadata", "namespace"], "told");
+    deployment.set(&["spec", "template", "spec", "hostIPC"], true);
+    made(deployment, &gvr::DEPLOYMENTS).await;
+    assert_eq!(request.warnings.take(), [expected]);
+}
+
+#[tokio::test]
+async fn namespaces_with_wrong_standards_are_refused_and_stricter_ones_name_the_pods_that_break_them() {
+    let cluster = Cluster::new().await;
+    let wrong = value!({"metadata": {"name": "n", "labels": {"pod-security.kubernetes.io/enforce": "strict"}}});
+    let (code, reason, message) = told(cluster.create(&gvr::NAMESPACES, "", wrong).await);
+    assert_eq!((code, reason), (422, "Invalid"));
+    assert_eq!(
+        message,
+        "Namespace \"n\" is invalid: metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: \"strict\": must \
+         be one of privileged, baseline, restricted"
+    );
+    for name in ["b", "a"] {
+        let pod = pod_in("default", name, &[("hostPID", Value::from(true))]);
+        cluster.create(&gvr::PODS, "default", pod).await.unwrap();
+    }
+    use gantry_machinery::resource_api::{PatchBody, PatchKind, ResourceApi, Target, WriteOptions};
+    let request = gantry_apiserver::registry::request::RequestContext::in_process("test");
+    let api = cluster.registry.as_user(request.clone());
+    let labels = r#"{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"baseline"}}}"#;
+    let patch = PatchBody { kind: PatchKind::Merge, body: labels.into() };
+    let target = Target::object(&gvr::NAMESPACES, "", "default");
+    api.patch(&target, patch, &WriteOptions::default()).await.unwrap();
+    assert_eq!(
+        request.warnings.take(),
+        [
+            "existing pods in namespace \"default\" violate the new PodSecurity enforce level \"baseline:latest\"",
+            "a (and 1 other pod): host namespaces",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn volumes_and_claims_begin_with_the_finalizer_that_keeps_them_while_used() {
+    let cluster = Cluster::new().await;
+    let made = value(&cluster.create(&CLAIMS, "default", claim("kept")).await.unwrap());
+    let finalizers = made.array_at(&["metadata", "finalizers"]);
+    assert_eq!(finalizers, [Value::from("kubernetes.io/pvc-protection")]);
+}
