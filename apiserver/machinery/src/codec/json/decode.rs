@@ -114,6 +114,17 @@ pub fn decode(bytes: &[u8], message: &Message, validation: FieldValidation) -> R
     }
 }
 
+/// The fields that a document of no particular type names twice, as [`decode`] reports them: `duplicate field "spec.a"`.
+/// # Errors
+/// [`DecodeError::Syntax`] for what is no JSON.
+pub fn repeated(bytes: &[u8]) -> Result<Vec<String>, DecodeError> {
+    let text = text(bytes);
+    let mut decoder = Decoder { scanner: Scanner::new(&text), report: true, faults: Vec::new() };
+    decoder.free(0, &Path { parent: None, step: Step::Root })?;
+    decoder.scanner.end()?;
+    Ok(decoder.faults)
+}
+
 /// A value from elsewhere (YAML, a patch's result) as an object of this type: checked and brought into form as
 /// [`decode`] does with bytes.
 /// # Errors
