@@ -4,6 +4,7 @@
 //!
 //! Called by the registry's verbs. A plugin reads the store but never writes it, and decides at once: the one thing worth
 //! waiting for (a new namespace's default ServiceAccount) is waited for in [`Chain::settle`], before any plugin runs.
+//! What comes last with upstream, [`resource_quota`], is part of the commit here and no plugin.
 
 pub(crate) mod admin_access;
 pub(crate) mod certificates;
@@ -16,6 +17,7 @@ pub(crate) mod namespace_lifecycle;
 pub(crate) mod pod_security;
 pub(crate) mod priority;
 pub(crate) mod rbac_escalation;
+pub(crate) mod resource_quota;
 pub(crate) mod runtime_class;
 pub(crate) mod service_account;
 pub(crate) mod storage_in_use;

@@ -1,6 +1,8 @@
 //! What admission adds to objects, and refuses, by looking at other objects.
 
+use futures_util::future::join_all;
 use gantry_machinery::resource::{GroupVersionResource, gvr};
+use gantry_machinery::resource_api::{PatchBody, PatchKind, ResourceApi, Target, WriteOptions};
 use gantry_machinery::value;
 use gantry_machinery::value::Value;
 
@@ -139,7 +141,6 @@ async fn standards_that_warn_let_in_and_say_what_would_not_be() {
     let made = |object: Value, resource: &'static GroupVersionResource| {
         let api = api.clone();
         async move {
-            use gantry_machinery::resource_api::{ResourceApi, Target, WriteOptions};
             api.create(&Target::object(resource, "told", ""), object, &WriteOptions::default()).await.unwrap();
         }
     };
@@ -168,7 +169,6 @@ async fn namespaces_with_wrong_standards_are_refused_and_stricter_ones_name_the_
         let pod = pod_in("default", name, &[("hostPID", Value::from(true))]);
         cluster.create(&gvr::PODS, "default", pod).await.unwrap();
     }
-    use gantry_machinery::resource_api::{PatchBody, PatchKind, ResourceApi, Target, WriteOptions};
     let request = gantry_apiserver::registry::request::RequestContext::in_process("test");
     let api = cluster.registry.as_user(request.clone());
     let labels = r#"{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"baseline"}}}"#;
@@ -190,4 +190,84 @@ async fn volumes_and_claims_begin_with_the_finalizer_that_keeps_them_while_used(
     let made = value(&cluster.create(&CLAIMS, "default", claim("kept")).await.unwrap());
     let finalizers = made.array_at(&["metadata", "finalizers"]);
     assert_eq!(finalizers, [Value::from("kubernetes.io/pvc-protection")]);
+}
+
+static QUOTAS: GroupVersionResource = GroupVersionResource::of("", "v1", "resourcequotas");
+
+/// A quota as it is once its namespace has been counted.
+async fn counted_quota(cluster: &Cluster, hard: Value, used: Value) {
+    let quota = value!({"metadata": {"name": "q"}, "spec": {"hard": (hard.clone())}});
+    let mut quota = value(&cluster.create(&QUOTAS, "default", quota).await.unwrap());
+    quota.set(&["status"], value!({"hard": hard, "used": used}));
+    let target = Target { subresource: "status", ..Target::object(&QUOTAS, "default", "q") };
+    cluster.api.update(&target, quota, &WriteOptions::default()).await.unwrap();
+}
+
+async fn used(cluster: &Cluster, resource: &str) -> String {
+    let quota = value(&cluster.get(&QUOTAS, "q").await.unwrap());
+    quota.str_at(&["status", "used", resource]).unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn creations_at_the_same_time_never_use_more_than_the_quota_has() {
+    let cluster = Cluster::new().await;
+    counted_quota(&cluster, value!({"pods": "5"}), value!({"pods": "0"})).await;
+    let names: Vec<String> = (0..20).map(|n| format!("p{n}")).collect();
+    let outcomes = join_all(names.iter().map(|name| cluster.create(&gvr::PODS, "default", pod(name)))).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 5);
+    assert_eq!(used(&cluster, "pods").await, "5");
+    let (code, _, message) = told(outcomes.into_iter().find(Result::is_err).unwrap());
+    assert_eq!(code, 403);
+    assert!(message.ends_with("exceeded quota: q, requested: pods=1, used: pods=5, limited: pods=5"), "{message}");
+}
+
+#[tokio::test]
+async fn a_quota_is_charged_with_what_was_written_and_nothing_else() {
+    let cluster = Cluster::new().await;
+    counted_quota(&cluster, value!({"requests.cpu": "1", "pods": "9"}), value!({"requests.cpu": "0", "pods": "0"}))
+        .await;
+    let (code, _, message) = told(cluster.create(&gvr::PODS, "default", pod("silent")).await);
+    assert_eq!(code, 403);
+    assert!(message.ends_with("failed quota: q: must specify requests.cpu for: c"), "{message}");
+    let asking = |name: &str, cpu: &str| {
+        let mut pod = pod(name);
+        let Some(Value::Array(containers)) = pod.at_mut(&["spec", "containers"]) else { unreachable!() };
+        containers[0].set(&["resources", "requests", "cpu"], cpu);
+        pod
+    };
+    cluster.create(&gvr::PODS, "default", asking("a", "600m")).await.unwrap();
+    let (_, _, message) = told(cluster.create(&gvr::PODS, "default", asking("b", "500m")).await);
+    let told_all = "exceeded quota: q, requested: requests.cpu=500m, used: requests.cpu=600m, limited: requests.cpu=1";
+    assert!(message.ends_with(told_all), "{message}");
+    // Neither a refusal, nor a rehearsal, nor a name that is taken costs anything.
+    let rehearsal = WriteOptions { dry_run: true, ..WriteOptions::default() };
+    let target = Target::object(&gvr::PODS, "default", "");
+    cluster.api.create(&target, asking("c", "100m"), &rehearsal).await.unwrap();
+    assert_eq!(told(cluster.create(&gvr::PODS, "default", asking("a", "100m")).await).1, "AlreadyExists");
+    assert_eq!((used(&cluster, "requests.cpu").await, used(&cluster, "pods").await), ("600m".into(), "1".into()));
+}
+
+#[tokio::test]
+async fn a_quota_without_a_count_lets_nothing_in_and_an_update_costs_the_difference() {
+    let cluster = Cluster::new().await;
+    counted_quota(&cluster, value!({"services.nodeports": "1", "services": "3"}), value!({"services": "0"})).await;
+    let service =
+        |name: &str, kind: &str| value!({"metadata": {"name": name}, "spec": {"type": kind, "ports": [{"port": 80}]}});
+    let (_, _, message) = told(cluster.create(&gvr::SERVICES, "default", service("s", "ClusterIP")).await);
+    assert!(message.ends_with("status unknown for quota: q, resources: services,services.nodeports"), "{message}");
+    let target = Target { subresource: "status", ..Target::object(&QUOTAS, "default", "q") };
+    let mut quota = value(&cluster.get(&QUOTAS, "q").await.unwrap());
+    quota.set(&["status", "used", "services.nodeports"], "0");
+    cluster.api.update(&target, quota, &WriteOptions::default()).await.unwrap();
+    for name in ["s", "t"] {
+        cluster.create(&gvr::SERVICES, "default", service(name, "ClusterIP")).await.unwrap();
+    }
+    let exposed = r#"{"spec":{"type":"NodePort"}}"#;
+    cluster.patch(&gvr::SERVICES, "s", PatchKind::Merge, exposed).await.unwrap();
+    assert_eq!(
+        (used(&cluster, "services.nodeports").await, used(&cluster, "services").await),
+        ("1".into(), "2".into())
+    );
+    let (code, _, _) = told(cluster.patch(&gvr::SERVICES, "t", PatchKind::Merge, exposed).await);
+    assert_eq!(code, 403);
 }
