@@ -20,6 +20,7 @@ mod delete_collection;
 pub mod describe;
 mod eviction;
 mod finalize;
+mod gated;
 mod get;
 pub mod handle;
 pub mod kinds;

@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use gantry_machinery::resource::Resource;
 use gantry_machinery::status::Status;
-use gantry_store_cache::projection::Projection;
 use gantry_store_cache::store::Store;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
@@ -83,15 +82,11 @@ pub struct Running {
 }
 
 impl ApiServer {
-    /// Starts. `projections` are the rows that loops in other processes may read in place of objects.
+    /// Starts.
     ///
     /// # Errors
     /// [`StartError`].
-    pub async fn start(
-        config: Config,
-        registry: Arc<Registry>,
-        projections: Vec<Arc<dyn Projection>>,
-    ) -> Result<Running, StartError> {
+    pub async fn start(config: Config, registry: Arc<Registry>) -> Result<Running, StartError> {
         config.validate().map_err(StartError::Config)?;
         let service_ip = config.service_cluster_ip_range.nth(1);
         let advertised = config.advertised();
@@ -153,6 +148,7 @@ impl ApiServer {
 
         let shutdown = CancellationToken::new();
         let changes = registry.table().changes();
+        registry.table().discoverable(0);
         registry.serve_custom_resources(shutdown.clone());
         let ready = Arc::new(AtomicBool::new(true));
         let metrics = Arc::new(Metrics::default());
@@ -181,7 +177,6 @@ impl ApiServer {
                 metrics: metrics.clone(),
                 health: Health::new(checks(registry.store().clone(), ready.clone())),
                 documents,
-                projections,
                 shutdown: shutdown.clone(),
                 request_timeout: config.request_timeout,
                 ids: AuditIds::new(random()),
@@ -279,13 +274,15 @@ impl Running {
 /// Makes the documents anew whenever the custom resources change.
 async fn republish(service: Arc<Service>, mut changes: watch::Receiver<u64>) {
     while let Some(Ok(())) = service.shutdown.run_until_cancelled(changes.changed()).await {
-        let service = service.clone();
+        let change = *changes.borrow_and_update();
+        let making = service.clone();
         let made = tokio::task::spawn_blocking(move || {
-            service.documents.replace(&discovered(&service.registry), &service.registry.table().custom_rows());
+            making.documents.replace(&discovered(&making.registry), &making.registry.table().custom_rows());
         });
         if let Err(error) = made.await {
             tracing::error!(%error, "the documents were not made");
         }
+        service.registry.table().discoverable(change);
     }
 }
 

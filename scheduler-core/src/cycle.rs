@@ -39,7 +39,7 @@ use crate::storage::ask::{Ask, Rejection};
 use crate::wide::Scratch;
 
 use consult::{Advice, Interest};
-use find::Found;
+use find::{Found, Verdicts};
 
 /// Something the scheduler must know.
 #[derive(Clone, Debug)]
@@ -106,6 +106,9 @@ pub struct Config {
     pub backoff_max: Millis,
     /// Which pods each extender is to be asked about; 32 extenders at most.
     pub interests: Vec<Interest>,
+    /// How many pods of a class with terms about other pods are decided on by a pass over all nodes before what passes
+    /// find is kept: keeping it takes as long as some passes, and pays for classes that come again. Changes no decision.
+    pub passes_first: u32,
 }
 
 impl Default for Config {
@@ -117,6 +120,7 @@ impl Default for Config {
             backoff_first: BACKOFF_FIRST,
             backoff_max: BACKOFF_MAX,
             interests: Vec::new(),
+            passes_first: 4,
         }
     }
 }
@@ -180,8 +184,11 @@ pub struct Scheduler {
     /// Decisions that came of events, to be handed out with the next plan.
     decided: Vec<Decision>,
     scratch: Scratch,
+    verdicts: Verdicts,
     /// How many pods of each priority are on nodes.
     placed: BTreeMap<i32, usize>,
+    /// Room to list groups in.
+    groups: Vec<GroupId>,
     /// Why groups fit nowhere, as of what was seen then.
     reasons: HashMap<(GroupId, refuse::Ending), Reasons, ahash::RandomState>,
     reasons_at: Seen,
@@ -203,6 +210,7 @@ impl Scheduler {
             kindred: Kindred::default(),
             nominations: Nominations::default(),
             scratch: Scratch::default(),
+            verdicts: Verdicts::default(),
             placed: BTreeMap::new(),
             queue,
             pending: Pending::default(),
@@ -211,6 +219,7 @@ impl Scheduler {
             consulting: 0,
             put_off: BinaryHeap::new(),
             decided: Vec::new(),
+            groups: Vec::new(),
             reasons: HashMap::with_hasher(fixed_hasher()),
             reasons_at: (0, 0, 0),
             storage: Storage::default(),
@@ -344,11 +353,11 @@ impl Scheduler {
         let class = self.pods.at(index).class;
         let volumes = self.assume_volumes(index, slot);
         self.settle(index, State::Assumed(slot));
-        let node = self.columns.name(slot).into();
+        let node = self.columns.shared_name(slot);
         let pod = self.pods.at(index);
         pod.overdue = false;
         let (attempts, since) = (pod.attempts, pod.since);
-        let pod = pod.id.clone();
+        let pod = Arc::clone(&pod.id);
         let class = self.classes.get(class);
         let (profile, interests) = (class.demand.profile, class.interests);
         Decision::Bind(Placement { pod, node, score, attempts, since, profile, interests, volumes })
@@ -370,6 +379,12 @@ impl Scheduler {
     #[must_use]
     pub fn pending(&self) -> Pending {
         self.pending
+    }
+
+    /// How often a node was looked at for the sake of a decision: what decisions cost, whatever the machine.
+    #[must_use]
+    pub fn looks(&self) -> u64 {
+        self.classes.looks()
     }
 
     /// The nodes, to look at.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use compact_str::CompactString;
+use gantry_machinery::feature::Gates;
 use gantry_machinery::resource::{GroupVersionResource, Resource};
 use gantry_machinery::schema::Ref;
 use hashbrown::{Equivalent, HashMap};
@@ -129,6 +130,9 @@ pub struct Table {
     custom: ArcSwap<ByPath<Arc<Row>>>,
     /// Counts the changes of `custom`.
     changes: watch::Sender<u64>,
+    gates: Gates,
+    /// Up to which of them discovery tells; `None` where nobody makes documents.
+    told: watch::Sender<Option<u64>>,
 }
 
 impl Table {
@@ -151,12 +155,18 @@ impl Table {
         table
     }
 
-    /// The table of what a server serves that was started with this flag.
+    /// The table of what a server serves that was started with these flags.
     #[must_use]
-    pub fn served(config: &RuntimeConfig) -> Self {
-        let mut table = Self::new(kinds::served(config));
+    pub fn served(config: &RuntimeConfig, gates: Gates) -> Self {
+        let mut table = Self { gates, ..Self::new(kinds::served(config)) };
         table.unstored.retain(|resource| config.serves(&resource.gvr));
         table
+    }
+
+    /// Which features are on: what the kinds served here may hold.
+    #[must_use]
+    pub fn gates(&self) -> Gates {
+        self.gates
     }
 
     /// The resources that are answered and never stored.
@@ -203,6 +213,18 @@ impl Table {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// Says that discovery tells of the custom rows up to this change, and that it will tell of others.
+    pub fn discoverable(&self, change: u64) {
+        self.told.send_replace(Some(change));
+    }
+
+    /// Waits until discovery, if there is any, tells of the custom rows of now.
+    pub async fn until_discoverable(&self) {
+        let change = *self.changes.borrow();
+        // The sender lives as long as the table.
+        let _ = self.told.subscribe().wait_for(|told| told.is_none_or(|told| told >= change)).await;
     }
 
     /// One row for each collection: what loops over all objects go by.

@@ -162,12 +162,20 @@ pub(in crate::codec) fn expect_kind(value: &mut Value, group: &str, version: &st
     if let Some(status) = wrong_kind(api_version, sent, group, version, kind) {
         return Err(status);
     }
-    if api_version.is_none_or(str::is_empty) {
-        let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-        value.set(&["apiVersion"], api_version);
+    let complete = |text: Option<&str>| text.is_some_and(|text| !text.is_empty());
+    if complete(api_version) && complete(sent) {
+        return Ok(());
     }
-    if value.str_at(&["kind"]).is_none_or(str::is_empty) {
-        value.set(&["kind"], kind);
+    // In front, where every writer has them: who shows objects without their type looks for it there.
+    let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let fields = std::mem::replace(value, Value::object());
+    let whole = value.force_object();
+    whole.insert("kind", kind);
+    whole.insert("apiVersion", api_version);
+    if let Value::Object(fields) = fields {
+        for (key, value) in fields.into_iter().filter(|(key, _)| key != "kind" && key != "apiVersion") {
+            whole.push_unchecked(key, value);
+        }
     }
     Ok(())
 }
