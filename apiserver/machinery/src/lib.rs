@@ -10,7 +10,6 @@ pub mod interchange;
 pub mod names;
 pub mod openapi;
 pub mod patch;
-pub mod quantity;
 pub mod quota;
 pub mod recorder;
 pub mod reflector;
@@ -22,3 +21,6 @@ pub mod status;
 pub mod time;
 pub mod typed;
 pub mod value;
+
+// Amounts are at home beside the expressions that compare them; here they are part of the object model.
+pub use gantry_cel::quantity;

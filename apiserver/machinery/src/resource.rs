@@ -204,6 +204,14 @@ pub mod gvr {
     pub static CSI_STORAGE_CAPACITIES: G = G::of("storage.k8s.io", "v1", "csistoragecapacities");
     /// VolumeAttachments.
     pub static VOLUME_ATTACHMENTS: G = G::of("storage.k8s.io", "v1", "volumeattachments");
+    /// ResourceClaims.
+    pub static RESOURCE_CLAIMS: G = G::of("resource.k8s.io", "v1", "resourceclaims");
+    /// ResourceClaimTemplates.
+    pub static RESOURCE_CLAIM_TEMPLATES: G = G::of("resource.k8s.io", "v1", "resourceclaimtemplates");
+    /// DeviceClasses.
+    pub static DEVICE_CLASSES: G = G::of("resource.k8s.io", "v1", "deviceclasses");
+    /// ResourceSlices.
+    pub static RESOURCE_SLICES: G = G::of("resource.k8s.io", "v1", "resourceslices");
     /// PriorityClasses.
     pub static PRIORITY_CLASSES: G = G::of("scheduling.k8s.io", "v1", "priorityclasses");
 }

@@ -192,6 +192,12 @@ pub trait Shown {
     fn shown(&self) -> String;
 }
 
+impl Shown for crate::quantity::Quantity {
+    fn shown(&self) -> String {
+        format!("\"{self}\"")
+    }
+}
+
 impl Shown for str {
     fn shown(&self) -> String {
         quote(self)

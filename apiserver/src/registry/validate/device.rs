@@ -85,7 +85,7 @@ pub fn check_selectors(selectors: Option<&Value>, stored: bool, at: &Path<'_>, e
         } else if text.len() > EXPRESSION_MAX {
             errors.too_long(&at, EXPRESSION_MAX);
         } else {
-            expression::check(text, &at, errors);
+            expression::check_device_selector(text, &at, errors);
         }
     });
 }

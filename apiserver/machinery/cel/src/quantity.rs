@@ -454,12 +454,6 @@ impl fmt::Display for Quantity {
     }
 }
 
-impl crate::status::Shown for Quantity {
-    fn shown(&self) -> String {
-        format!("\"{self}\"")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
