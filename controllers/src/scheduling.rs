@@ -11,6 +11,7 @@
 
 mod bind;
 pub mod config;
+pub(crate) mod devices;
 mod evict;
 pub mod explain;
 pub mod extender;
@@ -89,13 +90,15 @@ pub async fn run(
     let extenders = Arc::new(Extenders::new(api.clone(), options.extenders.clone()));
     let (questions, to_ask) = tokio::sync::mpsc::unbounded_channel();
     let asking = extenders.clone().run(to_ask, inbox.clone(), reports.clone());
-    let helpers = bind::Helpers { extenders, notices };
+    let (releases, to_release) = tokio::sync::mpsc::unbounded_channel();
+    let releasing = devices::release(api.clone(), to_release);
+    let helpers = bind::Helpers { extenders, notices, clock };
     let binding = bind::run(api, inbox.clone(), to_bind, reports.clone(), metrics.clone(), helpers, &options);
-    let hands = worker::Hands { placements, questions, evictions };
+    let hands = worker::Hands { placements, questions, evictions, releases };
     let thread = worker::spawn(inbox.clone(), hands, reports.clone(), metrics, options.clone());
 
     let work = async {
-        tokio::join!(feeding, evicting, reports.run(), asking);
+        tokio::join!(feeding, evicting, reports.run(), asking, releasing);
     };
     let binding = tokio::spawn(binding);
     stop.run_until_cancelled(work).await;

@@ -6,6 +6,7 @@
 
 pub mod consult;
 mod defaults;
+mod devices;
 mod displace;
 pub mod explain;
 mod find;
@@ -31,7 +32,7 @@ use crate::plan::{Decision, Millis, Placement, Plan, Reasons};
 use crate::pods::{PodIndex, Pods, State};
 use crate::profile::Profile;
 use crate::queue::{BACKOFF_FIRST, BACKOFF_MAX, GroupId, Queue, Seen, Turn};
-use crate::rows::storage::Change;
+use crate::rows::storage::{Change, Key};
 use crate::rows::{BudgetRow, Keeper, KindredRow, NamespaceRow, NodeRow, PodRow};
 use crate::seats::Seats;
 use crate::storage::Storage;
@@ -171,9 +172,11 @@ pub struct Scheduler {
     nominations: Nominations,
     queue: Queue,
     storage: Storage,
-    /// The volumes of the pod that was last looked for a node for.
+    /// The volumes and claims of the pod that was last looked for a node for.
     ask: Option<Ask>,
     rejection: Option<Rejection>,
+    /// Pods that are held back because claims of devices are not there, or not theirs.
+    missing: HashMap<Key, Vec<PodIndex>, ahash::RandomState>,
     pending: Pending,
     arrivals: Arrivals,
     assumed: usize,
@@ -225,6 +228,7 @@ impl Scheduler {
             storage: Storage::default(),
             ask: None,
             rejection: None,
+            missing: HashMap::with_hasher(fixed_hasher()),
         }
     }
 
@@ -233,6 +237,7 @@ impl Scheduler {
         for event in events {
             self.apply(now, event);
         }
+        self.let_in(now);
         self.release_rested(now);
         self.recall();
         self.wake();
@@ -338,9 +343,6 @@ impl Scheduler {
         pod.attempts += 1;
         self.renew_defaults(index);
         let class = self.pods.at(index).class;
-        if self.classes.get(class).demand.unsupported.is_some() {
-            return Some(self.refuse(now, index));
-        }
         let Some(Found { slot, score, .. }) = self.find(index) else { return Some(self.refuse(now, index)) };
         if self.classes.get(class).interests != 0 {
             return self.consult(index);
@@ -351,7 +353,7 @@ impl Scheduler {
     /// Assumes that a pod runs on a node.
     fn place(&mut self, index: PodIndex, slot: Slot, score: u32) -> Decision {
         let class = self.pods.at(index).class;
-        let volumes = self.assume_volumes(index, slot);
+        let preparation = self.prepare(index, slot);
         self.settle(index, State::Assumed(slot));
         let node = self.columns.shared_name(slot);
         let pod = self.pods.at(index);
@@ -360,7 +362,7 @@ impl Scheduler {
         let pod = Arc::clone(&pod.id);
         let class = self.classes.get(class);
         let (profile, interests) = (class.demand.profile, class.interests);
-        Decision::Bind(Placement { pod, node, score, attempts, since, profile, interests, volumes })
+        Decision::Bind(Placement { pod, node, score, attempts, since, profile, interests, preparation })
     }
 
     /// How many pods came into the queues.

@@ -65,6 +65,8 @@ pub enum Rule {
     PodAntiAffinity,
     /// A pod that must not be near to this pod.
     ExistingAntiAffinity,
+    /// The devices it claims cannot be had there; the verdict says why.
+    Devices,
 }
 
 impl Rule {
@@ -84,15 +86,16 @@ impl Rule {
             Self::VolumeZone => "VolumeZone",
             Self::Spread | Self::SpreadLabel => "PodTopologySpread",
             Self::PodAffinity | Self::PodAntiAffinity | Self::ExistingAntiAffinity => "InterPodAffinity",
+            Self::Devices => "DynamicResources",
         }
     }
 
     /// Upstream's text. Resources have one text per resource, made by [`resources_fit::texts`]; volumes one per reason,
-    /// made by [`volume_binding::texts`].
+    /// made by [`volume_binding::texts`]; devices one, made by [`ask::text`](crate::devices::ask::text).
     #[must_use]
     pub fn text(self) -> &'static str {
         match self {
-            Self::Fits | Self::Absent | Self::Resources | Self::Volumes => "",
+            Self::Fits | Self::Absent | Self::Resources | Self::Volumes | Self::Devices => "",
             Self::NotNamed => "node(s) didn't satisfy plugin(s) [NodeAffinity]",
             Self::Unschedulable => "node(s) were unschedulable",
             Self::Taints => "node(s) had untolerated taint(s)",
@@ -114,7 +117,7 @@ impl Rule {
     }
 
     fn of(code: u8) -> Self {
-        const ALL: [Rule; 19] = [
+        const ALL: [Rule; 20] = [
             Rule::Fits,
             Rule::Absent,
             Rule::NotNamed,
@@ -134,6 +137,7 @@ impl Rule {
             Rule::PodAffinity,
             Rule::PodAntiAffinity,
             Rule::ExistingAntiAffinity,
+            Rule::Devices,
         ];
         ALL[usize::from(code)]
     }

@@ -9,7 +9,7 @@
 //!              class (equal pods scanned once, a tournament tree repaired from the journal)
 //!              outlook (what classes think of nodes apart from what is on them, shared)
 //!              neighbours (pods counted per node and question) ─ wide, wide/chart (spread and affinity on top of a class)
-//!              storage (volumes, claims, what is assumed about them)
+//!              storage (volumes, claims, what is assumed about them), devices (the same of devices)
 //!                └─ filter/*, score/*: one file per rule
 //!              seats, budgets, nominations ─ preempt (who would have to leave), preempt/prices, on wide/whatif (one node, as if ...)
 //! ```
@@ -25,6 +25,7 @@ pub mod budgets;
 pub mod class;
 pub mod columns;
 pub mod cycle;
+pub mod devices;
 pub mod filter;
 pub mod intern;
 pub mod kindred;

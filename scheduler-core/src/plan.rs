@@ -5,11 +5,13 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use crate::devices;
 use crate::filter::tally::Tally;
 use crate::filter::{Rule, resources_fit, volume_binding};
-use crate::profile::ProfileId;
-use crate::rows::{Demand, Unsupported};
-use crate::storage::VolumeWork;
+use crate::profile::{Plugin, ProfileId};
+use crate::rows::Demand;
+use crate::rows::storage::Key;
+use crate::storage::Preparation;
 use crate::storage::ask::Rejection;
 
 /// Milliseconds on the caller's steady clock.
@@ -64,8 +66,8 @@ pub struct Placement {
     pub since: Millis,
     /// The profile that placed it.
     pub profile: ProfileId,
-    /// What must be written about its volumes before it is bound; `None` for most.
-    pub volumes: Option<Arc<VolumeWork>>,
+    /// What must be written about its volumes and claims before it is bound; `None` for most.
+    pub preparation: Option<Arc<Preparation>>,
     /// The extenders whose business it is, a bit each.
     pub interests: u32,
 }
@@ -103,6 +105,8 @@ pub struct Refusal {
     pub attempts: u32,
     /// What its `status.nominatedNodeName` must become, if that is to change.
     pub nomination: Option<Nomination>,
+    /// A claim of devices, and its uid, that is to be given back: nobody but the pod has it, and it keeps the pod away.
+    pub release: Option<(Key, Box<str>)>,
     /// Who makes room for it, if somebody does.
     pub preemption: Option<Preemption>,
     /// The profile that tried it.
@@ -146,21 +150,19 @@ pub(crate) struct Reasons {
     pub(crate) plugins: Arc<[&'static str]>,
 }
 
-/// Upstream's message for a pod that needs what this scheduler cannot decide.
-pub(crate) fn unsupported_message(nodes: u32, need: Unsupported) -> String {
-    let need = match need {
-        Unsupported::ResourceClaim => "resource claims",
-    };
-    format!("0/{nodes} nodes are available: this scheduler does not place pods with {need}.")
-}
-
 /// Upstream's message for a pod that is refused before any node is asked. Its last words are what PostFilter says: the
-/// plugin for dynamic resources did not come to its turn and does not find its notes.
-pub(crate) fn rejected_message(nodes: u32, rejection: &Rejection) -> String {
+/// plugin for dynamic resources did not come to its turn and does not find its notes; or, if it refused the pod itself,
+/// `of_devices`.
+pub(crate) fn rejected_message(nodes: u32, rejection: &Rejection, of_devices: &str) -> String {
     if nodes == 0 {
         return "no nodes available to schedule pods".to_owned();
     }
-    format!("0/{nodes} nodes are available: {}. not found", rejection.message)
+    let Rejection { message, plugin, failed } = rejection;
+    if *failed {
+        return format!("running \"{plugin}\" filter plugin: {message}");
+    }
+    let rest = if *plugin == Plugin::DynamicResources.name() { of_devices } else { "not found" };
+    format!("0/{nodes} nodes are available: {message}. {rest}")
 }
 
 /// Upstream's message for verdicts on all nodes (`FitError`), with what preemption found: per node, whether removing
@@ -193,6 +195,7 @@ pub(crate) fn reasons(verdicts: &Tally, demand: &Demand) -> Vec<(String, u32)> {
         match verdict.rule() {
             Rule::Resources => resources_fit::texts(verdict.mask(), demand).for_each(&mut add),
             Rule::Volumes => volume_binding::texts(verdict.mask()).for_each(&mut add),
+            Rule::Devices => add(devices::ask::text(verdict.mask()).to_owned()),
             rule => add(rule.text().to_owned()),
         }
     }

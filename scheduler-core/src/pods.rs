@@ -21,7 +21,7 @@ use crate::neighbours::Passport;
 use crate::plan::{Millis, PodId};
 use crate::rows::Keeper;
 use crate::seats::Moment;
-use crate::storage::{Tenant, VolumeWork};
+use crate::storage::{Preparation, Tenant};
 
 /// The index of a pod.
 pub type PodIndex = u32;
@@ -112,10 +112,10 @@ pub struct Pod {
     pub kin: u64,
     /// Whether it is tried because it waited for so long.
     pub overdue: bool,
-    /// Its volumes, if it has any that matter.
+    /// Its volumes and claims, if it has any that matter.
     pub tenant: Option<Arc<Tenant>>,
-    /// What is assumed about its volumes since it was placed.
-    pub volumes: Option<Arc<VolumeWork>>,
+    /// What is assumed about them since it was placed.
+    pub preparation: Option<Arc<Preparation>>,
 }
 
 impl Pod {

@@ -7,6 +7,7 @@
 
 pub mod amounts;
 pub mod budget;
+pub mod devices;
 pub mod json;
 pub mod kindred;
 pub mod projection;
@@ -116,9 +117,9 @@ pub struct PodRow {
     pub refused_because: Option<Box<str>>,
     /// The controller that keeps it, where that says which pods belong together.
     pub owner: Option<(Keeper, Box<str>)>,
-    /// All that decides where it may run, but for its volumes.
+    /// All that decides where it may run, but for its volumes and devices.
     pub demand: Demand,
-    /// Its volumes, where they have a say in it.
+    /// Its volumes and devices, where they have a say in it.
     pub needs: Option<Box<Needs>>,
 }
 
@@ -167,8 +168,6 @@ pub struct Demand {
     pub pods: Option<Box<PodAffinity>>,
     /// The pod's namespace and labels, kept only where its own spread or affinity terms make them matter.
     pub own: Option<Box<Own>>,
-    /// What it needs that this scheduler cannot decide: such a pod waits, with this as the reason.
-    pub unsupported: Option<Unsupported>,
     /// The profile that schedules it, a [`ProfileId`](crate::profile::ProfileId): set by the core from the scheduler's name,
     /// 0 in rows.
     pub profile: u16,
@@ -181,13 +180,6 @@ pub struct Own {
     pub namespace: Box<str>,
     /// Its labels, sorted by key.
     pub labels: Vec<(Box<str>, Box<str>)>,
-}
-
-/// A need that no rule here decides yet.
-#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Unsupported {
-    /// A ResourceClaim (dynamic resource allocation).
-    ResourceClaim,
 }
 
 /// A term of node affinity: all its requirements. A term without any matches nothing.

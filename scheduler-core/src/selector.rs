@@ -25,11 +25,24 @@ impl NodeTerm {
     /// Whether a node's labels (sorted by key) satisfy it; a term about fields, or about nothing, never does.
     #[must_use]
     pub fn matches_labels(&self, labels: &[(Box<str>, Box<str>)]) -> bool {
-        let holds = |r: &Requirement| {
+        self.fields.is_empty() && !self.labels.is_empty() && self.holds_for(labels)
+    }
+
+    /// Whether a node of this name and labels (sorted by key) satisfies it; a term about nothing never does.
+    #[must_use]
+    pub fn matches_node(&self, name: &str, labels: &[(Box<str>, Box<str>)]) -> bool {
+        let named = |r: &Requirement| &*r.key == "metadata.name" && r.holds(Some(name));
+        if !self.fields.iter().all(named) {
+            return false;
+        }
+        (!self.labels.is_empty() || !self.fields.is_empty()) && self.holds_for(labels)
+    }
+
+    fn holds_for(&self, labels: &[(Box<str>, Box<str>)]) -> bool {
+        self.labels.iter().all(|r| {
             let at = labels.binary_search_by(|(k, _)| k.cmp(&r.key)).ok();
             r.holds(at.map(|at| &*labels[at].1))
-        };
-        self.fields.is_empty() && !self.labels.is_empty() && self.labels.iter().all(holds)
+        })
     }
 }
 

@@ -1,4 +1,5 @@
-//! All that is known of volumes, with what was decided about them and is not yet seen written.
+//! All that is known of volumes and [devices](crate::devices), with what was decided about them and is not yet seen
+//! written.
 //!
 //! ```text
 //! feed ─ Change ─→ Storage ←─ assume / take back ─ cycle
@@ -19,6 +20,8 @@ use std::sync::Arc;
 use ahash::RandomState;
 use hashbrown::HashMap;
 
+use crate::devices::grant::ClaimWork;
+use crate::devices::{Devices, News};
 use crate::intern::fixed_hasher;
 use crate::queue::GroupId;
 use crate::rows::storage::{
@@ -32,24 +35,26 @@ use topics::{Topic, Topics};
 
 type Map<K, V> = HashMap<K, V, RandomState>;
 
-/// What must be written before a pod is bound.
+/// What must be written before a pod is bound (upstream's PreBind).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VolumeWork {
+pub struct Preparation {
     /// Volumes to bind to claims.
     pub bind: Vec<(ClaimRef, Box<str>)>,
     /// Claims to have a volume made for, on the pod's node.
     pub provision: Vec<ClaimRef>,
+    /// Claims of devices to allocate and to reserve, and whose conditions to wait for.
+    pub claims: Vec<ClaimWork>,
 }
 
-impl VolumeWork {
+impl Preparation {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.bind.is_empty() && self.provision.is_empty()
+        self.bind.is_empty() && self.provision.is_empty() && self.claims.is_empty()
     }
 }
 
-/// Everything about volumes.
+/// Everything about volumes and devices.
 #[derive(Debug)]
 pub struct Storage {
     volumes: BTreeMap<Box<str>, VolumeRow>,
@@ -68,7 +73,12 @@ pub struct Storage {
     /// Nodes that claims are to be provisioned for, not yet seen written.
     assumed_nodes: Map<Key, Box<str>>,
     tenants: Tenants,
+    devices: Devices,
     topics: Topics,
+    /// Nodes whose devices have changed, to be looked at again.
+    changed_nodes: Vec<Box<str>>,
+    /// Claims of devices that have come or changed.
+    changed_claims: Vec<Key>,
     version: u64,
 }
 
@@ -89,6 +99,9 @@ impl Default for Storage {
             assumed_volumes: HashMap::with_hasher(hasher()),
             assumed_nodes: HashMap::with_hasher(hasher()),
             tenants: Tenants::default(),
+            devices: Devices::default(),
+            changed_nodes: Vec::new(),
+            changed_claims: Vec::new(),
             topics: Topics::default(),
             version: 0,
         }
@@ -131,6 +144,9 @@ impl Storage {
             Kind::CsiDriver => named(self.csi_drivers.keys()),
             Kind::Capacity => self.capacities.keys().cloned().collect(),
             Kind::Attachment => named(self.attachments.keys()),
+            Kind::DeviceClaim => self.devices.claim_keys().cloned().collect(),
+            Kind::DeviceClass => named(self.devices.class_names()),
+            Kind::Slice => named(self.devices.slice_names()),
         }
     }
 
@@ -172,6 +188,23 @@ impl Storage {
                     self.attached_to.entry(row.node.clone()).or_default().insert(row.name.clone());
                     self.attachments.insert(row.name.clone(), row);
                     self.tenants.forget_attached();
+                }
+            }
+            Thing::DeviceClaim(row) => {
+                let key = row.key.clone();
+                if let Some(news) = self.devices.set_claim(row) {
+                    self.claim_of_devices_changed(key, &news);
+                }
+            }
+            Thing::DeviceClass(row) => {
+                let name = row.name.clone();
+                if self.devices.set_class(row) {
+                    self.touch(&Topic::DeviceClass(&name));
+                }
+            }
+            Thing::Slice(row) => {
+                if let Some(news) = self.devices.set_slice(row) {
+                    self.devices_changed(&news);
                 }
             }
         }
@@ -261,7 +294,50 @@ impl Storage {
                     self.touch(&Topic::Limits);
                 }
             }
+            Kind::DeviceClaim => {
+                if let Some(news) = self.devices.remove_claim(key) {
+                    self.claim_of_devices_changed(key.clone(), &news);
+                }
+            }
+            Kind::DeviceClass => {
+                if self.devices.remove_class(&key.name) {
+                    self.touch(&Topic::DeviceClass(&key.name));
+                }
+            }
+            Kind::Slice => {
+                if let Some(news) = self.devices.remove_slice(&key.name) {
+                    self.devices_changed(&news);
+                }
+            }
         }
+    }
+
+    fn claim_of_devices_changed(&mut self, key: Key, news: &News) {
+        self.touch(&Topic::DeviceClaim(&key));
+        self.changed_claims.push(key);
+        self.devices_changed(news);
+    }
+
+    fn devices_changed(&mut self, news: &News) {
+        match news {
+            News::On(nodes) => self.changed_nodes.extend(nodes.iter().cloned()),
+            News::Everywhere => self.touch(&Topic::Devices),
+        }
+    }
+
+    /// The nodes whose devices have changed since this was last asked.
+    pub(crate) fn take_changed_nodes(&mut self) -> Vec<Box<str>> {
+        std::mem::take(&mut self.changed_nodes)
+    }
+
+    /// The claims of devices that have come or changed since this was last asked.
+    pub(crate) fn take_changed_claims(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.changed_claims)
+    }
+
+    /// What is known of devices.
+    pub(crate) fn devices(&self) -> &Devices {
+        &self.devices
     }
 
     fn touch_volume(&mut self, volume: &VolumeRow) {
@@ -278,18 +354,19 @@ impl Storage {
     }
 
     /// Holds what was decided about a pod's volumes: volumes given away, nodes promised.
-    pub fn assume(&mut self, work: &VolumeWork, node: &str) {
+    pub fn assume(&mut self, work: &Preparation, node: &str) {
         for (claim, volume) in &work.bind {
             self.assumed_volumes.insert(volume.clone(), claim.clone());
         }
         for claim in &work.provision {
             self.assumed_nodes.insert(claim.key.clone(), node.into());
         }
+        self.devices.assume(&work.claims);
         self.version += u64::from(!work.is_empty());
     }
 
     /// Takes back what was assumed for a pod, as far as the API has not said it meanwhile.
-    pub fn take_back(&mut self, work: &VolumeWork) {
+    pub fn take_back(&mut self, work: &Preparation) {
         for (claim, volume) in &work.bind {
             if self.assumed_volumes.get(volume) == Some(claim) {
                 self.assumed_volumes.remove(volume);
@@ -303,6 +380,12 @@ impl Storage {
             if self.assumed_nodes.remove(&claim.key).is_some() {
                 self.touch(&Topic::Claim(&claim.key));
             }
+        }
+        if let Some(news) = self.devices.take_back(&work.claims) {
+            for claim in &work.claims {
+                self.touch(&Topic::DeviceClaim(&claim.key));
+            }
+            self.devices_changed(&news);
         }
     }
 
@@ -338,6 +421,12 @@ impl Storage {
                 topics.push(Topic::Driver(&class.provisioner).number());
             }
         }
+        if !tenant.needs.devices.is_empty() {
+            topics.push(Topic::Devices.number());
+            let (keys, classes) = self.devices.concerns(&tenant.id, &tenant.needs.devices);
+            topics.extend(keys.iter().map(|key| Topic::DeviceClaim(key).number()));
+            topics.extend(classes.iter().map(|class| Topic::DeviceClass(class).number()));
+        }
         self.topics.listen(group, topics);
     }
 
@@ -366,5 +455,8 @@ fn key_of(thing: &Thing) -> Key {
         Thing::CsiDriver(row) => Key::new("", &row.name),
         Thing::Capacity(row) => row.key.clone(),
         Thing::Attachment(row) => Key::new("", &row.name),
+        Thing::DeviceClaim(row) => row.key.clone(),
+        Thing::DeviceClass(row) => Key::new("", &row.name),
+        Thing::Slice(row) => Key::new("", &row.name),
     }
 }

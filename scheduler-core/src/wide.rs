@@ -248,6 +248,8 @@ pub struct Scratch {
     feasible: Vec<Slot>,
     spread: Vec<i64>,
     affinity: Vec<i64>,
+    /// How well devices suit, by node; then, normalised, by feasible node. Empty where nobody asked.
+    devices: Vec<u32>,
     near: Vec<bool>,
     sums: Sums,
 }
@@ -259,12 +261,15 @@ impl Scratch {
         self.feasible.clear();
         self.spread.clear();
         self.affinity.clear();
+        self.devices.clear();
     }
 
-    /// The nodes that were feasible in the last decision, with their scores of spread and of affinity.
-    pub fn scored(&self) -> impl Iterator<Item = (Slot, i64, i64)> + '_ {
+    /// The nodes that were feasible in the last decision, with their scores of spread, of affinity and of devices.
+    pub fn scored(&self) -> impl Iterator<Item = (Slot, [i64; 3])> + '_ {
         let scores = self.spread.iter().zip(&self.affinity);
-        self.feasible.iter().zip(scores).map(|(slot, (spread, affinity))| (*slot, *spread, *affinity))
+        let devices = |at: usize| i64::from(self.devices.get(at).copied().unwrap_or(0));
+        let all = self.feasible.iter().zip(scores).enumerate();
+        all.map(move |(at, (slot, (spread, affinity)))| (*slot, [*spread, *affinity, devices(at)]))
     }
 
     /// How many nodes were feasible in the last decision.
@@ -286,7 +291,7 @@ pub struct Decision<'a> {
     pub rules: Option<&'a WideRules>,
     /// Others' terms towards it.
     pub towards: &'a Towards,
-    /// Its volumes, if it has any that matter.
+    /// Its volumes and claims of devices, if it has any that matter.
     pub volumes: Option<(&'a Storage, &'a Ask)>,
 }
 
@@ -317,6 +322,13 @@ impl Decision<'_> {
         if profile.filters.has(Plugin::InterPodAffinity) {
             self.filter_affinity(rules, scratch);
         }
+        scratch.devices.clear();
+        if let Some((storage, ask)) = self.volumes.filter(|(_, ask)| ask.wants_devices()) {
+            scratch.devices.resize(scratch.verdicts.len(), 0);
+            for (slot, verdict) in (0..).zip(&mut scratch.verdicts).filter(|(_, verdict)| verdict.fits()) {
+                (*verdict, scratch.devices[slot as usize]) = ask.device_verdict(storage, self.columns, slot);
+            }
+        }
     }
 
     /// The best of the nodes that the verdicts in `scratch` leave.
@@ -332,22 +344,40 @@ impl Decision<'_> {
         }
         self.score_spread(rules, &board, scratch);
         self.score_affinity(rules, scratch);
+        self.score_devices(scratch);
         let worst = scratch.feasible.iter().map(|s| board.unwelcome(*s)).max().unwrap_or(0);
         let most = scratch.feasible.iter().map(|s| board.preferred(*s)).max().unwrap_or(0);
         let weigh = |plugin| self.class.weight(plugin);
         let (taints, node_affinity) = (weigh(Plugin::TaintToleration), weigh(Plugin::NodeAffinity));
         let spread = i64::from(weigh(Plugin::PodTopologySpread));
         let pod_affinity = i64::from(weigh(Plugin::InterPodAffinity));
+        let of_devices = weigh(Plugin::DynamicResources);
         let keys = scratch.feasible.iter().enumerate().map(|(at, slot)| {
             let of_node = board.own_score(*slot)
                 + taints * score::taint_toleration::score(board.unwelcome(*slot), worst)
                 + node_affinity * score::node_affinity::score(board.preferred(*slot), most);
             let of_pods = spread * scratch.spread[at] + pod_affinity * scratch.affinity[at];
-            let score = of_node + u32::try_from(of_pods).unwrap_or(0);
+            let devices = of_devices * scratch.devices.get(at).copied().unwrap_or(0);
+            let score = of_node + u32::try_from(of_pods).unwrap_or(0) + devices;
             (tournament::key(score, self.columns.standing(*slot as usize)), *slot)
         });
         let (key, slot) = keys.max_by_key(|(key, slot)| (*key, std::cmp::Reverse(*slot)))?;
         Some((slot, tournament::score_of(key)))
+    }
+
+    /// Devices of more preferred kinds, normalised, per feasible node (upstream's NormalizeScore of DynamicResources).
+    fn score_devices(&self, scratch: &mut Scratch) {
+        let Scratch { devices, feasible, .. } = scratch;
+        if !self.volumes.is_some_and(|(_, ask)| ask.scores_devices())
+            || self.class.weight(Plugin::DynamicResources) == 0
+        {
+            devices.clear();
+            return;
+        }
+        let raw = |slot: &Slot| devices.get(*slot as usize).copied().unwrap_or(0);
+        let most = feasible.iter().map(raw).max().unwrap_or(0).max(1);
+        let scores = feasible.iter().map(|slot| raw(slot) * MAX as u32 / most).collect();
+        *devices = scores;
     }
 
     /// `DoNotSchedule` constraints.

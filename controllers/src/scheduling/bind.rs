@@ -4,22 +4,26 @@
 //! again, until there is evidence: it is bound (here or elsewhere), it is unbound, or it is gone. Only an unbound pod
 //! goes back to the queue. Meanwhile the core keeps the node's resources reserved, so nothing is over-committed.
 //!
-//! A pod whose volumes must be bound or made first takes the long way round, through [`volumes`](super::volumes); nobody
+//! A pod whose volumes must be bound or made first, or whose claims of devices must be written, takes the long way round,
+//! through [`volumes`](super::volumes) and [`devices`](super::devices); nobody
 //! waits for it, and when all stops before they are ready, it is simply not bound.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gantry_machinery::clock::Clock;
 use gantry_machinery::resource::gvr;
 use gantry_machinery::resource_api::{Binding, ResourceApi, Target};
 use gantry_machinery::status::Status;
 use gantry_scheduler_core::cycle::Event;
 use gantry_scheduler_core::plan::{Placement, PodId};
+use gantry_scheduler_core::profile::Plugin;
 use gantry_scheduler_core::rows::PodRow;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 
 use super::SchedulingOptions;
+use super::devices;
 use super::extender::Extenders;
 use super::inbox::Inbox;
 use super::metrics::Metrics;
@@ -40,6 +44,8 @@ pub(super) struct Helpers {
     pub(super) extenders: Arc<Extenders>,
     /// Tell of claims that are waited for.
     pub(super) notices: Arc<Notices>,
+    /// Says when a claim was allocated.
+    pub(super) clock: Clock,
 }
 
 /// Binds until the sender is gone, then until every answer is in. The channel is bounded by `unconfirmed_max`.
@@ -52,7 +58,7 @@ pub(super) fn run(
     helpers: Helpers,
     options: &SchedulingOptions,
 ) -> impl Future<Output = ()> + Send + 'static {
-    let Helpers { extenders, notices } = helpers;
+    let Helpers { extenders, notices, clock } = helpers;
     let (batch_max, in_flight_max) = (options.batch_max.max(1), options.batches_in_flight_max.max(1));
     async move {
         let mut in_flight = JoinSet::new();
@@ -79,8 +85,8 @@ pub(super) fn run(
                 waiting.push(one);
             }
             while preparing.try_join_next().is_some() {}
-            for to_bind in waiting.extract_if(.., |b| b.placement.volumes.is_some()) {
-                let (inbox, reports, notices) = (inbox.clone(), reports.clone(), notices.clone());
+            for to_bind in waiting.extract_if(.., |b| b.placement.preparation.is_some() && !b.prepared) {
+                let (inbox, reports, notices) = (inbox.clone(), reports.clone(), (notices.clone(), clock));
                 preparing.spawn(prepare(api.clone(), inbox, reports, notices, to_bind, ready.clone()));
             }
             if waiting.is_empty() {
@@ -99,25 +105,34 @@ pub(super) fn run(
     }
 }
 
-/// Makes a pod's volumes ready, and hands it on; or back to the queue.
+/// Makes a pod's volumes and claims ready, and hands it on; or back to the queue.
 async fn prepare(
     api: Arc<dyn ResourceApi>,
     inbox: Arc<Inbox>,
     reports: Reports,
-    notices: Arc<Notices>,
+    (notices, clock): (Arc<Notices>, Clock),
     mut to_bind: ToBind,
     ready: UnboundedSender<ToBind>,
 ) {
     // It may take minutes: others go on.
     inbox.settle(usize::from(std::mem::take(&mut to_bind.counts)), Vec::new());
-    let Some(work) = to_bind.placement.volumes.take() else { return };
-    match volumes::prepare(&api, &notices, &to_bind.placement, &work).await {
+    let Some(work) = to_bind.placement.preparation.clone() else { return };
+    to_bind.prepared = true;
+    let placement = &to_bind.placement;
+    let done = match volumes::prepare(&api, &notices, placement, &work).await {
+        Ok(()) => {
+            let done = devices::prepare(&api, &notices, clock, placement, &work.claims).await;
+            done.map_err(|why| (Plugin::DynamicResources, why))
+        }
+        Err(why) => Err((Plugin::VolumeBinding, why)),
+    };
+    match done {
         // Nobody takes it any more only when all stops.
         Ok(()) => drop(ready.send(to_bind)),
-        Err(why) => {
+        Err((plugin, why)) => {
             let pod = &to_bind.placement.pod;
-            tracing::debug!(pod = %pod.name, namespace = %pod.namespace, error = %why, "volumes are not ready");
-            let text = format!("running PreBind plugin \"VolumeBinding\": {why}");
+            tracing::debug!(pod = %pod.name, namespace = %pod.namespace, error = %why, "not ready to be bound");
+            let text = format!("running PreBind plugin \"{}\": {why}", plugin.name());
             settle(api, inbox, reports, to_bind.placement, text, 0).await;
         }
     }
@@ -134,7 +149,7 @@ fn by_extenders(
 ) -> Vec<ToBind> {
     let theirs = |bind: &ToBind| bind.placement.interests != 0 && extenders.binder(bind.placement.interests).is_some();
     let (theirs, ours): (Vec<ToBind>, Vec<ToBind>) = batch.into_iter().partition(theirs);
-    for ToBind { placement, queued, counts } in theirs {
+    for ToBind { placement, queued, counts, .. } in theirs {
         let (api, inbox, reports) = (api.clone(), inbox.clone(), reports.clone());
         let (metrics, extenders) = (metrics.clone(), extenders.clone());
         tokio::spawn(async move {
@@ -172,7 +187,7 @@ async fn bind(
     let mut bound = 0;
     // An answer that is missing is no answer.
     let answers = answers.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
-    for (ToBind { placement, queued, counts }, answer) in batch.into_iter().zip(answers) {
+    for (ToBind { placement, queued, counts, .. }, answer) in batch.into_iter().zip(answers) {
         let counts = usize::from(counts);
         match answer {
             Some(Ok(())) => {
@@ -213,7 +228,7 @@ async fn settle(
     why: String,
     counts: usize,
 ) {
-    let Placement { pod, profile, .. } = placement;
+    let Placement { pod, profile, preparation, .. } = placement;
     let mut pause = PAUSE_FIRST;
     for _ in 0..READS_MAX {
         let target = Target::object(&gvr::PODS, &pod.namespace, &pod.name);
@@ -221,6 +236,9 @@ async fn settle(
         if let Some(events) = evidence(&pod, read) {
             if events.iter().any(|event| matches!(event, Event::BindFailed(_))) {
                 reports.failed((*pod).clone(), profile, &why);
+                if let Some(work) = &preparation {
+                    devices::unreserve(&api, &pod, &work.claims).await;
+                }
             }
             inbox.settle(counts, events);
             return;

@@ -1,5 +1,5 @@
 //! What the core knows of the cluster, collection by collection, and how it is told: nodes, pods, namespaces, disruption
-//! budgets, Services and the controllers that keep pods, and what pods need of volumes.
+//! budgets, Services and the controllers that keep pods, and what pods need of volumes and devices.
 //!
 //! [`COLLECTIONS`] is the one list of them. [`run`] follows each for ever, one task per collection, through a [`Source`]
 //! that survives disconnects; [`super::explain`] reads each once. The core hears nothing until all lists are in, lest it
@@ -29,6 +29,8 @@ use super::volumes::Notices;
 pub(super) struct Known {
     /// Its objects.
     pub(super) resource: &'static GroupVersionResource,
+    /// Whether servers of a supported version may not know it: to them there are none.
+    pub(super) recent: bool,
     /// What happened to them, as the core hears it.
     pub(super) told: fn(Delta) -> Vec<Event>,
     /// The same from rows, where Gantry's own server feeds them.
@@ -46,26 +48,51 @@ pub(super) struct AsRows {
 }
 
 /// All collections that the core knows. What others refer to comes first.
-pub(super) static COLLECTIONS: [Known; 15] = [
-    Known { resource: &gvr::NAMESPACES, told: namespaces, rows: None },
-    Known { resource: &gvr::POD_DISRUPTION_BUDGETS, told: budgets, rows: None },
-    Known { resource: &gvr::SERVICES, told: |delta| kindred(Keeper::Service, delta), rows: None },
-    Known { resource: &gvr::REPLICA_SETS, told: |delta| kindred(Keeper::ReplicaSet, delta), rows: None },
-    Known { resource: &gvr::STATEFUL_SETS, told: |delta| kindred(Keeper::StatefulSet, delta), rows: None },
+pub(super) static COLLECTIONS: [Known; 18] = [
+    Known { resource: &gvr::NAMESPACES, recent: false, told: namespaces, rows: None },
+    Known { resource: &gvr::POD_DISRUPTION_BUDGETS, recent: false, told: budgets, rows: None },
+    Known { resource: &gvr::SERVICES, recent: false, told: |delta| kindred(Keeper::Service, delta), rows: None },
+    Known { resource: &gvr::REPLICA_SETS, recent: false, told: |delta| kindred(Keeper::ReplicaSet, delta), rows: None },
+    Known {
+        resource: &gvr::STATEFUL_SETS,
+        recent: false,
+        told: |delta| kindred(Keeper::StatefulSet, delta),
+        rows: None,
+    },
     Known {
         resource: &gvr::REPLICATION_CONTROLLERS,
+        recent: false,
         told: |delta| kindred(Keeper::ReplicationController, delta),
         rows: None,
     },
-    Known { resource: &gvr::PERSISTENT_VOLUMES, told: |delta| things(Kind::Volume, delta), rows: None },
-    Known { resource: &gvr::PERSISTENT_VOLUME_CLAIMS, told: |delta| things(Kind::Claim, delta), rows: None },
-    Known { resource: &gvr::STORAGE_CLASSES, told: |delta| things(Kind::Class, delta), rows: None },
-    Known { resource: &gvr::CSI_NODES, told: |delta| things(Kind::CsiNode, delta), rows: None },
-    Known { resource: &gvr::CSI_DRIVERS, told: |delta| things(Kind::CsiDriver, delta), rows: None },
-    Known { resource: &gvr::CSI_STORAGE_CAPACITIES, told: |delta| things(Kind::Capacity, delta), rows: None },
-    Known { resource: &gvr::VOLUME_ATTACHMENTS, told: |delta| things(Kind::Attachment, delta), rows: None },
+    Known { resource: &gvr::PERSISTENT_VOLUMES, recent: false, told: |delta| things(Kind::Volume, delta), rows: None },
+    Known {
+        resource: &gvr::PERSISTENT_VOLUME_CLAIMS,
+        recent: false,
+        told: |delta| things(Kind::Claim, delta),
+        rows: None,
+    },
+    Known { resource: &gvr::STORAGE_CLASSES, recent: false, told: |delta| things(Kind::Class, delta), rows: None },
+    Known { resource: &gvr::CSI_NODES, recent: false, told: |delta| things(Kind::CsiNode, delta), rows: None },
+    Known { resource: &gvr::CSI_DRIVERS, recent: false, told: |delta| things(Kind::CsiDriver, delta), rows: None },
+    Known {
+        resource: &gvr::CSI_STORAGE_CAPACITIES,
+        recent: false,
+        told: |delta| things(Kind::Capacity, delta),
+        rows: None,
+    },
+    Known {
+        resource: &gvr::VOLUME_ATTACHMENTS,
+        recent: false,
+        told: |delta| things(Kind::Attachment, delta),
+        rows: None,
+    },
+    Known { resource: &gvr::DEVICE_CLASSES, recent: true, told: |delta| things(Kind::DeviceClass, delta), rows: None },
+    Known { resource: &gvr::RESOURCE_SLICES, recent: true, told: |delta| things(Kind::Slice, delta), rows: None },
+    Known { resource: &gvr::RESOURCE_CLAIMS, recent: true, told: |delta| things(Kind::DeviceClaim, delta), rows: None },
     Known {
         resource: &gvr::NODES,
+        recent: false,
         told: nodes,
         rows: Some(AsRows {
             projection: NODES,
@@ -78,6 +105,7 @@ pub(super) static COLLECTIONS: [Known; 15] = [
     },
     Known {
         resource: &gvr::PODS,
+        recent: false,
         told: pods,
         rows: Some(AsRows {
             projection: PODS,

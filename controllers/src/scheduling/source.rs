@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gantry_machinery::interchange::{Part, Row};
-use gantry_machinery::reflector::Reflector;
-use gantry_machinery::resource_api::{ResourceApi, RowStream};
+use gantry_machinery::reflector::{Delta, Reflector};
+use gantry_machinery::resource_api::{Collection, ListOptions, ResourceApi, RowStream};
 use gantry_machinery::selector::{FieldSelector, LabelSelector};
 use gantry_machinery::status::Status;
 use gantry_scheduler_core::cycle::Event;
@@ -30,11 +30,13 @@ pub(super) struct Source {
     pause: Duration,
 }
 
-/// `Unknown → Rows ⇄ Unknown` where the server feeds rows, else `Unknown → Objects` for good.
+/// `Unknown → Rows ⇄ Unknown` where the server feeds rows, else `Unknown → Objects` for good; `Unknown → Absent` where an
+/// older server does not know the collection.
 enum Way {
     Unknown,
     Rows { stream: Box<dyn RowStream>, as_rows: &'static AsRows, initial: Option<Vec<Row>> },
     Objects(Box<Reflector>),
+    Absent { told: bool },
 }
 
 impl Source {
@@ -64,6 +66,11 @@ impl Source {
                     }
                     None => self.way = Way::Unknown,
                 },
+                Way::Absent { told: true } => std::future::pending().await,
+                Way::Absent { told } => {
+                    *told = true;
+                    return (self.known.told)(Delta::Replace(Vec::new()));
+                }
                 Way::Objects(reflector) => {
                     let delta = reflector.next().await;
                     return (self.known.told)(delta);
@@ -78,6 +85,14 @@ impl Source {
             && let Some(stream) = self.api.rows(as_rows.projection).await?
         {
             return Ok(Way::Rows { stream, as_rows, initial: Some(Vec::new()) });
+        }
+        if self.known.recent {
+            let of = Collection { resource: self.known.resource, namespace: "" };
+            let one = ListOptions { limit: 1, ..ListOptions::default() };
+            match self.api.list(&of, &one).await {
+                Err(status) if status.code == 404 => return Ok(Way::Absent { told: false }),
+                answer => answer.map(drop)?,
+            }
         }
         let (labels, fields) = (LabelSelector::default(), FieldSelector::default());
         let reflector = Reflector::new(self.api.clone(), self.known.resource.clone(), labels, fields);

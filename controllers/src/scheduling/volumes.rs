@@ -23,7 +23,7 @@ use gantry_scheduler_core::plan::Placement;
 use gantry_scheduler_core::rows::json::storage::SELECTED_NODE;
 use gantry_scheduler_core::rows::storage::{Change, ClaimRef, ClaimRow, Key, Kind, Thing, VolumeRow};
 use gantry_scheduler_core::rows::{NodeRow, PodRow};
-use gantry_scheduler_core::storage::VolumeWork;
+use gantry_scheduler_core::storage::Preparation;
 use gantry_store_cache::object::StoredObject;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -61,15 +61,18 @@ impl Notices {
             Change::Is(thing) => match &**thing {
                 Thing::Claim(row) => tell(&row.key),
                 Thing::Volume(VolumeRow { claim: Some(claim), .. }) => tell(&claim.key),
+                Thing::DeviceClaim(row) => tell(&row.key),
                 _ => {}
             },
-            Change::Gone(Kind::Claim, key) => tell(key),
-            Change::All(Kind::Claim | Kind::Volume, _) => waiting.values().for_each(|notify| notify.notify_waiters()),
+            Change::Gone(Kind::Claim | Kind::DeviceClaim, key) => tell(key),
+            Change::All(Kind::Claim | Kind::Volume | Kind::DeviceClaim, _) => {
+                waiting.values().for_each(|notify| notify.notify_waiters())
+            }
             Change::Gone(..) | Change::All(..) => {}
         }
     }
 
-    fn of(&self, key: &Key) -> Arc<Notify> {
+    pub(super) fn of(&self, key: &Key) -> Arc<Notify> {
         self.waiting.lock().entry(key.clone()).or_default().clone()
     }
 
@@ -79,7 +82,7 @@ impl Notices {
     }
 }
 
-/// Why a pod's volumes are not ready.
+/// Why a pod's volumes or claims are not ready.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotReady {
     /// Something is not, or no longer, as it was when the pod was decided on.
@@ -107,7 +110,7 @@ pub(super) async fn prepare(
     api: &Arc<dyn ResourceApi>,
     notices: &Notices,
     placement: &Placement,
-    work: &VolumeWork,
+    work: &Preparation,
 ) -> Result<(), NotReady> {
     let preparing = Preparing { writer: Writer::new(api.clone(), MANAGER), notices, placement, work };
     let done = preparing.run().await;
@@ -120,7 +123,7 @@ struct Preparing<'a> {
     writer: Writer,
     notices: &'a Notices,
     placement: &'a Placement,
-    work: &'a VolumeWork,
+    work: &'a Preparation,
 }
 
 impl Preparing<'_> {

@@ -9,6 +9,7 @@ use gantry_scheduler_core::plan::{Consultation, Decision, Millis, Placement};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::SchedulingOptions;
+use super::devices::Release;
 use super::evict::{Evictions, ToEvict};
 use super::inbox::Inbox;
 use super::metrics::{Metrics, Outcome, Standing};
@@ -23,6 +24,8 @@ pub(super) struct ToBind {
     pub(super) queued: Instant,
     /// Whether it still counts as unconfirmed: not while, and not after, its volumes are waited for.
     pub(super) counts: bool,
+    /// Whether what must be written first is written.
+    pub(super) prepared: bool,
 }
 
 /// Who carries out what is decided.
@@ -33,6 +36,8 @@ pub(super) struct Hands {
     pub(super) questions: UnboundedSender<Consultation>,
     /// Makes room.
     pub(super) evictions: Evictions,
+    /// Gives claims of devices back.
+    pub(super) releases: UnboundedSender<Release>,
 }
 
 /// Starts the thread. It ends when the inbox is closed.
@@ -43,7 +48,7 @@ pub(super) fn spawn(
     metrics: Arc<Metrics>,
     options: SchedulingOptions,
 ) -> JoinHandle<()> {
-    let Hands { placements, questions, evictions } = hands;
+    let Hands { placements, questions, evictions, releases } = hands;
     let work = move || {
         let start = Instant::now();
         let mut core = Scheduler::new(options.core.clone());
@@ -75,7 +80,7 @@ pub(super) fn spawn(
                     Decision::Bind(placement) => {
                         metrics.decided(placement.profile, Outcome::Scheduled, each);
                         let queued = start + Duration::from_millis(placement.since);
-                        batch.push(ToBind { placement, queued, counts: true });
+                        batch.push(ToBind { placement, queued, counts: true, prepared: false });
                     }
                     // The core bounds how many there are. Nobody listens only when the loop is ending.
                     Decision::Consult(question) => drop(questions.send(question)),
@@ -84,6 +89,10 @@ pub(super) fn spawn(
                         if let Some(preemption) = refusal.preemption.take() {
                             let (preemptor, profile) = (refusal.pod.clone(), refusal.profile);
                             evictions.make_room(ToEvict { preemption, preemptor, profile });
+                        }
+                        if let Some((key, uid)) = refusal.release.take() {
+                            // Nobody listens only when the loop is ending.
+                            drop(releases.send(Release { key, uid, pod: refusal.pod.clone() }));
                         }
                         reports.refused(refusal);
                     }

@@ -134,6 +134,7 @@ impl Scheduler {
             overdue: false,
             attempts: pod.attempts,
             nomination: None,
+            release: None,
             preemption: None,
             profile,
         })

@@ -4,8 +4,9 @@
 use super::Scheduler;
 use crate::class::ClassId;
 use crate::columns::Slot;
+use crate::devices;
 use crate::filter::{Rule, Verdict, resources_fit, volume_binding};
-use crate::plan::{PodId, rejected_message, unsupported_message};
+use crate::plan::{PodId, rejected_message};
 use crate::pods::{PodIndex, State};
 use crate::profile::Plugin;
 use crate::wide::whatif::{Case, Tables};
@@ -89,7 +90,6 @@ impl Scheduler {
         let class = self.classes.get(class_id);
         let mut verdicts: Vec<Verdict> = self.scratch.verdicts.clone();
         verdicts.truncate(self.columns.slots());
-        let need = class.demand.unsupported;
         let mut explanation = Explanation {
             pod: id,
             profile: scheduled.then(|| class.profile.name.clone()),
@@ -103,9 +103,10 @@ impl Scheduler {
             feasible: u32::try_from(verdicts.iter().filter(|v| v.fits()).count()).unwrap_or(u32::MAX),
             turned_down: self.turned_down(class_id, &verdicts),
             best: Vec::new(),
-            obstacle: need
-                .map(|need| unsupported_message(self.columns.count(), need))
-                .or_else(|| self.rejection.as_ref().map(|why| rejected_message(self.columns.count(), why))),
+            obstacle: self
+                .rejection
+                .as_ref()
+                .map(|why| rejected_message(self.columns.count(), why, "").trim_end().to_owned()),
         };
         if winner.is_some() {
             explanation.best = self.scored(class_id, most, state.slot());
@@ -124,6 +125,7 @@ impl Scheduler {
             let reasons: Vec<String> = match rule {
                 Rule::Resources => resources_fit::texts(verdict.mask(), demand).collect(),
                 Rule::Volumes => volume_binding::texts(verdict.mask()).collect(),
+                Rule::Devices => vec![devices::ask::text(verdict.mask()).to_owned()],
                 rule => vec![rule.text().to_owned()],
             };
             for reason in reasons {
@@ -179,21 +181,25 @@ impl Scheduler {
         }
         let best = decision.choose(&mut scratch);
         self.scratch = scratch;
-        best
+        if self.has_failed() { None } else { best }
     }
 
     /// The best nodes of the survey just made and, wherever it comes, the one that the pod is on.
     pub(super) fn scored(&self, class: ClassId, most: usize, here: Option<Slot>) -> Vec<Scored> {
         let class = self.classes.get(class);
         let board = class.last_board();
-        let about_pods: Vec<(Slot, i64, i64)> = self.scratch.scored().collect();
+        let about_pods: Vec<(Slot, [i64; 3])> = self.scratch.scored().collect();
         let worst = about_pods.iter().map(|(slot, ..)| board.unwelcome(*slot)).max().unwrap_or(0);
         let dearest = about_pods.iter().map(|(slot, ..)| board.preferred(*slot)).max().unwrap_or(0);
         let mut all: Vec<(u64, Slot, Scored)> = Vec::new();
-        for (slot, spread, affinity) in about_pods {
+        for (slot, [spread, affinity, devices]) in about_pods {
             let as_score = |raw: i64| u32::try_from(raw).unwrap_or(0);
             let own = class.scores(&self.columns, slot, worst, dearest);
-            let pods = [(Plugin::PodTopologySpread, as_score(spread)), (Plugin::InterPodAffinity, as_score(affinity))];
+            let pods = [
+                (Plugin::PodTopologySpread, as_score(spread)),
+                (Plugin::InterPodAffinity, as_score(affinity)),
+                (Plugin::DynamicResources, as_score(devices)),
+            ];
             let scores = own.into_iter().chain(pods).map(|(plugin, score)| (plugin, score, class.weight(plugin)));
             let mut scores: Vec<_> = scores.filter(|(.., weight)| *weight > 0).collect();
             scores.sort_unstable();

@@ -99,7 +99,11 @@ impl Scheduler {
         let (columns, neighbours, rules) = (&self.columns, &self.neighbours, class.wide.as_deref());
         let volumes = self.ask.as_ref().map(|ask| (&self.storage, ask));
         let decision = wide::Decision { columns, neighbours, class, rules, towards: &towards, volumes };
-        let (slot, score) = decision.make(&mut self.scratch)?;
+        let best = decision.make(&mut self.scratch);
+        if self.has_failed() {
+            return None;
+        }
+        let (slot, score) = best?;
         Some(Found { slot, score, room: self.scratch.feasible().max(1) })
     }
 
@@ -189,7 +193,7 @@ impl Scheduler {
         let mut scratch = std::mem::take(&mut self.scratch);
         let found = self.choose_among_nominated(index, own, rivals, &mut scratch);
         self.scratch = scratch;
-        found
+        if self.has_failed() { None } else { found }
     }
 
     fn choose_among_nominated(

@@ -39,6 +39,7 @@ impl Scheduler {
         let index = match known {
             Some(index) => {
                 self.change_class(index, demand);
+                self.change_needs(index, row.needs);
                 let pod = self.pods.at(index);
                 pod.displaced = row.displaced;
                 pod.owner = row.owner;
@@ -105,7 +106,7 @@ impl Scheduler {
                     told_nominated: "".into(),
                     kin: 0,
                     tenant,
-                    volumes: None,
+                    preparation: None,
                 })
             }
         };
@@ -113,7 +114,7 @@ impl Scheduler {
         if !node.is_empty() {
             let slot = self.columns.slot(&node);
             if self.pods.at(index).state.slot() != Some(slot) {
-                self.take_back_volumes(index);
+                self.take_back_preparation(index);
             }
             self.settle(index, State::Bound(slot));
             return;
@@ -123,14 +124,14 @@ impl Scheduler {
             // An older sight of a pod whose binding is under way, or went through: the evidence will come.
             return;
         }
-        let profile = profile.map(|id| &self.config.profiles[usize::from(id)]);
-        let gates = profile.is_some_and(|profile| profile.pre_enqueue.has(Plugin::SchedulingGates));
-        if profile.is_none() || row.deleting {
+        let profile = profile.map(|id| Arc::clone(&self.config.profiles[usize::from(id)]));
+        let Some(profile) = profile.filter(|_| !row.deleting) else {
             self.move_to(index, State::Aside);
             self.nominate(index, "");
             return;
-        }
-        if row.gated && gates {
+        };
+        let gates = row.gated && profile.pre_enqueue.has(Plugin::SchedulingGates);
+        if gates || !state.is_pending() && !self.has_its_claims(index, &profile) {
             self.arrivals.gated += u64::from(state != State::Gated);
             self.move_to(index, State::Gated);
         } else if !state.is_pending() {
@@ -228,7 +229,8 @@ impl Scheduler {
     }
 
     pub(super) fn forget(&mut self, index: PodIndex) {
-        self.take_back_volumes(index);
+        self.take_back_preparation(index);
+        self.stop_missing(index);
         self.settle(index, State::Aside);
         self.nominate(index, "");
         if let Some(pod) = self.pods.remove(index) {
@@ -242,7 +244,7 @@ impl Scheduler {
         if !matches!(self.pods.at(index).state, State::Assumed(_)) {
             return;
         }
-        self.take_back_volumes(index);
+        self.take_back_preparation(index);
         self.settle(index, State::Aside);
         if self.pods.at(index).leaving {
             return;

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use super::displace::{Attempt, Tried};
+use super::find::Verdicts;
 use super::{Scheduler, hash};
 use crate::filter::tally::Tally;
 use crate::plan::{self, Decision, Millis, Nomination, Reasons, Refusal};
 use crate::pods::{PodIndex, State};
 use crate::profile::{Plugin, PluginSet};
 use crate::queue::{GroupId, Turn};
+use crate::rows::storage::Key;
 
 /// How the message ends: what became of the attempt to displace others, as far as the pods of a group share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,14 +35,13 @@ impl Scheduler {
         let pod = self.pods.at(index);
         let (class, priority) = (pod.class, pod.priority);
         let never = pod.never_preempts;
-        let unsupported = self.classes.get(class).demand.unsupported.is_some();
         let is_wide = self.classes.get(class).is_wide();
         let tenant = self.pods.at(index).tenant.clone();
         let rejected = self.rejection.is_some();
         let by_labels = if let Some(tenant) = &tenant {
-            // Its volumes are its own affair.
+            // Its volumes and claims are its own affair.
             hash(tenant)
-        } else if !unsupported && !is_wide && self.labels_matter(index) {
+        } else if !is_wide && self.labels_matter(index) {
             let pod = self.pods.at(index);
             hash(&(&pod.id.namespace, &pod.labels))
         } else {
@@ -50,9 +51,10 @@ impl Scheduler {
         let nominated_before = !self.pods.at(index).nominated.is_empty();
         // Nominated pods differ in whom they must leave room to.
         let shared = self.nominations.is_empty();
-        let known =
-            shared && !never && !unsupported && !rejected && self.known_reasons(alike, Ending::Hopeless(priority));
-        let attempt = if unsupported || rejected {
+        let known = shared && !never && !rejected && self.known_reasons(alike, Ending::Hopeless(priority));
+        let attempt = if rejected && never {
+            Attempt::Never
+        } else if rejected {
             Attempt::Unasked
         } else if known {
             Attempt::Hopeless(Tried::default())
@@ -67,6 +69,7 @@ impl Scheduler {
             Attempt::Candidate(_) => (Ending::Made, None),
         };
         let reasons = self.reasons(index, alike, ending, tried, shared);
+        let release = if rejected { None } else { self.to_release() };
         let (preemption, nomination) = match &attempt {
             Attempt::Candidate(candidate) => {
                 let preemption = self.displace(index, candidate);
@@ -114,9 +117,17 @@ impl Scheduler {
             overdue,
             attempts,
             nomination,
+            release,
             preemption,
             profile,
         })
+    }
+
+    /// A claim of devices to give back, by the verdicts on all nodes; where they are not in `scratch`, no node was asked
+    /// for devices.
+    fn to_release(&self) -> Option<(Key, Box<str>)> {
+        let ask = self.ask.as_ref().filter(|_| self.verdicts == Verdicts::InScratch)?;
+        ask.to_release(&self.columns, &self.scratch.verdicts)
     }
 
     fn known_reasons(&mut self, group: GroupId, ending: Ending) -> bool {
@@ -145,30 +156,42 @@ impl Scheduler {
         }
         let nodes = self.columns.count();
         let demand = Arc::clone(&self.classes.get(group.0).demand);
-        let verdicts =
-            if demand.unsupported.is_some() || self.rejection.is_some() { Tally::default() } else { self.tally(index) };
+        let verdicts = if self.rejection.is_some() { Tally::default() } else { self.tally(index) };
         let class = self.classes.get(group.0);
-        let reasons = if let Some(need) = demand.unsupported {
-            Reasons { message: plan::unsupported_message(nodes, need).into(), plugins: Arc::new([]) }
-        } else if let Some(rejection) = &self.rejection {
+        let reasons = if let Some(rejection) = &self.rejection {
             let plugins = Arc::new([rejection.plugin]);
-            Reasons { message: plan::rejected_message(nodes, rejection).into(), plugins }
+            let preemption = match ending {
+                Ending::Never => NEVER.to_owned(),
+                _ => format!("0/{nodes} nodes are available: {nodes} Preemption is not helpful for scheduling."),
+            };
+            let asked = class.profile.post_filters;
+            let preemption = asked.has(Plugin::DefaultPreemption).then_some(&*preemption);
+            let of_devices = said(asked, preemption, "no new claims to deallocate");
+            Reasons { message: plan::rejected_message(nodes, rejection, &of_devices).into(), plugins }
         } else {
+            let of_devices = match &self.ask {
+                Some(ask) if ask.wants_devices() => match self.to_release() {
+                    Some(_) => "deallocation of ResourceClaim completed",
+                    None => "still not schedulable",
+                },
+                _ => "no new claims to deallocate",
+            };
             let end = match ending {
                 Ending::Made => String::new(),
                 _ if nodes == 0 => String::new(),
-                Ending::None => said(class.profile.post_filters, None),
-                Ending::Never => said(class.profile.post_filters, Some("not eligible due to preemptionPolicy=Never.")),
+                Ending::None => said(class.profile.post_filters, None, of_devices),
+                Ending::Never => said(class.profile.post_filters, Some(NEVER), of_devices),
                 Ending::Patience => said(
                     class.profile.post_filters,
                     Some("not eligible due to a terminating pod on the nominated node."),
+                    of_devices,
                 ),
                 Ending::Hopeless(_) => {
                     let mut text = format!("0/{nodes} nodes are available:");
                     if let Some(tried) = tried {
                         hopeless(&mut text, nodes, tried, &demand);
                     }
-                    said(class.profile.post_filters, Some(&text))
+                    said(class.profile.post_filters, Some(&text), of_devices)
                 }
             };
             Reasons {
@@ -183,10 +206,13 @@ impl Scheduler {
     }
 }
 
-/// What upstream's PostFilter plugins say together. Dynamic resource allocation answers first, also for pods without
-/// claims.
-fn said(asked: PluginSet, preemption: Option<&str>) -> String {
-    let claims = asked.has(Plugin::DynamicResources).then(|| "no new claims to deallocate".to_owned());
+/// What a pod hears that may not displace others.
+const NEVER: &str = "not eligible due to preemptionPolicy=Never.";
+
+/// What upstream's PostFilter plugins say together. Dynamic resource allocation answers first (`of_devices`), also for pods
+/// without claims.
+fn said(asked: PluginSet, preemption: Option<&str>, of_devices: &str) -> String {
+    let claims = asked.has(Plugin::DynamicResources).then(|| of_devices.to_owned());
     let preemption = preemption.map(|text| format!("preemption: {text}"));
     claims.into_iter().chain(preemption).collect::<Vec<String>>().join(", ")
 }

@@ -1,4 +1,4 @@
-//! Pods with volumes: looking them up before nodes are asked, assuming what was decided about them, taking it back, and
+//! Pods with volumes or claims of devices: looking them up before nodes are asked, assuming what was decided about them, taking it back, and
 //! waking those whom a change helps. Pods without never come here.
 
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use crate::columns::Slot;
 use crate::pods::PodIndex;
 use crate::queue::{GroupId, Seen};
 use crate::storage::ask::Ask;
-use crate::storage::{Storage, Tenant, VolumeWork};
+use crate::storage::{Preparation, Storage, Tenant};
 
 impl Scheduler {
-    /// Looks up a pod's volumes and leaves them in `ask`; or, when they rule out every node, leaves why in `rejection` and
+    /// Looks up a pod's volumes and claims and leaves them in `ask`; or, when they rule out every node, leaves why in `rejection` and
     /// says `false`.
     pub(super) fn look_up_volumes(&mut self, index: PodIndex) -> bool {
         let Some(pod) = self.pods.get(index) else { return true };
@@ -33,26 +33,34 @@ impl Scheduler {
         self.rejection.is_none()
     }
 
-    /// The volumes of the pod that was last looked for a node for.
+    /// Whether asking nodes about devices went so wrong that no node counts: leaves why in `rejection`.
+    pub(super) fn has_failed(&mut self) -> bool {
+        let Some(failure) = self.ask.as_ref().and_then(Ask::failure) else { return false };
+        self.scratch.clear();
+        self.rejection = Some(failure);
+        true
+    }
+
+    /// The volumes and claims of the pod that was last looked for a node for.
     pub(super) fn volumes(&self) -> Option<(&Storage, &Ask)> {
         self.ask.as_ref().map(|ask| (&self.storage, ask))
     }
 
-    /// Holds what is to be done about a pod's volumes on its node; `None` where that is nothing.
-    pub(super) fn assume_volumes(&mut self, index: PodIndex, slot: Slot) -> Option<Arc<VolumeWork>> {
-        let work = self.ask.take()?.work(&self.columns, slot);
+    /// Holds what is to be done about a pod's volumes and claims on its node; `None` where that is nothing.
+    pub(super) fn prepare(&mut self, index: PodIndex, slot: Slot) -> Option<Arc<Preparation>> {
+        let work = self.ask.take()?.work(&self.storage, &self.columns, slot);
         if work.is_empty() {
             return None;
         }
         self.storage.assume(&work, self.columns.name(slot));
         let work = Arc::new(work);
-        self.pods.at(index).volumes = Some(Arc::clone(&work));
+        self.pods.at(index).preparation = Some(Arc::clone(&work));
         Some(work)
     }
 
-    /// Lets go of what is assumed about a pod's volumes.
-    pub(super) fn take_back_volumes(&mut self, index: PodIndex) {
-        if let Some(work) = self.pods.at(index).volumes.take() {
+    /// Lets go of what is assumed about a pod's volumes and claims.
+    pub(super) fn take_back_preparation(&mut self, index: PodIndex) {
+        if let Some(work) = self.pods.at(index).preparation.take() {
             self.storage.take_back(&work);
         }
     }
@@ -93,7 +101,9 @@ impl Scheduler {
         let class = self.classes.get_mut(group.0);
         class.learn(&self.columns);
         let fits = |slot: &Slot| {
-            class.verdict(&self.columns, *slot).fits() && ask.verdict(&self.storage, &self.columns, *slot).fits()
+            class.verdict(&self.columns, *slot).fits()
+                && ask.verdict(&self.storage, &self.columns, *slot).fits()
+                && ask.device_verdict(&self.storage, &self.columns, *slot).0.fits()
         };
         usize::from(slots.iter().any(fits))
     }

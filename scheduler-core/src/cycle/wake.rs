@@ -11,6 +11,7 @@ use crate::queue::{GroupId, Seen};
 impl Scheduler {
     /// Tries what has changed since they last looked against the groups of waiting pods; says whether anybody woke.
     pub(super) fn wake(&mut self) -> bool {
+        self.hear_of_devices();
         let seen = self.seen();
         let mut groups = std::mem::take(&mut self.groups);
         groups.clear();
@@ -46,9 +47,6 @@ impl Scheduler {
         group.in_doubt = false;
         let Some(best) = group.best() else { return 0 };
         let (class, kin) = id;
-        if self.classes.get(class).demand.unsupported.is_some() {
-            return 0;
-        }
         if let Some(tenant) = self.pods.at(best).tenant.clone() {
             return self.help_with_volumes(id, best, &tenant, seen, in_doubt);
         }

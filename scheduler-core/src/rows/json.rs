@@ -1,12 +1,13 @@
 //! From the stored JSON to rows, in one pass over the bytes: fields that scheduling does not read are skipped without
 //! being built.
 
+mod devices;
 pub mod storage;
 pub(super) mod wire;
 
 use super::{
     Amounts, Demand, Effect, HostPort, Keeper, NamespaceRow, NodeImage, NodeRow, NodeTerm, Operator, Own, PodAffinity,
-    PodRow, PodTerm, PreferredNodeTerm, Requirement, Selector, SpreadConstraint, Taint, Toleration, Unsupported,
+    PodRow, PodTerm, PreferredNodeTerm, Requirement, Selector, SpreadConstraint, Taint, Toleration,
 };
 
 use wire::{
@@ -115,7 +116,7 @@ impl PodRow {
             demand: demand(&spec, &status, &namespace, &labels),
             displaced,
             owner,
-            needs: storage::needs(&spec, &name),
+            needs: storage::needs(&spec, &status, &name),
             name,
             uid: text(meta.uid),
             node: text(spec.node_name),
@@ -168,7 +169,6 @@ fn demand(spec: &PodSpec<'_>, status: &PodStatus<'_>, namespace: &str, labels: &
         lenient: false,
         pods,
         own,
-        unsupported: unsupported(spec),
         profile: 0,
     }
 }
@@ -303,11 +303,6 @@ fn images(spec: &PodSpec<'_>) -> Vec<Box<str>> {
 /// An image name as nodes report it: with a tag.
 fn normalised(name: &str) -> Box<str> {
     if name.rfind(':') <= name.rfind('/') { format!("{name}:latest").into() } else { name.into() }
-}
-
-fn unsupported(spec: &PodSpec<'_>) -> Option<Unsupported> {
-    let claims = spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty());
-    claims.then_some(Unsupported::ResourceClaim)
 }
 
 fn toleration(t: &TolerationJson<'_>) -> Option<Toleration> {
@@ -503,12 +498,6 @@ mod tests {
                              {"image":"a@sha256:1"}]}"#);
         assert_eq!(row.demand.images.iter().map(|i| &**i).collect::<Vec<_>>(), ["reg:5000/nginx:latest", "a@sha256:1"]);
         assert_eq!(row.demand.host_ports, [HostPort { ip: "0.0.0.0".into(), protocol: "TCP".into(), port: 8080 }]);
-    }
-
-    #[test]
-    fn what_cannot_be_decided_is_named() {
-        let row = pod(r#"{"volumes":[{"name":"v","configMap":{"name":"c"}}],"resourceClaims":[{"name":"r"}]}"#);
-        assert_eq!(row.demand.unsupported, Some(Unsupported::ResourceClaim));
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! What the scheduler knows of volumes: claims, PersistentVolumes, classes, CSI nodes, drivers, capacities, attachments;
-//! and what a pod needs of them.
+//! and what a pod needs of them and of devices.
 //!
 //! Made by `json::storage` in the loop's feed, kept by [`storage`](crate::storage). A pod's [`Needs`] are no part of its
 //! [`Demand`](super::Demand): pods that differ only in their volumes share a class and its board.
 
 use rkyv::{Archive, Deserialize, Serialize};
 
+use super::devices::{DeviceClaimRow, DeviceClassRow, DeviceUse, SliceRow};
 use super::{NodeTerm, Selector};
 
-/// What a pod needs besides its node: volumes.
+/// What a pod needs besides its node: volumes and devices.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Needs {
     /// The claims of its volumes, in order.
@@ -17,13 +18,15 @@ pub struct Needs {
     pub disks: Vec<Disk>,
     /// Volumes named in the pod itself that a CSI driver attaches: driver and handle.
     pub inline: Vec<(Box<str>, Box<str>)>,
+    /// The claims of devices that it refers to, in order.
+    pub devices: Vec<DeviceUse>,
 }
 
 impl Needs {
     /// Whether there is nothing to look at.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.claims.is_empty() && self.disks.is_empty() && self.inline.is_empty()
+        self.claims.is_empty() && self.disks.is_empty() && self.inline.is_empty() && self.devices.is_empty()
     }
 }
 
@@ -240,6 +243,12 @@ pub enum Thing {
     Capacity(CapacityRow),
     /// A VolumeAttachment.
     Attachment(AttachmentRow),
+    /// A ResourceClaim.
+    DeviceClaim(DeviceClaimRow),
+    /// A DeviceClass.
+    DeviceClass(DeviceClassRow),
+    /// A ResourceSlice.
+    Slice(SliceRow),
 }
 
 /// The kinds of [`Thing`]s.
@@ -259,12 +268,28 @@ pub enum Kind {
     Capacity,
     /// VolumeAttachments.
     Attachment,
+    /// ResourceClaims.
+    DeviceClaim,
+    /// DeviceClasses.
+    DeviceClass,
+    /// ResourceSlices.
+    Slice,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 7] =
-        [Self::Volume, Self::Claim, Self::Class, Self::CsiNode, Self::CsiDriver, Self::Capacity, Self::Attachment];
+    pub const ALL: [Self; 10] = [
+        Self::Volume,
+        Self::Claim,
+        Self::Class,
+        Self::CsiNode,
+        Self::CsiDriver,
+        Self::Capacity,
+        Self::Attachment,
+        Self::DeviceClaim,
+        Self::DeviceClass,
+        Self::Slice,
+    ];
 }
 
 /// What happened to things.

@@ -1,12 +1,14 @@
-//! One pod's volumes, looked up and compiled: either the pod is refused at once, whatever the nodes (upstream's
+//! One pod's volumes and claims of devices, looked up and compiled: either the pod is refused at once, whatever the nodes (upstream's
 //! PreFilter), or each node can be asked.
 //!
-//! Order and texts as upstream: VolumeRestrictions, NodeVolumeLimits, VolumeBinding, VolumeZone.
+//! Order and texts as upstream: VolumeRestrictions, NodeVolumeLimits, VolumeBinding, VolumeZone; DynamicResources
+//! comes after the rules about other pods.
 
 use std::sync::Arc;
 
-use super::{Storage, Tenant, VolumeWork};
+use super::{Preparation, Storage, Tenant};
 use crate::columns::{Columns, Slot};
+use crate::devices;
 use crate::filter::node_volume_limits::{Attachable, Attached};
 use crate::filter::volume_binding::{Candidates, Claims, OpenClaim, Provision, Reach};
 use crate::filter::volume_zone::Zones;
@@ -24,9 +26,11 @@ pub struct Rejection {
     pub message: String,
     /// The plugin.
     pub plugin: &'static str,
+    /// Whether something is wrong, rather than missing: upstream's `Error`.
+    pub failed: bool,
 }
 
-/// A pod's volumes, ready to be asked about nodes.
+/// A pod's volumes and claims, ready to be asked about nodes.
 #[derive(Debug)]
 pub struct Ask {
     /// Claims that only one pod may use.
@@ -36,6 +40,7 @@ pub struct Ask {
     attach: Vec<Attachable>,
     claims: Claims,
     zones: Zones,
+    devices: Option<devices::ask::Ask>,
 }
 
 /// Pods with volumes that are imagined to leave a node, or to come to it.
@@ -97,7 +102,14 @@ impl Storage {
         let limits = asked.has(Plugin::NodeVolumeLimits) && self.limited > 0;
         let attach = if limits { self.attachable(tenant) } else { Vec::new() };
         let disks = if restricts { needs.disks.clone() } else { Vec::new() };
-        let ask = Ask { exclusive, disks, attach, claims, zones };
+        let mut devices = None;
+        if asked.has(Plugin::DynamicResources) && !needs.devices.is_empty() {
+            devices = self.devices.ask(&tenant.id, &needs.devices).map_err(|refused| Rejection {
+                failed: refused.failed,
+                ..reject(Plugin::DynamicResources, refused.message)
+            })?;
+        }
+        let ask = Ask { exclusive, disks, attach, claims, zones, devices };
         self.work_out_attached(columns, &ask);
         Ok(ask)
     }
@@ -289,20 +301,55 @@ impl Ask {
         Verdict::FITS
     }
 
-    /// What is to be done about the volumes on a node that fits.
+    /// The verdict on the devices of a node that passes all other rules, and how well they suit.
     #[must_use]
-    pub fn work(&self, columns: &Columns, slot: Slot) -> VolumeWork {
-        let Ok(choice) = self.claims.choose(columns, slot) else { return VolumeWork::default() };
+    pub fn device_verdict(&self, storage: &Storage, columns: &Columns, slot: Slot) -> (Verdict, u32) {
+        self.devices.as_ref().map_or((Verdict::FITS, 0), |ask| storage.devices.verdict(ask, columns, slot))
+    }
+
+    /// Whether devices are asked for.
+    #[must_use]
+    pub fn wants_devices(&self) -> bool {
+        self.devices.is_some()
+    }
+
+    /// Whether some nodes may have devices that suit better than others'.
+    #[must_use]
+    pub fn scores_devices(&self) -> bool {
+        self.devices.as_ref().is_some_and(devices::ask::Ask::scores)
+    }
+
+    /// Why the attempt failed altogether, once nodes were asked.
+    #[must_use]
+    pub fn failure(&self) -> Option<Rejection> {
+        let why = self.devices.as_ref()?.failure()?;
+        Some(Rejection { failed: true, ..reject(Plugin::DynamicResources, why) })
+    }
+
+    /// A claim of devices to give back, if that may help: by the verdicts on all nodes.
+    #[must_use]
+    pub fn to_release(&self, columns: &Columns, verdicts: &[Verdict]) -> Option<(Key, Box<str>)> {
+        self.devices.as_ref()?.to_release(columns, verdicts)
+    }
+
+    /// What is to be done about volumes and claims on a node that fits.
+    #[must_use]
+    pub fn work(&self, storage: &Storage, columns: &Columns, slot: Slot) -> Preparation {
+        let claims = self.devices.as_ref().map_or_else(Vec::new, |ask| storage.devices.work(ask, columns, slot));
+        let Ok(choice) = self.claims.choose(columns, slot) else {
+            return Preparation { claims, ..Preparation::default() };
+        };
         let claim = |at: usize| self.claims.open[at].claim.clone();
-        VolumeWork {
+        Preparation {
             bind: choice.bind.iter().map(|(at, volume)| (claim(*at), Box::from(*volume))).collect(),
             provision: choice.provision.iter().map(|at| claim(*at)).collect(),
+            claims,
         }
     }
 }
 
 fn reject(plugin: Plugin, message: String) -> Rejection {
-    Rejection { message, plugin: plugin.name() }
+    Rejection { message, plugin: plugin.name(), failed: false }
 }
 
 fn not_found(claim: &str) -> String {

@@ -29,6 +29,12 @@ pub(super) enum Topic<'a> {
     Driver(&'a str),
     /// How many volumes nodes can hold, and hold.
     Limits,
+    /// A claim of devices.
+    DeviceClaim(&'a Key),
+    /// A class of devices.
+    DeviceClass(&'a str),
+    /// Devices that more than one node can reach.
+    Devices,
 }
 
 impl Topic<'_> {

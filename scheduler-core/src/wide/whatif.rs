@@ -313,11 +313,16 @@ impl Case<'_> {
                 return of_volumes;
             }
         }
-        if self.tables.is_empty() {
-            let rule = if difference.forbidders > 0 { Rule::ExistingAntiAffinity } else { Rule::Fits };
-            return Verdict::new(rule);
+        let rule = match self.tables.is_empty() {
+            true if difference.forbidders > 0 => Rule::ExistingAntiAffinity,
+            true => Rule::Fits,
+            false => self.among_pods(slot, difference),
+        };
+        match self.volumes {
+            // Claims keep their devices as long as the pods that go have not gone: upstream imagines nothing else.
+            Some((storage, ask)) if rule == Rule::Fits => ask.device_verdict(storage, columns, slot).0,
+            _ => Verdict::new(rule),
         }
-        Verdict::new(self.among_pods(slot, difference))
     }
 
     /// What the rules about other pods say.

@@ -7,7 +7,7 @@ use gantry_scheduler_core::columns::tie;
 use gantry_scheduler_core::profile::Plugin;
 use gantry_scheduler_core::rows::{NodeRow, PodRow};
 
-use crate::reference::{Imagined, Placed, Reference, selects};
+use crate::reference::{Imagined, Placed, Reference, conflicts, selects};
 
 /// Texts of the rule that says no, and whether removing pods is of no use.
 type No = (Vec<String>, bool);
@@ -33,11 +33,29 @@ impl Reference {
         self.filter(pod, node)
     }
 
+    /// Whether giving a claim back may help: one keeps the pod from a node that would do otherwise.
+    fn could_release(&self, pod: &PodRow) -> bool {
+        let away = |node: &&NodeRow| match self.filter_beside_nominated(pod, node) {
+            Err((texts, _)) => texts[0] == "resourceclaim not available on the node",
+            Ok(()) => false,
+        };
+        self.nodes.values().filter(away).any(|node| self.shelf.rack.can_release(pod, node))
+    }
+
     /// How the message ends, the node to be freed and who has to go, and whether no node can be.
     pub(crate) fn displace(&self, pod: &PodRow, helpful: &[&NodeRow]) -> (String, Option<(String, Vec<String>)>, bool) {
         let all = self.nodes.len();
         let post_filters = self.profile(pod).expect("ours").post_filters;
-        let claims = post_filters.has(Plugin::DynamicResources).then_some("no new claims to deallocate");
+        let asks = self.profile(pod).expect("ours").filters.has(Plugin::DynamicResources);
+        // Terms that contradict each other are seen before claims are.
+        let of_devices = if !asks || conflicts(&pod.demand) || !self.shelf.rack.has_claims(pod) {
+            "no new claims to deallocate"
+        } else if self.could_release(pod) {
+            "deallocation of ResourceClaim completed"
+        } else {
+            "still not schedulable"
+        };
+        let claims = post_filters.has(Plugin::DynamicResources).then_some(of_devices);
         let end = |text: Option<String>| {
             let preemption = text.map(|text| format!("preemption: {text}"));
             let said: Vec<String> = claims.map(str::to_owned).into_iter().chain(preemption).collect();

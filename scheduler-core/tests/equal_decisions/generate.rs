@@ -3,15 +3,15 @@
 use gantry_scheduler_core::profile::{Plugin, Profile};
 use gantry_scheduler_core::rows::storage::Thing;
 use gantry_scheduler_core::rows::{
-    Amounts, BudgetRow, Demand, Effect, HostPort, Keeper, KindredRow, NodeImage, NodeRow, NodeTerm, Operator, Own,
-    PodAffinity, PodRow, PodTerm, PreferredNodeTerm, Requirement, Selector, SpreadConstraint, Taint, Toleration,
+    Amounts, BudgetRow, Demand, Effect, HostPort, Keeper, KindredRow, Needs, NodeImage, NodeRow, NodeTerm, Operator,
+    Own, PodAffinity, PodRow, PodTerm, PreferredNodeTerm, Requirement, Selector, SpreadConstraint, Taint, Toleration,
 };
 use gantry_scheduler_core::score::allocation::{Kind, Strategy as Fit};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use crate::volumes;
+use crate::{devices, volumes};
 
 const ZONE: &str = "topology.kubernetes.io/zone";
 const MIB: i64 = 1 << 20;
@@ -60,6 +60,9 @@ pub(crate) fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         1 => (any::<bool>(), 0..3u8).prop_map(|(which, team)| Happening::Namespace(which, team)),
         3 => any::<u8>().prop_map(Happening::SeenBound),
         1 => any::<u8>().prop_map(Happening::BindFails),
+        2 => vec(devices::thing(), 1..4).prop_map(Happening::Things),
+        3 => devices::machine_room().prop_map(Happening::Things),
+        1 => devices::thing().prop_map(Happening::ThingGone),
         3 => vec(volumes::thing(), 1..3).prop_map(Happening::Things),
         4 => volumes::warehouse().prop_map(Happening::Things),
         1 => volumes::thing().prop_map(Happening::ThingGone),
@@ -84,7 +87,9 @@ pub(crate) fn happenings() -> impl Strategy<Value = Vec<Happening>> {
 pub(crate) fn furnished() -> impl Strategy<Value = Vec<Happening>> {
     let nodes = vec(node().prop_map(Happening::Node), 4..8);
     let volumes = volumes::warehouse().prop_map(Happening::Things);
-    (nodes, volumes, happenings()).prop_map(|(nodes, volumes, rest)| [nodes, Vec::from([volumes]), rest].concat())
+    let devices = devices::machine_room().prop_map(Happening::Things);
+    let all = (nodes, volumes, devices, happenings());
+    all.prop_map(|(nodes, volumes, devices, rest)| [nodes, Vec::from([volumes, devices]), rest].concat())
 }
 
 fn node() -> impl Strategy<Value = NodeRow> {
@@ -348,7 +353,10 @@ fn pod() -> impl Strategy<Value = PodRow> {
         prop_oneof![2 => Just(None), 1 => affinity().prop_map(Some)],
     );
     let flags = (prop::bool::weighted(0.1), prop::bool::weighted(0.1), prop::bool::weighted(0.2), scheduler());
-    let needs = option::weighted(0.4, volumes::needs().prop_map(Box::new));
+    let both = (volumes::needs(), devices::uses()).prop_map(|(needs, devices)| Needs { devices, ..needs });
+    let devices = devices::uses().prop_map(|devices| Needs { devices, ..Needs::default() });
+    let needs = prop_oneof![3 => volumes::needs(), 2 => devices, 1 => both].prop_map(Box::new);
+    let needs = option::weighted(0.5, needs);
     (demand(), terms, pod_labels(), 0..4i32, flags, needs).prop_map(
         |(demand, (spread, pods), labels, priority, (never_preempts, gated, elsewhere, scheduler), needs)| {
             let pods = pods.filter(|p| *p != PodAffinity::default()).map(Box::new);

@@ -4,6 +4,7 @@
 //! `GANTRY_SEED` picks another stream of clusters, `GANTRY_CASES` how many. A disagreement is shrunk and printed.
 
 mod allocation;
+mod devices;
 mod displacing;
 mod generate;
 mod reference;
@@ -136,6 +137,8 @@ impl Bench {
                     let placed = &self.slow.pods[&uid];
                     let (work, node) = (placed.work.clone().expect("picked"), placed.node.clone().expect("placed"));
                     volumes::written(&self.slow.shelf, &work, &node).into_iter().for_each(|thing| self.put(thing));
+                    let claims = devices::written(&self.slow.shelf.rack, &uid, &work.claims);
+                    claims.into_iter().for_each(|thing| self.put(thing));
                 }
             }
             Happening::Budget(row) => {
@@ -243,7 +246,11 @@ impl Bench {
                         uid
                     );
                     let work = self.slow.work(&uid, &placement.node);
-                    prop_assert_eq!(work.as_ref(), placement.volumes.as_deref(), "volumes of {}", uid);
+                    let done = placement.preparation.as_deref().cloned().map(|mut done| {
+                        done.claims = devices::without_share_ids(done.claims);
+                        done
+                    });
+                    prop_assert_eq!(work.as_ref(), done.as_ref(), "volumes and claims of {}", uid);
                     let placed = self.slow.pods.get_mut(&uid).expect("decided");
                     prop_assert!(placed.node.is_none(), "{} was placed already", uid);
                     prop_assert!(!placed.row.deleting);
@@ -408,7 +415,7 @@ fn generated_clusters_meet_every_rule_about_volumes() {
         for decision in run(&happenings, usize::MAX)?.iter().flat_map(|plan| &plan.decisions) {
             match decision {
                 Decision::Bind(placement) => {
-                    let work = placement.volumes.as_deref();
+                    let work = placement.preparation.as_deref();
                     said.borrow_mut()
                         .extend(work.filter(|w| !w.bind.is_empty()).map(|_| "a volume is bound".to_owned()));
                     let made = work.filter(|w| !w.provision.is_empty());
@@ -437,6 +444,42 @@ fn generated_clusters_meet_every_rule_about_volumes() {
         "node(s) didn't find available persistent volumes to bind",
         "node(s) did not have enough free storage",
         "node(s) had no available volume zone",
+    ] {
+        assert!(said.iter().any(|message| message.contains(text)), "nobody was told: {text}");
+    }
+}
+
+#[test]
+fn generated_clusters_give_devices_and_refuse_them() {
+    let said = std::cell::RefCell::new(std::collections::BTreeSet::new());
+    for_each(500, &generate::furnished(), |happenings| {
+        for decision in run(&happenings, usize::MAX)?.iter().flat_map(|plan| &plan.decisions) {
+            match decision {
+                Decision::Bind(placement) => {
+                    let claims = placement.preparation.iter().flat_map(|work| &work.claims);
+                    for claim in claims {
+                        let Some(grant) = &claim.grant else {
+                            said.borrow_mut().insert("a claim is reserved".to_owned());
+                            continue;
+                        };
+                        if !grant.results.is_empty() {
+                            said.borrow_mut().insert("devices are given".to_owned());
+                        }
+                    }
+                }
+                Decision::Consult(_) => {}
+                Decision::Refuse(refusal) => drop(said.borrow_mut().insert(refusal.message.to_string())),
+            }
+        }
+        Ok(())
+    });
+    let said = said.into_inner();
+    for text in [
+        "a claim is reserved",
+        "devices are given",
+        "cannot allocate all claims",
+        "resourceclaim not available on the node",
+        "still not schedulable",
     ] {
         assert!(said.iter().any(|message| message.contains(text)), "nobody was told: {text}");
     }

@@ -10,10 +10,14 @@ use gantry_scheduler_core::rows::{
     BudgetRow, Demand, Effect, HostPort, Keeper, NodeRow, NodeTerm, Operator, PodAffinity, PodRow, PodTerm,
     Requirement, Selector, SpreadConstraint, Taint, Toleration,
 };
-use gantry_scheduler_core::storage::VolumeWork;
+use gantry_scheduler_core::storage::Preparation;
 use gantry_scheduler_core::tournament::TIE_BITS;
 
+use crate::devices::No;
 use crate::volumes::Shelf;
+
+/// Marks the text of what makes no node count.
+const WRONG: char = '\0';
 
 type Labels = Vec<(Box<str>, Box<str>)>;
 
@@ -51,7 +55,7 @@ pub(crate) struct Placed {
     pub(crate) row: PodRow,
     pub(crate) node: Option<String>,
     /// What is to be written about its volumes.
-    pub(crate) work: Option<VolumeWork>,
+    pub(crate) work: Option<Preparation>,
     /// The node that room is made on for it.
     pub(crate) nominated: Option<String>,
     /// The pod that it was told to go for, until it is seen to go.
@@ -132,6 +136,23 @@ impl Reference {
             // Nothing asks whether others could make room.
             return Verdict::Nowhere(Nowhere { message, frees: None, hopeless: false });
         }
+        if !conflicts(demand)
+            && all > 0
+            && asked.has(Plugin::DynamicResources)
+            && let Some(why) = self.shelf.rack.objection(pod)
+        {
+            let end = self.end_without_nodes(pod);
+            let message = format!("0/{all} nodes are available: {why}.{end}");
+            return Verdict::Nowhere(Nowhere { message, frees: None, hopeless: false });
+        }
+        let wrong = self.nodes.values().filter_map(|node| match self.filter(pod, node) {
+            Err((texts, _)) => texts[0].strip_prefix(WRONG).map(str::to_owned),
+            Ok(()) => None,
+        });
+        if let Some(why) = wrong.min() {
+            let message = format!("running \"DynamicResources\" filter plugin: {why}");
+            return Verdict::Nowhere(Nowhere { message, frees: None, hopeless: false });
+        }
         let mut reasons: BTreeMap<String, u32> = BTreeMap::new();
         let mut feasible = Vec::new();
         if let Some(own) = self.own_node(pod)
@@ -162,6 +183,8 @@ impl Reference {
         let (most_unwelcome, most_preferred) = (max(&unwelcome), max(&preferred));
         let spread = self.spread_scores(pod, &feasible);
         let affinity_to_pods = self.pod_affinity_scores(pod, &feasible);
+        let devices: Vec<i64> = feasible.iter().map(|n| self.device_score(pod, n)).collect();
+        let most_devices = max(&devices).max(1);
         let scored = feasible.iter().enumerate().map(|(at, node)| {
             let taints = if most_unwelcome == 0 { 100 } else { 100 - 100 * unwelcome[at] / most_unwelcome };
             let affinity = if most_preferred == 0 { 0 } else { 100 * preferred[at] / most_preferred };
@@ -169,6 +192,7 @@ impl Reference {
                 + weigh(Plugin::NodeAffinity) * affinity
                 + weigh(Plugin::PodTopologySpread) * spread[at]
                 + weigh(Plugin::InterPodAffinity) * affinity_to_pods[at]
+                + weigh(Plugin::DynamicResources) * (100 * devices[at] / most_devices)
                 + weigh(Plugin::NodeResourcesFit) * self.fit_score(profile, demand, node)
                 + weigh(Plugin::NodeResourcesBalancedAllocation) * self.balance_score(profile, demand, node)
                 + weigh(Plugin::ImageLocality) * self.image_locality(demand, node);
@@ -240,7 +264,37 @@ impl Reference {
         if asked(Plugin::InterPodAffinity) {
             self.goes_with_pods(pod, node)?;
         }
+        if asked(Plugin::DynamicResources) && pod.needs.is_some() {
+            match self.shelf.rack.filter(pod, node) {
+                Ok(_) => {}
+                Err(No::Text(text)) => return no(text, true),
+                Err(No::Wrong(why)) => return no(&format!("{WRONG}{why}"), true),
+            }
+        }
         Ok(())
+    }
+
+    fn device_score(&self, pod: &PodRow, node: &NodeRow) -> i64 {
+        let asked = self.profile(pod).expect("ours").filters.has(Plugin::DynamicResources);
+        if asked { self.shelf.rack.filter(pod, node).unwrap_or(0) } else { 0 }
+    }
+
+    /// What PostFilter says of a pod that no node was asked about because of its claims.
+    fn end_without_nodes(&self, pod: &PodRow) -> String {
+        let all = self.nodes.len();
+        let asked = self.profile(pod).expect("ours").post_filters;
+        let mut said = Vec::new();
+        if asked.has(Plugin::DynamicResources) {
+            said.push("no new claims to deallocate".to_owned());
+        }
+        if asked.has(Plugin::DefaultPreemption) && pod.never_preempts {
+            said.push("preemption: not eligible due to preemptionPolicy=Never.".to_owned());
+        } else if asked.has(Plugin::DefaultPreemption) {
+            said.push(format!(
+                "preemption: 0/{all} nodes are available: {all} Preemption is not helpful for scheduling."
+            ));
+        }
+        if said.is_empty() { String::new() } else { format!(" {}", said.join(", ")) }
     }
 
     /// How many pods of a domain a constraint counts. Who is imagined to go or come is added up as upstream does it,
@@ -467,14 +521,17 @@ impl Reference {
     }
 
     /// What is to be written about a pod's volumes on its node; held from now on.
-    pub(crate) fn work(&mut self, uid: &str, node: &str) -> Option<VolumeWork> {
+    pub(crate) fn work(&mut self, uid: &str, node: &str) -> Option<Preparation> {
         let placed = self.pods.get_mut(uid).expect("decided on");
         placed.row.needs.as_ref()?;
         let profile = self.profiles.iter().find(|p| p.name == placed.row.scheduler).expect("ours");
-        if !profile.filters.has(Plugin::VolumeBinding) {
-            return None;
+        let mut work = Preparation::default();
+        if profile.filters.has(Plugin::VolumeBinding) {
+            work = self.shelf.work(&placed.row, &self.nodes[node]).expect("it was found to fit");
         }
-        let work = self.shelf.work(&placed.row, &self.nodes[node]).expect("it was found to fit");
+        if profile.filters.has(Plugin::DynamicResources) {
+            work.claims = self.shelf.rack.work(&placed.row, &self.nodes[node]);
+        }
         if work.is_empty() {
             return None;
         }
@@ -590,7 +647,7 @@ fn named(demand: &Demand) -> Option<Vec<String>> {
     Some(all)
 }
 
-fn conflicts(demand: &Demand) -> bool {
+pub(crate) fn conflicts(demand: &Demand) -> bool {
     named(demand).is_some_and(|names| names.is_empty())
 }
 

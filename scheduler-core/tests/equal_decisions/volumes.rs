@@ -8,10 +8,12 @@ use gantry_scheduler_core::rows::storage::{
     Kind, StorageClassRow, Thing, VolumeRow,
 };
 use gantry_scheduler_core::rows::{Needs, NodeRow, NodeTerm, Operator, PodRow, Requirement, Selector};
-use gantry_scheduler_core::storage::VolumeWork;
+use gantry_scheduler_core::storage::Preparation;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+
+use crate::devices::Rack;
 
 const DRIVER: &str = "drv";
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -26,6 +28,7 @@ pub(crate) struct Shelf {
     csi_drivers: BTreeMap<Box<str>, CsiDriverRow>,
     capacities: BTreeMap<Key, CapacityRow>,
     attachments: BTreeMap<Box<str>, AttachmentRow>,
+    pub(crate) rack: Rack,
     given: BTreeMap<Box<str>, ClaimRef>,
     promised: BTreeMap<Key, Box<str>>,
 }
@@ -52,6 +55,7 @@ impl Shelf {
             Thing::CsiDriver(row) => drop(self.csi_drivers.insert(row.name.clone(), row)),
             Thing::Capacity(row) => drop(self.capacities.insert(row.key.clone(), row)),
             Thing::Attachment(row) => drop(self.attachments.insert(row.name.clone(), row)),
+            thing => self.rack.put(thing),
         }
     }
 
@@ -72,19 +76,21 @@ impl Shelf {
             Thing::CsiDriver(row) => drop(self.csi_drivers.remove(&row.name)),
             Thing::Capacity(row) => drop(self.capacities.remove(&row.key)),
             Thing::Attachment(row) => drop(self.attachments.remove(&row.name)),
+            thing => self.rack.take(thing),
         }
     }
 
-    pub(crate) fn assume(&mut self, work: &VolumeWork, node: &str) {
+    pub(crate) fn assume(&mut self, work: &Preparation, node: &str) {
         for (claim, volume) in &work.bind {
             self.given.insert(volume.clone(), claim.clone());
         }
         for claim in &work.provision {
             self.promised.insert(claim.key.clone(), node.into());
         }
+        self.rack.assume(&work.claims);
     }
 
-    pub(crate) fn take_back(&mut self, work: &VolumeWork) {
+    pub(crate) fn take_back(&mut self, work: &Preparation) {
         for (claim, volume) in &work.bind {
             if self.given.get(volume) == Some(claim) {
                 self.given.remove(volume);
@@ -93,6 +99,7 @@ impl Shelf {
         for claim in &work.provision {
             self.promised.remove(&claim.key);
         }
+        self.rack.take_back(&work.claims);
     }
 
     /// Why a pod cannot run anywhere.
@@ -263,7 +270,7 @@ impl Shelf {
     }
 
     /// What would have to be done on a node.
-    pub(crate) fn work(&self, pod: &PodRow, node: &NodeRow) -> Result<VolumeWork, &'static str> {
+    pub(crate) fn work(&self, pod: &PodRow, node: &NodeRow) -> Result<Preparation, &'static str> {
         const NOTHING: &str = "node(s) didn't find available persistent volumes to bind";
         let needs = pod.needs.as_deref().expect("asked of pods with volumes");
         let mut open: Vec<&ClaimRow> = Vec::new();
@@ -279,7 +286,7 @@ impl Shelf {
             return Err(NOTHING);
         }
         let refer = |claim: &ClaimRow| ClaimRef { key: claim.key.clone(), uid: claim.uid.clone() };
-        let mut work = VolumeWork::default();
+        let mut work = Preparation::default();
         work.provision.extend(open.iter().filter(|c| promised(c).is_some()).map(|c| refer(c)));
         for claim in open.iter().filter(|claim| promised(claim).is_none()) {
             let taken = |v: &VolumeRow| work.bind.iter().any(|(_, name)| *name == v.name);
@@ -382,7 +389,7 @@ pub(crate) fn needs() -> impl Strategy<Value = Needs> {
         .prop_flat_map(move |(claims, disks, inlines)| {
             (Just(claims), vec(disk.clone(), 0..=disks), vec(inline.clone(), 0..=inlines))
         })
-        .prop_map(|(claims, disks, inline)| Needs { claims, disks, inline })
+        .prop_map(|(claims, disks, inline)| Needs { claims, disks, inline, devices: vec![] })
 }
 
 fn one_of(key: &str, values: Vec<u8>, prefix: &str) -> Requirement {
@@ -536,7 +543,7 @@ pub(crate) fn warehouse() -> impl Strategy<Value = Vec<Thing>> {
 }
 
 /// What the API says once a pod's volumes are written.
-pub(crate) fn written(shelf: &Shelf, work: &VolumeWork, node: &str) -> Vec<Thing> {
+pub(crate) fn written(shelf: &Shelf, work: &Preparation, node: &str) -> Vec<Thing> {
     let mut things = Vec::new();
     for (claim, volume) in &work.bind {
         if let (Some(volume), Some(row)) = (shelf.volumes.get(volume), shelf.claims.get(&claim.key)) {
@@ -564,5 +571,8 @@ pub(crate) fn gone(thing: &Thing) -> Change {
         Thing::CsiDriver(row) => named(Kind::CsiDriver, &row.name),
         Thing::Capacity(row) => Change::Gone(Kind::Capacity, row.key.clone()),
         Thing::Attachment(row) => named(Kind::Attachment, &row.name),
+        Thing::DeviceClaim(row) => Change::Gone(Kind::DeviceClaim, row.key.clone()),
+        Thing::DeviceClass(row) => named(Kind::DeviceClass, &row.name),
+        Thing::Slice(row) => named(Kind::Slice, &row.name),
     }
 }

@@ -144,7 +144,7 @@ async fn an_extender_may_bind() {
         since: 0,
         profile: 0,
         interests: 1,
-        volumes: None,
+        preparation: None,
     };
     assert_eq!(Extenders::bind(&config, &placement).await, Ok(()));
 }

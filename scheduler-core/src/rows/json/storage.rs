@@ -3,10 +3,10 @@
 use serde::Deserialize;
 
 use super::wire::{
-    Azure, Ebs, Gce, Iscsi, Map, Meta, NodeSelectorJson, PodSpec, Quantities, Quantity, Rbd, RequirementJson,
-    Resources, SelectorJson, Text,
+    Azure, Ebs, Gce, Iscsi, Map, Meta, NodeSelectorJson, PodSpec, PodStatus, Quantities, Quantity, Rbd,
+    RequirementJson, Resources, SelectorJson, Text,
 };
-use super::{NotAnObject, Operator, Requirement, Selector, node_term, pairs, selector, text};
+use super::{NotAnObject, Operator, Requirement, Selector, devices, node_term, pairs, selector, text};
 use crate::rows::amounts;
 use crate::rows::storage::{
     AttachmentRow, CapacityRow, ClaimRef, ClaimRow, ClaimUse, CsiDriverRow, CsiNodeRow, Disk, DiskKind, Key, Kind,
@@ -34,6 +34,9 @@ impl Thing {
             Kind::CsiDriver => Self::CsiDriver(csi_driver(serde_json::from_slice(body)?)),
             Kind::Capacity => Self::Capacity(capacity(serde_json::from_slice(body)?)),
             Kind::Attachment => Self::Attachment(attachment(serde_json::from_slice(body)?)),
+            Kind::DeviceClaim => Self::DeviceClaim(devices::claim(serde_json::from_slice(body)?)),
+            Kind::DeviceClass => Self::DeviceClass(devices::class(serde_json::from_slice(body)?)),
+            Kind::Slice => Self::Slice(devices::slice(serde_json::from_slice(body)?)),
         })
     }
 }
@@ -225,8 +228,8 @@ struct AttachmentSource<'a> {
 }
 
 /// What a pod of this spec needs; `None` for the many that need nothing.
-pub(super) fn needs(spec: &PodSpec<'_>, pod: &str) -> Option<Box<Needs>> {
-    let mut needs = Needs::default();
+pub(super) fn needs(spec: &PodSpec<'_>, status: &PodStatus<'_>, pod: &str) -> Option<Box<Needs>> {
+    let mut needs = Needs { devices: devices::uses(spec, status), ..Needs::default() };
     for volume in spec.volumes.iter().flatten() {
         if let Some(claim) = &volume.persistent_volume_claim {
             needs.claims.push(ClaimUse { name: owned(claim.claim_name.as_ref()), ephemeral: false });

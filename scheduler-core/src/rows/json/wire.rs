@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::devices::{PodClaim, PodClaimStatus};
+
 pub(in crate::rows) type Text<'a> = Cow<'a, str>;
 pub(in crate::rows) type Map<'a> = BTreeMap<Text<'a>, Text<'a>>;
 pub(in crate::rows) type Quantities<'a> = BTreeMap<Text<'a>, Quantity<'a>>;
@@ -39,6 +41,7 @@ pub(in crate::rows) struct OwnerJson<'a> {
     pub(in crate::rows) api_version: Option<Text<'a>>,
     pub(in crate::rows) kind: Option<Text<'a>>,
     pub(in crate::rows) name: Option<Text<'a>>,
+    pub(in crate::rows) uid: Option<Text<'a>>,
     pub(in crate::rows) controller: Option<bool>,
 }
 
@@ -104,7 +107,7 @@ pub(in crate::rows) struct PodSpec<'a> {
     pub(in crate::rows) tolerations: Option<Vec<TolerationJson<'a>>>,
     pub(in crate::rows) topology_spread_constraints: Option<Vec<SpreadJson<'a>>>,
     pub(in crate::rows) volumes: Option<Vec<Volume<'a>>>,
-    pub(in crate::rows) resource_claims: Option<Vec<serde::de::IgnoredAny>>,
+    pub(in crate::rows) resource_claims: Option<Vec<PodClaim<'a>>>,
     pub(in crate::rows) host_network: Option<bool>,
 }
 
@@ -114,6 +117,7 @@ pub(in crate::rows) struct PodStatus<'a> {
     pub(in crate::rows) phase: Option<Text<'a>>,
     pub(in crate::rows) start_time: Option<Text<'a>>,
     pub(in crate::rows) nominated_node_name: Option<Text<'a>>,
+    pub(in crate::rows) resource_claim_statuses: Option<Vec<PodClaimStatus<'a>>>,
     pub(in crate::rows) conditions: Option<Vec<Condition<'a>>>,
     pub(in crate::rows) container_statuses: Option<Vec<ContainerStatus<'a>>>,
     pub(in crate::rows) init_container_statuses: Option<Vec<ContainerStatus<'a>>>,
