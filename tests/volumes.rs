@@ -56,12 +56,6 @@ fn with_local_volume(mode: &str) -> (Cluster, String) {
     (c, node)
 }
 
-fn waits_because(c: &Cluster, pod: &str, why: &str) {
-    let path = "-o jsonpath={.status.conditions[?(@.type==\"PodScheduled\")].message}";
-    c.eventually(&format!("get pod {pod} {path}"), |said| said.contains(why));
-    c.eventually(&format!("describe pod {pod}"), |said| said.contains("FailedScheduling") && said.contains(why));
-}
-
 #[test]
 fn a_claim_that_waits_is_bound_with_its_first_pod_where_the_volume_is() {
     let (c, node) = with_local_volume("ReadWriteOnce");
@@ -79,7 +73,7 @@ fn a_claim_that_waits_is_bound_with_its_first_pod_where_the_volume_is() {
     // Another claim of the class finds no volume left, anywhere.
     c.apply(&claim("more", "local", "ReadWriteOnce"));
     c.apply(&pod("late", "more"));
-    waits_because(&c, "late", "0/3 nodes are available: 3 node(s) didn't find available persistent volumes to bind.");
+    c.waits_because("late", "0/3 nodes are available: 3 node(s) didn't find available persistent volumes to bind.");
 
     // In use, it stays; unused, it goes, and the volume is kept for its owner.
     c.kubectl("delete pvc data --wait=false");
@@ -102,7 +96,7 @@ fn a_claim_for_one_pod_is_for_one_pod() {
     c.kubectl("wait --for=condition=Ready pod/first --timeout=60s");
     c.apply(&pod("second", "data"));
     let why = "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode";
-    waits_because(&c, "second", why);
+    c.waits_because("second", why);
     c.kubectl("delete pod first");
     c.kubectl("wait --for=condition=Ready pod/second --timeout=60s");
 }
@@ -111,10 +105,10 @@ fn a_claim_for_one_pod_is_for_one_pod() {
 fn a_pod_whose_claim_is_missing_or_unbound_says_so_and_runs_when_the_volume_comes() {
     let c = Cluster::up(&["--simulated-nodes", "2"]);
     c.apply(&pod("lost", "nowhere"));
-    waits_because(&c, "lost", "0/2 nodes are available: persistentvolumeclaim \"nowhere\" not found.");
+    c.waits_because("lost", "0/2 nodes are available: persistentvolumeclaim \"nowhere\" not found.");
     c.apply(&claim("data", "''", "ReadWriteOnce"));
     c.apply(&pod("web", "data"));
-    waits_because(&c, "web", "0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims.");
+    c.waits_because("web", "0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims.");
     c.eventually("describe pvc data", |said| {
         said.contains("no persistent volumes available for this claim and no storage class is set")
     });

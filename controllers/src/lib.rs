@@ -4,6 +4,7 @@
 //! [`runtime`]. Loops never know whether the API is this process or another.
 
 pub mod cleanup;
+pub mod devices;
 pub mod manager;
 pub mod nodes;
 pub mod policy;

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::cleanup::garbage_collector::GarbageCollector;
 use crate::cleanup::namespace::Namespaces;
 use crate::cleanup::pod_gc::PodGc;
+use crate::devices::claims::ResourceClaims;
 use crate::nodes::lifecycle::NodeLifecycle;
 use crate::nodes::taint_eviction::TaintEviction;
 use crate::policy::disruption::Disruption;
@@ -88,6 +89,7 @@ pub const NAMES: &[&str] = &[
     "persistentvolumeclaim-protection-controller",
     "persistentvolume-protection-controller",
     "ephemeral-volume-controller",
+    "resourceclaim-controller",
 ];
 
 /// Starts loops.
@@ -171,6 +173,7 @@ fn make(name: &str, informers: &Arc<Informers>, config: &ManagerConfig) -> Optio
         "persistentvolumeclaim-protection-controller" => (ClaimProtection::new(informers), 1),
         "persistentvolume-protection-controller" => (VolumeProtection::new(informers), 1),
         "ephemeral-volume-controller" => (EphemeralVolumes::new(informers), 5),
+        "resourceclaim-controller" => (ResourceClaims::new(informers), 50),
         _ => return None,
     })
 }

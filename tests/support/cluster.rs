@@ -132,6 +132,13 @@ impl Cluster {
         said.stdout
     }
 
+    /// Waits until a pod's condition and an event about it say why it is not scheduled.
+    pub(crate) fn waits_because(&self, pod: &str, why: &str) {
+        let path = "-o jsonpath={.status.conditions[?(@.type==\"PodScheduled\")].message}";
+        self.eventually(&format!("get pod {pod} {path}"), |said| said.contains(why));
+        self.eventually(&format!("describe pod {pod}"), |said| said.contains("FailedScheduling") && said.contains(why));
+    }
+
     /// One value of one object by JSONPath.
     pub(crate) fn value(&self, object: &str, path: &str) -> String {
         self.kubectl(&format!("get {object} -o jsonpath={path}"))
