@@ -355,8 +355,8 @@ fn pod() -> impl Strategy<Value = PodRow> {
     let flags = (prop::bool::weighted(0.1), prop::bool::weighted(0.1), prop::bool::weighted(0.2), scheduler());
     let both = (volumes::needs(), devices::uses()).prop_map(|(needs, devices)| Needs { devices, ..needs });
     let devices = devices::uses().prop_map(|devices| Needs { devices, ..Needs::default() });
-    let needs = prop_oneof![3 => volumes::needs(), 2 => devices, 1 => both].prop_map(Box::new);
-    let needs = option::weighted(0.5, needs);
+    let needs = prop_oneof![5 => volumes::needs(), 2 => devices, 1 => both].prop_map(Box::new);
+    let needs = option::weighted(0.6, needs);
     (demand(), terms, pod_labels(), 0..4i32, flags, needs).prop_map(
         |(demand, (spread, pods), labels, priority, (never_preempts, gated, elsewhere, scheduler), needs)| {
             let pods = pods.filter(|p| *p != PodAffinity::default()).map(Box::new);

@@ -411,7 +411,7 @@ fn equal_input_gives_equal_plans() {
 #[test]
 fn generated_clusters_meet_every_rule_about_volumes() {
     let said = std::cell::RefCell::new(std::collections::BTreeSet::new());
-    for_each(500, &generate::furnished(), |happenings| {
+    for_each(700, &generate::furnished(), |happenings| {
         for decision in run(&happenings, usize::MAX)?.iter().flat_map(|plan| &plan.decisions) {
             match decision {
                 Decision::Bind(placement) => {
