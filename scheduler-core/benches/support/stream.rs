@@ -111,6 +111,19 @@ pub(crate) fn preferred_anti_affinity(demand: &mut Demand) {
     demand.pods = Some(Box::new(PodAffinity { preferred, ..PodAffinity::default() }));
 }
 
+/// Gives a pod of `app=web` another application, also in its terms.
+pub(crate) fn of_app(mut row: Box<PodRow>, app: u64) -> Box<PodRow> {
+    let app: Box<str> = format!("web-{app}").into();
+    row.labels[0].1 = app.clone();
+    if let Some(own) = &mut row.demand.own {
+        own.labels[0].1 = app.clone();
+    }
+    for selector in row.demand.spread.iter_mut().filter_map(|constraint| constraint.selector.as_mut()) {
+        selector.requirements[0].values[0] = app.clone();
+    }
+    row
+}
+
 /// A Service that selects the pods labelled `app=web`.
 pub(crate) fn service() -> Event {
     let (keeper, selector) = (Keeper::Service, Some(webs()));
