@@ -8,9 +8,11 @@ use gantry_scheduler_core::rows::{Demand, PodRow};
 #[path = "../benches/support/stream.rs"]
 mod stream;
 use stream::{
-    Stream, cluster, host_anti_affinity, pod, preferred_anti_affinity, service, web, web_with, zone_affinity,
-    zone_spread,
+    Stream, cluster, host_anti_affinity, of_app, pod, preferred_anti_affinity, service, system_spread, web, web_with,
+    zone_affinity, zone_spread,
 };
+
+type Terms = fn(&mut Demand);
 
 /// Looks at nodes per pod, once what is kept of earlier pods is made.
 fn looks_per_pod<F: Fn(u64) -> Box<PodRow>>(scheduler: Scheduler, make: F) -> u64 {
@@ -32,7 +34,7 @@ fn does_not_grow(what: &str, looks: impl Fn(u32) -> u64) {
 #[test]
 fn a_repeated_class_is_placed_at_the_same_cost_on_any_cluster() {
     does_not_grow("plain", |nodes| looks_per_pod(cluster(nodes), |n| pod(n, 100)));
-    let terms: [(&str, fn(&mut Demand)); 4] = [
+    let terms: [(&str, Terms); 4] = [
         ("zone spread", zone_spread),
         ("zone affinity", zone_affinity),
         ("host anti-affinity", host_anti_affinity),

@@ -21,7 +21,7 @@ pub(crate) fn cluster(nodes: u32) -> Scheduler {
     let mut scheduler = Scheduler::new(Config::default());
     let rows = (0..nodes).map(|n| {
         let labels = vec![
-            ("disk".into(), if n % 5 == 0 { "fast" } else { "slow" }.into()),
+            ("disk".into(), if n.is_multiple_of(5) { "fast" } else { "slow" }.into()),
             (HOSTNAME.into(), format!("node-{n}").into()),
             (ZONE.into(), format!("zone-{}", n % 10).into()),
         ];
