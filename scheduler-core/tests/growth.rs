@@ -12,8 +12,6 @@ use stream::{
     zone_affinity, zone_spread,
 };
 
-type Terms = fn(&mut Demand);
-
 /// Looks at nodes per pod, once what is kept of earlier pods is made.
 fn looks_per_pod<F: Fn(u64) -> Box<PodRow>>(scheduler: Scheduler, make: F) -> u64 {
     const PODS: u64 = 100;
@@ -34,7 +32,8 @@ fn does_not_grow(what: &str, looks: impl Fn(u32) -> u64) {
 #[test]
 fn a_repeated_class_is_placed_at_the_same_cost_on_any_cluster() {
     does_not_grow("plain", |nodes| looks_per_pod(cluster(nodes), |n| pod(n, 100)));
-    let terms: [(&str, Terms); 4] = [
+    type Want = fn(&mut Demand);
+    let terms: [(&str, Want); 4] = [
         ("zone spread", zone_spread),
         ("zone affinity", zone_affinity),
         ("host anti-affinity", host_anti_affinity),
