@@ -109,6 +109,9 @@ pub struct Config {
     /// How many pods of a class with terms about other pods are decided on by a pass over all nodes before what passes
     /// find is kept: keeping it takes as long as some passes, and pays for classes that come again. Changes no decision.
     pub passes_first: u32,
+    /// On how many nodes the pods may be that count for a class with terms about other pods, for it to do without a chart
+    /// of its own; at most 64. Changes no decision.
+    pub ground_nodes_max: usize,
 }
 
 impl Default for Config {
@@ -121,6 +124,7 @@ impl Default for Config {
             backoff_max: BACKOFF_MAX,
             interests: Vec::new(),
             passes_first: 4,
+            ground_nodes_max: 64,
         }
     }
 }

@@ -174,6 +174,26 @@ pub struct Demand {
     pub profile: u16,
 }
 
+impl Demand {
+    /// The same demand with terms about other pods that select nobody: all such demands think alike of nodes that hold
+    /// none of the pods they select.
+    #[must_use]
+    pub fn ground(&self) -> Self {
+        let mut ground = self.clone();
+        ground.own = self.own.as_ref().map(|_| Box::default());
+        ground.defaulted = false;
+        ground.spread.iter_mut().for_each(|constraint| constraint.selector = None);
+        if let Some(pods) = &mut ground.pods {
+            let terms = pods.required.iter_mut().chain(&mut pods.forbidden);
+            for term in terms.chain(pods.preferred.iter_mut().map(|(_, term)| term)) {
+                (term.selector, term.namespace_selector) = (None, None);
+                term.namespaces.clear();
+            }
+        }
+        ground
+    }
+}
+
 /// The part of a pod's identity that its own terms refer to.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Own {

@@ -61,6 +61,17 @@ impl Scheduler {
         {
             return Some(Found { slot, score, room: self.classes.get(id).room(&self.columns, slot) as usize });
         }
+        if !plain && self.ask.is_none() && self.nominations.is_empty() {
+            let most = self.config.ground_nodes_max;
+            match self.classes.by_ground(id, &self.columns, &self.neighbours, &towards, most) {
+                Some(Some(Best { slot, score, feasible })) => return Some(Found { slot, score, room: feasible }),
+                Some(None) => {
+                    self.verdicts = Verdicts::Unseen;
+                    return None;
+                }
+                None => {}
+            }
+        }
         let board = self.classes.board(id, &self.columns);
         let (winner, unscaled) = (board.winner(), board.is_unscaled());
         let class = self.classes.get(id);
@@ -122,6 +133,9 @@ impl Scheduler {
     pub(super) fn lay_out(&mut self, index: PodIndex) {
         let (verdicts, Some(pod)) = (std::mem::take(&mut self.verdicts), self.pods.get(index)) else { return };
         self.classes.count_looks(if verdicts == Verdicts::InScratch { 0 } else { self.columns.slots() });
+        if verdicts == Verdicts::Unseen {
+            self.classes.board(pod.class, &self.columns);
+        }
         let class = self.classes.get(pod.class);
         match verdicts {
             Verdicts::InScratch => {}

@@ -160,13 +160,23 @@ impl Scheduler {
             let placed = || self.pods.placed();
             let rules = WideRules::new(&mut self.columns, &mut self.neighbours, &demand, placed);
             self.classes.get_mut(id).wide = rules.map(Box::new);
+            let ground = demand.ground();
+            if self.classes.get(id).is_wide() && ground != *demand {
+                let ground = self.join(ground);
+                self.classes.get_mut(id).ground = Some(ground);
+            }
         }
         id
     }
 
     pub(super) fn leave(&mut self, class: ClassId) {
-        for rules in self.classes.leave(class) {
-            rules.release(&mut self.neighbours);
+        for legacy in self.classes.leave(class) {
+            if let Some(terms) = legacy.terms {
+                terms.release(&mut self.neighbours);
+            }
+            if let Some(ground) = legacy.ground {
+                self.leave(ground);
+            }
         }
     }
 
