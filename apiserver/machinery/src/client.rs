@@ -5,6 +5,7 @@
 //! burst of events does not hold up calls.
 
 pub mod kubeconfig;
+pub mod tls;
 
 mod answer;
 pub mod connection;

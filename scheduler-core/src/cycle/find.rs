@@ -11,8 +11,10 @@ use super::Scheduler;
 use crate::class::ClassId;
 use crate::columns::Slot;
 use crate::filter::{Rule, Verdict};
+use crate::meter::{Point, Timed};
 use crate::pods::PodIndex;
 use crate::preempt::Bystanders;
+use crate::profile::Plugin;
 use crate::wide::whatif::{Case, Tables};
 use crate::wide::{self, Scratch, Towards};
 
@@ -33,8 +35,14 @@ impl Scheduler {
     /// The best node for a pod. Where there is none, the verdicts on all nodes are in `scratch`.
     pub(super) fn find(&mut self, index: PodIndex) -> Option<Found> {
         (self.ask, self.rejection) = (None, None);
-        if self.pods.get(index)?.tenant.is_some() && !self.look_up_volumes(index) {
-            return None;
+        if self.pods.get(index)?.tenant.is_some() {
+            let began = self.meter.begin();
+            let passed = self.look_up_volumes(index);
+            let timed = Timed::Plugin { plugin: Plugin::VolumeBinding, point: Point::PreFilter, passed };
+            self.meter.end(began, || timed);
+            if !passed {
+                return None;
+            }
         }
         let pod = self.pods.get(index)?;
         let board = self.classes.board(pod.class, &self.columns);
