@@ -22,8 +22,8 @@ fn ask(c: &Cluster, port: &str, path: &str, flags: &[&str]) -> Said {
     c.try_kubectl(fixed.iter().chain(flags))
 }
 
-/// Nobody in particular.
-const NOBODY: [&str; 1] = ["--kubeconfig=/dev/null"];
+/// Nobody in particular: kubectl wants a name, which proves nothing.
+const NOBODY: [&str; 3] = ["--kubeconfig=/dev/null", "--username=nobody", "--password=none"];
 
 /// Asks until the answer is as wanted.
 fn eventually(c: &Cluster, port: &str, path: &str, flags: &[&str], wanted: impl Fn(&Said) -> bool) -> Said {
@@ -101,8 +101,7 @@ fn every_pod_has_its_events() {
     let line = "0/5 nodes are available: 5 node(s) didn't match Pod's node affinity/selector.";
     assert!(described.contains("default-scheduler") && described.contains(line), "{described}");
     let fields = "-o jsonpath={.items[0].action},{.items[0].type},{.items[0].regarding.kind},{.items[0].eventTime}";
-    let event =
-        c.kubectl(&format!("get events.events.k8s.io --field-selector reason=FailedScheduling {fields}"));
+    let event = c.kubectl(&format!("get events.events.k8s.io --field-selector reason=FailedScheduling {fields}"));
     assert!(event.starts_with("Scheduling,Warning,Pod,20"), "{event}");
 }
 
@@ -114,9 +113,10 @@ fn controllers_show_how_busy_they_are() {
     eventually(&c, &port, "/healthz", &NOBODY, |said| said.code == 0);
     c.kubectl("create deployment web --image=nginx");
     eventually(&c, &port, "/metrics", &[], |said| {
-        let added = said.stdout.lines().find_map(|l| {
-            l.strip_prefix("workqueue_adds_total{name=\"deployment-controller\"} ")?.parse::<u64>().ok()
-        });
+        let added = said
+            .stdout
+            .lines()
+            .find_map(|l| l.strip_prefix("workqueue_adds_total{name=\"deployment-controller\"} ")?.parse::<u64>().ok());
         said.code == 0 && added.is_some_and(|added| added > 0)
     });
     let config = ask(&c, &port, "/configz", &[]).stdout;

@@ -121,6 +121,7 @@ pub(crate) fn filters(profile: &Profile, demand: &Demand, volumes: bool, forbidd
     let some = [
         (P::NodeAffinity, affine),
         (P::NodePorts, !demand.host_ports.is_empty()),
+        (P::NodeDeclaredFeatures, !demand.features.is_empty()),
         (P::VolumeRestrictions, volumes),
         (P::NodeVolumeLimits, volumes),
         (P::VolumeBinding, volumes),
