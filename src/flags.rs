@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use gantry_machinery::feature::Gates;
 
 /// A Kubernetes 1.36 control plane in one process, built around its scheduler.
 #[derive(Parser, Debug)]
@@ -94,6 +95,8 @@ pub(crate) struct Apiserver {
     /// GROUP/VERSION/RESOURCE, each with =true or =false, comma-separated
     #[arg(long, value_name = "LIST")]
     pub(crate) runtime_config: Vec<String>,
+    #[command(flatten)]
+    pub(crate) features: Features,
     /// Whether requests without credentials are served as system:anonymous
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) anonymous_auth: bool,
@@ -106,6 +109,26 @@ pub(crate) struct Apiserver {
     pub(crate) relaxed_durability: Vec<String>,
     #[command(flatten)]
     pub(crate) logging: Logging,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Features {
+    /// Features that are switched on or off: Name=true or Name=false, comma-separated; AllAlpha and AllBeta for whole
+    /// stages
+    #[arg(long, value_name = "LIST")]
+    feature_gates: Vec<String>,
+}
+
+impl Features {
+    /// Which gates are on; what is worth telling goes to the log.
+    pub(crate) fn gates(&self) -> anyhow::Result<Gates> {
+        let (gates, notices) = Gates::parse(self.feature_gates.iter().map(String::as_str))
+            .map_err(|error| anyhow::anyhow!("--feature-gates: {error}"))?;
+        for notice in notices {
+            tracing::warn!("{notice}");
+        }
+        Ok(gates)
+    }
 }
 
 #[derive(Args, Debug, Clone)]
@@ -181,6 +204,8 @@ pub(crate) struct Scheduler {
     #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set)]
     pub(crate) leader_elect: Option<bool>,
     #[command(flatten)]
+    pub(crate) features: Features,
+    #[command(flatten)]
     pub(crate) logging: Logging,
 }
 
@@ -201,6 +226,8 @@ pub(crate) struct ControllerManager {
     pub(crate) election: Election,
     #[command(flatten)]
     pub(crate) controllers: Controllers,
+    #[command(flatten)]
+    pub(crate) features: Features,
     /// The PEM bundle published as kube-root-ca.crt in every namespace [default: none is published]
     #[arg(long, value_name = "FILE")]
     pub(crate) root_ca_file: Option<PathBuf>,

@@ -90,7 +90,7 @@ pub(crate) fn start_nodes(
 /// The role `scheduler`.
 pub(crate) fn scheduler(flags: Scheduler) -> anyhow::Result<()> {
     log::start(&flags.logging);
-    let config = configuration(&flags.scheduling)?;
+    let config = configuration(&flags.scheduling)?.gated(flags.features.gates()?);
     let kubeconfig = flags.kubeconfig.or_else(|| config.kubeconfig.clone());
     let kubeconfig =
         kubeconfig.ok_or_else(|| anyhow::anyhow!("--kubeconfig FILE must say which cluster to work for"))?;
@@ -122,6 +122,8 @@ pub(crate) fn controller_manager(flags: ControllerManager) -> anyhow::Result<()>
         None => String::new(),
     };
     log::start(&flags.remote.logging);
+    // No loop acts on a gate yet: the flag is checked, and what it cannot do is said.
+    flags.features.gates()?;
     run(&flags.remote.kubeconfig, "controller-manager", |api, _tasks, stop| async move {
         let controllers = flags.controllers;
         let resources = resource::collections().cloned().collect();

@@ -14,6 +14,7 @@ use gantry_apiserver::registry::kinds;
 use gantry_apiserver::registry::runtime_config::RuntimeConfig;
 use gantry_apiserver::registry::table::Table;
 use gantry_apiserver::server::{ApiServer, Running};
+use gantry_machinery::feature::Gates;
 use gantry_scheduler_core::rows::projection::{NodeProjection, PodProjection};
 use gantry_store_cache::config::{EtcdConfig, StoreConfig};
 use gantry_store_cache::projection::Projection;
@@ -28,6 +29,8 @@ pub(crate) struct Served {
     pub(crate) server: Running,
     pub(crate) registry: Arc<Registry>,
     pub(crate) kubeconfig: PathBuf,
+    /// Which features are on.
+    pub(crate) gates: Gates,
     store: Store,
 }
 
@@ -42,12 +45,15 @@ impl Served {
         let served = RuntimeConfig::parse(flags.runtime_config.iter().map(String::as_str))
             .map_err(|error| anyhow::anyhow!("--runtime-config: {error}"))?;
 
+        let gates = flags.features.gates()?;
+
         let store = open(flags, &data_dir).await?;
-        let registry = Registry::new(store.clone(), Table::served(&served));
-        let server = ApiServer::start(config, registry.clone(), projections()).await?;
+        let registry = Registry::new(store.clone(), Table::served(&served, gates));
+        let server = ApiServer::start(config, registry.clone()).await?;
+        server.metrics().add_source(move |out| gates.write_metrics(out));
         let kubeconfig = data_dir.join("admin.kubeconfig");
         server.write_admin_kubeconfig(&kubeconfig)?;
-        Ok(Self { server, registry, kubeconfig, store })
+        Ok(Self { server, registry, kubeconfig, gates, store })
     }
 
     /// Ends the server, then the store: every acknowledged write is on disk when this returns.
@@ -83,7 +89,7 @@ pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
 }
 
-/// The rows that a scheduler in another process reads.
+/// The rows that schedulers read, in this process and others.
 fn projections() -> Vec<Arc<dyn Projection>> {
     vec![Arc::new(NodeProjection), Arc::new(PodProjection)]
 }
@@ -123,7 +129,7 @@ async fn open(flags: &Apiserver, data_dir: &Path) -> anyhow::Result<Store> {
     config.relaxed = flags.relaxed_durability.iter().map(Into::into).collect();
     config.indexed_fields = indexed_fields();
     let describe = Arc::new(FacetReader::new(Table::new(kinds::every())));
-    let opened = tokio::task::spawn_blocking(move || Store::open(config, describe, Vec::new())).await?;
+    let opened = tokio::task::spawn_blocking(move || Store::open(config, describe, projections())).await?;
     opened.context("cannot open the store")
 }
 

@@ -31,6 +31,7 @@ async fn cluster(flags: Up) -> anyhow::Result<()> {
     let configuration = remote::configuration(&flags.scheduling)?;
     let mut signals = Signals::listen()?;
     let served = Served::start(&flags.apiserver).await?;
+    let configuration = configuration.gated(served.gates);
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
     let api =

@@ -52,8 +52,7 @@ fn a_scheduler_shows_how_it_is_to_whom_it_may() {
     let refused = ask(&c, &port, "/metrics", &["--kubeconfig=/dev/null", "--token=made-up"]);
     assert!(refused.stderr.contains("must be logged in"), "{refused:#?}");
 
-    c.kubectl("create deployment web --image=nginx --replicas=3");
-    c.kubectl("rollout status deployment/web --timeout=60s");
+    ["a", "b", "c"].iter().for_each(|name| drop(c.kubectl(&format!("run {name} --image=nginx"))));
     c.kubectl("run giant --image=nginx --overrides={\"spec\":{\"containers\":[{\"name\":\"giant\",\"image\":\"nginx\",\"resources\":{\"requests\":{\"cpu\":\"10k\"}}}]}}");
     // The administrator's certificate is one of the cluster's own authority.
     let has = |said: &Said, line: &str| said.stdout.lines().any(|l| l == line);

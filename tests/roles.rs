@@ -113,6 +113,9 @@ fn who_starts_a_server_wrongly_is_told_why_in_one_line() {
     up(&["--secure-port", "0", "--authorization-mode", "Nobody"], "--authorization-mode");
     up(&["--secure-port", "0", "--service-cluster-ip-range", "10.0.0.0"], "--service-cluster-ip-range");
     up(&["--secure-port", "0", "--shards", "0"], "--shards");
+    up(&["--secure-port", "0", "--feature-gates=NoSuch=true"], "--feature-gates: unrecognized feature gate: NoSuch");
+    let locked = "cannot set feature gate DynamicResourceAllocation to false, feature is locked to true";
+    up(&["--secure-port", "0", "--feature-gates=DynamicResourceAllocation=false"], locked);
     up(&["--secure-port", "0", "--controllers", "no-such-controller"], "no-such-controller");
     up(&["--secure-port", "0", "--etcd-servers", "http://127.0.0.1:1"], "etcd at http://127.0.0.1:1");
     // Where a directory should be there is a file.
@@ -162,6 +165,10 @@ fn who_starts_a_loop_wrongly_is_told_why_in_one_line() {
     refuses(&[&["controller-manager", "--kubeconfig", good], &unknown[..]].concat(), "no-such-controller");
     refuses(&["controller-manager", "--kubeconfig", good, "--controllers", "no-such-controller"], "no-such-controller");
     refuses(&["controller-manager", "--kubeconfig", good, "--root-ca-file", "/no/such"], "--root-ca-file");
+    for role in ["scheduler", "controller-manager"] {
+        let without = "GangScheduling is enabled, but depends on features that are disabled: [GenericWorkload]";
+        refuses(&[role, "--kubeconfig", good, "--feature-gates=GangScheduling=true"], without);
+    }
 
     // A second server on the data of the first, and a copy of what is in use.
     let data = c.data_dir().join("state");

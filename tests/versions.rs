@@ -71,6 +71,16 @@ fn versions_are_switched_on_and_off_at_start() {
     );
     assert!(c.kubectl_fails("get --raw /apis/autoscaling/v1").contains("NotFound"));
 
+    // What stands behind a feature gate is dropped from new objects while the gate is off.
+    let pod = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"alone"},
+        "spec":{"schedulingGroup":{"podGroupName":"gang"},"containers":[{"name":"c","image":"i"}]}}"#;
+    c.apply(pod);
+    assert_eq!(c.value("pod alone", "{.spec.schedulingGroup}"), "");
+    assert!(
+        c.kubectl("get --raw /metrics")
+            .contains(r#"kubernetes_feature_enabled{name="GenericWorkload",stage="ALPHA"} 0"#)
+    );
+
     let group = r#"{"apiVersion":"scheduling.k8s.io/v1alpha2","kind":"PodGroup","metadata":{"name":"gang"},
         "spec":{"schedulingPolicy":{"gang":{"minCount":3}}}}"#;
     c.apply(group);

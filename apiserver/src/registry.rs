@@ -21,6 +21,7 @@ pub mod describe;
 mod events;
 mod eviction;
 mod finalize;
+mod gated;
 mod get;
 pub mod handle;
 pub mod kinds;

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod codec;
 pub mod discovery;
 pub mod event;
+pub mod feature;
 pub mod interchange;
 pub mod names;
 pub mod openapi;

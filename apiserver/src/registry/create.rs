@@ -13,7 +13,7 @@ use super::handle::Written;
 use super::managed::{self, Ownership};
 use super::request::RequestContext;
 use super::validate::Errors;
-use super::{Registry, answer, body, metadata, versions};
+use super::{Registry, answer, body, gated, metadata, versions};
 use crate::admission::{Attributes, Operation, namespace_lifecycle};
 
 /// How often `generateName` draws another suffix when a name is taken (upstream's number).
@@ -88,6 +88,7 @@ impl Registry {
             metadata::of(&mut object).insert("name", name);
         }
         strategy.prepare_for_create(&mut object);
+        gated::drop_disabled(self.table.gates(), &call.row.collection, &mut object, None);
         if strategy.has_generation() {
             metadata::of(&mut object).insert("generation", 1);
         } else {

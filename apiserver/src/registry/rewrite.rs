@@ -14,7 +14,7 @@ use super::create::warn_of_duplicate_owners;
 use super::handle::Written;
 use super::managed::{self, Ownership};
 use super::validate::{Errors, Path};
-use super::{Registry, answer, body, metadata, versions};
+use super::{Registry, answer, body, gated, metadata, versions};
 use crate::admission::{Attributes, Operation};
 
 /// What a new state is made from: the stored object and its decoded form.
@@ -112,6 +112,7 @@ impl Registry {
         metadata::of(&mut new).insert("resourceVersion", version);
         strategy.default(&mut new);
         strategy.prepare_for_update(&mut new, old, part);
+        gated::drop_disabled(self.table.gates(), &row.collection, &mut new, Some(old));
         managed::on_update(call, &mut new, old, proposal.ownership, &now);
 
         let attributes = Attributes { registry: self, call, operation: Operation::Update };

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use gantry_machinery::feature::parse_bool;
 use gantry_machinery::resource::{self, GroupVersionResource};
 
 use super::kinds;
@@ -189,15 +190,10 @@ fn refuse_unbuilt(on: bool, key: &str, named: impl Fn(&GroupVersionResource) -> 
     Ok(())
 }
 
-/// A boolean as Go reads it; nothing at all is true.
+/// A boolean; nothing at all is true.
 fn truth(key: &str, value: &str) -> Result<bool, String> {
-    match value {
-        "" | "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        other => {
-            Err(format!("invalid value of {key}: {other}, err: strconv.ParseBool: parsing {other:?}: invalid syntax"))
-        }
-    }
+    let read = if value.is_empty() { Ok(true) } else { parse_bool(value) };
+    read.map_err(|error| format!("invalid value of {key}: {value}, err: {error}"))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use compact_str::CompactString;
+use gantry_machinery::feature::Gates;
 use gantry_machinery::resource::{GroupVersionResource, Resource};
 use gantry_machinery::schema::Ref;
 use hashbrown::{Equivalent, HashMap};
@@ -129,6 +130,7 @@ pub struct Table {
     custom: ArcSwap<ByPath<Arc<Row>>>,
     /// Counts the changes of `custom`.
     changes: watch::Sender<u64>,
+    gates: Gates,
 }
 
 impl Table {
@@ -151,12 +153,18 @@ impl Table {
         table
     }
 
-    /// The table of what a server serves that was started with this flag.
+    /// The table of what a server serves that was started with these flags.
     #[must_use]
-    pub fn served(config: &RuntimeConfig) -> Self {
-        let mut table = Self::new(kinds::served(config));
+    pub fn served(config: &RuntimeConfig, gates: Gates) -> Self {
+        let mut table = Self { gates, ..Self::new(kinds::served(config)) };
         table.unstored.retain(|resource| config.serves(&resource.gvr));
         table
+    }
+
+    /// Which features are on: what the kinds served here may hold.
+    #[must_use]
+    pub fn gates(&self) -> Gates {
+        self.gates
     }
 
     /// The resources that are answered and never stored.

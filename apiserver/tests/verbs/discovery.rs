@@ -5,6 +5,7 @@ use gantry_apiserver::registry::Registry;
 use gantry_apiserver::registry::request::RequestContext;
 use gantry_apiserver::registry::runtime_config::RuntimeConfig;
 use gantry_apiserver::registry::table::Table;
+use gantry_machinery::feature::Gates;
 use gantry_machinery::resource::{self, GroupVersionResource, Resource};
 use gantry_machinery::resource_api::{
     Collection, DeleteOptions, ListOptions, PatchBody, PatchKind, ResourceApi, Target, WatchOptions, WriteOptions,
@@ -22,7 +23,7 @@ fn is_among(list: &[(&str, &str)], group: &str, name: &str) -> bool {
 }
 
 fn served(flag: &str) -> (Table, Vec<&'static Resource>) {
-    let table = Table::served(&flag.parse::<RuntimeConfig>().unwrap());
+    let table = Table::served(&flag.parse::<RuntimeConfig>().unwrap(), Gates::default());
     let all = table.rows().iter().map(|row| row.gvr().clone());
     let all: Vec<GroupVersionResource> = all.chain(table.unstored().iter().map(|row| row.gvr.clone())).collect();
     let found = resource::table().iter().filter(|row| all.contains(&row.gvr)).collect();
@@ -92,7 +93,7 @@ async fn ask(api: &dyn ResourceApi, row: &Resource, verb: &str, subresource: &st
 #[tokio::test]
 async fn every_verb_that_discovery_names_is_there() {
     let cluster = Cluster::new().await;
-    let table = Table::served(&"api/all=true".parse().unwrap());
+    let table = Table::served(&"api/all=true".parse().unwrap(), Gates::default());
     let rows = table.rows().to_vec();
     let registry = Registry::new(cluster.registry.store().clone(), table);
     let api = registry.as_user(RequestContext::in_process("test"));

@@ -16,9 +16,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gantry_machinery::feature::{Gate, Gates};
 use gantry_machinery::status::FieldError;
 use gantry_scheduler_core::cycle;
-use gantry_scheduler_core::profile::Profile;
+use gantry_scheduler_core::profile::{Plugin, Profile};
 
 use super::extender::ExtenderConfig;
 use crate::runtime::leader::LeaderConfig;
@@ -289,6 +290,17 @@ impl Configuration {
             profiles.push(profile);
         }
         self.profiles = profiles;
+    }
+
+    /// The same without the plugins whose features are off.
+    #[must_use]
+    pub fn gated(mut self, gates: Gates) -> Self {
+        if !gates.enabled(Gate::NodeDeclaredFeatures) {
+            for profile in &mut self.profiles {
+                profile.filters = profile.filters.without(Plugin::NodeDeclaredFeatures);
+            }
+        }
+        self
     }
 
     /// What the scheduler's core is told.

@@ -1,0 +1,67 @@
+//! Fields behind feature gates: what a new object says in them is dropped while the gate is off, and what an object has
+//! said since the gate was on stays (upstream's `DropDisabledPodFields` and its like).
+//!
+//! One table says which fields those are; the verbs ask it right after the kind's own preparation, before defaults and
+//! rules see the object.
+
+use gantry_machinery::feature::{Gate, Gates};
+use gantry_machinery::value::Value;
+
+/// A field of a pod's spec, wherever pods or templates for them are.
+struct Gated {
+    gate: Gate,
+    field: &'static str,
+}
+
+const POD_SPEC: [Gated; 1] = [Gated { gate: Gate::GenericWorkload, field: "schedulingGroup" }];
+
+/// Where the objects of a collection hold a pod's spec, if they do.
+fn pod_spec(collection: &str) -> Option<&'static [&'static str]> {
+    match collection {
+        "pods" => Some(&["spec"]),
+        "podtemplates" => Some(&["template", "spec"]),
+        "cronjobs.batch" => Some(&["spec", "jobTemplate", "spec", "template", "spec"]),
+        "daemonsets.apps"
+        | "deployments.apps"
+        | "jobs.batch"
+        | "replicasets.apps"
+        | "replicationcontrollers"
+        | "statefulsets.apps" => Some(&["spec", "template", "spec"]),
+        _ => None,
+    }
+}
+
+/// Drops what gates that are off forbid, unless the object has it already.
+pub(super) fn drop_disabled(gates: Gates, collection: &str, new: &mut Value, old: Option<&Value>) {
+    let Some(path) = pod_spec(collection) else { return };
+    for Gated { field, .. } in POD_SPEC.iter().filter(|gated| !gates.enabled(gated.gate)) {
+        let in_use = |object: &Value| object.at(path).and_then(|spec| spec.get(field)).is_some_and(|v| !v.is_null());
+        if in_use(new) && !old.is_some_and(in_use) {
+            let path: Vec<&str> = path.iter().copied().chain([*field]).collect();
+            new.remove(&path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gantry_machinery::value;
+
+    use super::*;
+
+    #[test]
+    fn a_field_behind_a_gate_is_dropped_unless_it_was_there() {
+        let with = value!({"spec": {"template": {"spec": {"schedulingGroup": {"podGroupName": "g"}, "a": 1}}}});
+        let without = value!({"spec": {"template": {"spec": {"a": 1}}}});
+        let dropped = |gates: Gates, old: Option<&Value>| {
+            let mut new = with.clone();
+            drop_disabled(gates, "jobs.batch", &mut new, old);
+            new
+        };
+        let (off, on) = (Gates::default(), Gates::default().with(Gate::GenericWorkload, true));
+        assert_eq!(dropped(off, None), without);
+        assert_eq!(dropped(off, Some(&without)), without);
+        assert_eq!(dropped(off, Some(&with)), with);
+        assert_eq!(dropped(on, None), with);
+    }
+}
