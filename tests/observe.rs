@@ -52,6 +52,8 @@ fn a_scheduler_shows_how_it_is_to_whom_it_may() {
     let refused = ask(&c, &port, "/metrics", &["--kubeconfig=/dev/null", "--token=made-up"]);
     assert!(refused.stderr.contains("must be logged in"), "{refused:#?}");
 
+    // No controller runs that would make the account.
+    c.kubectl("create serviceaccount default");
     ["a", "b", "c"].iter().for_each(|name| drop(c.kubectl(&format!("run {name} --image=nginx"))));
     c.kubectl("run giant --image=nginx --overrides={\"spec\":{\"containers\":[{\"name\":\"giant\",\"image\":\"nginx\",\"resources\":{\"requests\":{\"cpu\":\"10k\"}}}]}}");
     // The administrator's certificate is one of the cluster's own authority.

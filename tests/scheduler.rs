@@ -75,7 +75,7 @@ profiles:
     assert_eq!(used.len(), 1, "packed onto one node: {used:?}");
     assert!(used[0] == nodes[1] || used[0] == nodes[2], "within the pool: {used:?}");
     let said = c
-        .eventually("get events --field-selector reason=Scheduled -o jsonpath={.items[*].source.component}", |s| {
+        .eventually("get events --field-selector reason=Scheduled -o jsonpath={.items[*].reportingComponent}", |s| {
             s.contains("packer")
         });
     assert!(!said.contains("default-scheduler"));
@@ -231,7 +231,7 @@ fn two_schedulers_share_a_cluster_and_nobody_is_bound_twice() {
     let count = |s: &str| s.split_whitespace().count();
     c.eventually("get pods -o jsonpath={.items[*].spec.nodeName}", |s| count(s) == 120);
     let said = c.kubectl(
-        "get events --field-selector reason=Scheduled -o jsonpath={range.items[*]}{.involvedObject.uid}={.count}{'\\n'}{end}",
+        "get events --field-selector reason=Scheduled -o jsonpath={range.items[*]}{.involvedObject.uid}={.reason}{'\\n'}{end}",
     );
     let mut told: BTreeMap<&str, u32> = BTreeMap::new();
     for (uid, _) in said.lines().filter_map(|line| line.split_once('=')) {
