@@ -118,8 +118,8 @@ fn events(criterion: &mut Criterion) {
             ..Subject::default()
         },
         severity: Severity::Normal,
-        reason: "Scheduled",
-        action: "Binding",
+        reason: "Scheduled".into(),
+        action: "Binding".into(),
         note: format!("Successfully assigned default/pod-{n} to node-{n}"),
         controller: "default-scheduler".into(),
         instance: "default-scheduler-host".into(),

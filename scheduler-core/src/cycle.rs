@@ -40,7 +40,7 @@ use crate::storage::ask::{Ask, Rejection};
 use crate::wide::Scratch;
 
 use consult::{Advice, Interest};
-use find::Found;
+use find::{Found, Verdicts};
 
 /// Something the scheduler must know.
 #[derive(Clone, Debug)]
@@ -107,6 +107,9 @@ pub struct Config {
     pub backoff_max: Millis,
     /// Which pods each extender is to be asked about; 32 extenders at most.
     pub interests: Vec<Interest>,
+    /// How many pods of a class with terms about other pods are decided on by a pass over all nodes before what passes
+    /// find is kept: keeping it takes as long as some passes, and pays for classes that come again. Changes no decision.
+    pub passes_first: u32,
 }
 
 impl Default for Config {
@@ -118,6 +121,7 @@ impl Default for Config {
             backoff_first: BACKOFF_FIRST,
             backoff_max: BACKOFF_MAX,
             interests: Vec::new(),
+            passes_first: 4,
         }
     }
 }
@@ -181,8 +185,11 @@ pub struct Scheduler {
     /// Decisions that came of events, to be handed out with the next plan.
     decided: Vec<Decision>,
     scratch: Scratch,
+    verdicts: Verdicts,
     /// How many pods of each priority are on nodes.
     placed: BTreeMap<i32, usize>,
+    /// Room to list groups in.
+    groups: Vec<GroupId>,
     /// Why groups fit nowhere, as of what was seen then.
     reasons: HashMap<(GroupId, refuse::Ending), Reasons, ahash::RandomState>,
     reasons_at: Seen,
@@ -205,6 +212,7 @@ impl Scheduler {
             kindred: Kindred::default(),
             nominations: Nominations::default(),
             scratch: Scratch::default(),
+            verdicts: Verdicts::default(),
             placed: BTreeMap::new(),
             queue,
             pending: Pending::default(),
@@ -213,6 +221,7 @@ impl Scheduler {
             consulting: 0,
             put_off: BinaryHeap::new(),
             decided: Vec::new(),
+            groups: Vec::new(),
             reasons: HashMap::with_hasher(fixed_hasher()),
             reasons_at: (0, 0, 0),
             storage: Storage::default(),
@@ -409,11 +418,11 @@ impl Scheduler {
         let class = self.pods.at(index).class;
         let volumes = self.assume_volumes(index, slot);
         self.settle(index, State::Assumed(slot));
-        let node = self.columns.name(slot).into();
+        let node = self.columns.shared_name(slot);
         let pod = self.pods.at(index);
         let flushed = std::mem::take(&mut pod.overdue);
         let (attempts, since) = (pod.attempts, pod.since);
-        let pod = pod.id.clone();
+        let pod = Arc::clone(&pod.id);
         self.meter.tallies.placed_after_flush += u64::from(flushed);
         let class = self.classes.get(class);
         let (profile, interests) = (class.demand.profile, class.interests);
@@ -442,6 +451,12 @@ impl Scheduler {
     #[must_use]
     pub fn pending(&self) -> Pending {
         self.pending
+    }
+
+    /// How often a node was looked at for the sake of a decision: what decisions cost, whatever the machine.
+    #[must_use]
+    pub fn looks(&self) -> u64 {
+        self.classes.looks()
     }
 
     /// The nodes, to look at.

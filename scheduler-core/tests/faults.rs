@@ -211,7 +211,7 @@ impl World {
                 // Who is told that it failed has read the pod and seen it unbound.
                 let unbound = self.pods.get(&*placement.pod.uid).is_some_and(|pod| pod.node.is_empty());
                 if !done && unbound {
-                    self.minds[mind].unheard.push(Event::BindFailed(placement.pod.uid));
+                    self.minds[mind].unheard.push(Event::BindFailed(placement.pod.uid.clone()));
                 }
             }
             Asked::Evict { victim, preemptor } if fails => {
@@ -231,7 +231,7 @@ impl World {
             self.lost_races += 1;
             return false;
         }
-        pod.node = placement.node.clone();
+        pod.node = (*placement.node).into();
         pod.nominated = "".into();
         let row = pod.clone();
         self.tell(Event::Pod(Box::new(row)));

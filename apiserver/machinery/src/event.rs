@@ -8,6 +8,7 @@ use compact_str::CompactString;
 use crate::codec::json::push_string;
 use crate::names;
 use crate::recorder::{Severity, Subject};
+use crate::time;
 use crate::value;
 use crate::value::Value;
 
@@ -26,9 +27,9 @@ pub struct NewEvent {
     /// How bad it is.
     pub severity: Severity,
     /// Why (`Scheduled`).
-    pub reason: &'static str,
+    pub reason: CompactString,
     /// What was done (`Binding`).
-    pub action: &'static str,
+    pub action: CompactString,
     /// For people.
     pub note: String,
     /// Who says so (`default-scheduler`).
@@ -44,10 +45,11 @@ impl NewEvent {
     #[must_use]
     pub fn is_valid(&self) -> bool {
         let word = |text: &str| !text.is_empty() && text.len() <= WORD_BYTES_MAX;
-        word(self.reason)
-            && word(self.action)
+        word(&self.reason)
+            && word(&self.action)
             && word(&self.instance)
             && self.note.len() <= NOTE_BYTES_MAX
+            && time::parse(&self.at).is_some()
             && names::dns_subdomain(&self.name).is_empty()
             && names::dns_subdomain(&self.regarding.namespace).is_empty()
             && names::qualified_name(&self.controller).is_empty()
@@ -62,14 +64,14 @@ impl NewEvent {
             "apiVersion": "v1",
             "metadata": {"name": (self.name.clone()), "namespace": (namespace.clone())},
             "involvedObject": {"kind": kind, "namespace": namespace, "name": name, "uid": uid, "apiVersion": api_version},
-            "reason": (self.reason),
+            "reason": (self.reason.clone()),
             "message": (self.note.as_str()),
             "source": {},
             "firstTimestamp": null,
             "lastTimestamp": null,
             "type": (self.severity()),
             "eventTime": (self.at.clone()),
-            "action": (self.action),
+            "action": (self.action.clone()),
             "reportingComponent": (self.controller.clone()),
             "reportingInstance": (self.instance.clone()),
         })
@@ -96,11 +98,11 @@ impl NewEvent {
         put(&mut out, ",\"name\":", name);
         put(&mut out, ",\"uid\":", about);
         put(&mut out, ",\"apiVersion\":", api_version);
-        put(&mut out, "},\"reason\":", self.reason);
+        put(&mut out, "},\"reason\":", &self.reason);
         put(&mut out, ",\"message\":", &self.note);
         put(&mut out, ",\"source\":{},\"firstTimestamp\":null,\"lastTimestamp\":null,\"type\":", self.severity());
         put(&mut out, ",\"eventTime\":", &self.at);
-        put(&mut out, ",\"action\":", self.action);
+        put(&mut out, ",\"action\":", &self.action);
         put(&mut out, ",\"reportingComponent\":", &self.controller);
         put(&mut out, ",\"reportingInstance\":", &self.instance);
         out.push(b'}');
@@ -132,8 +134,8 @@ mod tests {
                 field_path: CompactString::default(),
             },
             severity: Severity::Normal,
-            reason: "Scheduled",
-            action: "Binding",
+            reason: "Scheduled".into(),
+            action: "Binding".into(),
             note: "Successfully assigned d/web-1 to \"n\"".into(),
             controller: "default-scheduler".into(),
             instance: "default-scheduler-h".into(),
@@ -161,5 +163,6 @@ mod tests {
         assert!(!NewEvent { name: "Upper".into(), ..event() }.is_valid());
         assert!(!NewEvent { instance: CompactString::default(), ..event() }.is_valid());
         assert!(!NewEvent { controller: "no good".into(), ..event() }.is_valid());
+        assert!(!NewEvent { at: "yesterday".into(), ..event() }.is_valid());
     }
 }

@@ -45,7 +45,7 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// A fact about a pod.
 pub(super) struct Fact {
-    pub(super) pod: PodId,
+    pub(super) pod: Arc<PodId>,
     pub(super) severity: Severity,
     pub(super) reason: &'static str,
     pub(super) action: &'static str,
@@ -163,7 +163,17 @@ impl Events {
         let instance = format_compact!("{by}-{}", self.0.host);
         let regarding = subject(&pod);
         let at = time::micro_time(micros);
-        NewEvent { name, regarding, severity, reason, action, note, controller: by, instance, at }
+        NewEvent {
+            name,
+            regarding,
+            severity,
+            reason: reason.into(),
+            action: action.into(),
+            note,
+            controller: by,
+            instance,
+            at,
+        }
     }
 
     /// Writes that an Event goes on; anew, when it has expired.
@@ -281,7 +291,7 @@ mod tests {
 
     fn fact(uid: &str, note: &str) -> Fact {
         Fact {
-            pod: PodId { namespace: "d".into(), name: "p".into(), uid: uid.into() },
+            pod: Arc::new(PodId { namespace: "d".into(), name: "p".into(), uid: uid.into() }),
             severity: Severity::Warning,
             reason: "FailedScheduling",
             action: "Scheduling",

@@ -124,7 +124,7 @@ impl Extenders {
             tokio::spawn(async move {
                 let Consultation { pod, ticket, profile, .. } = question.clone();
                 let advice = extenders.ask(question).await.unwrap_or_else(|Failure(why)| {
-                    reports.failed(pod.clone(), profile, &why);
+                    reports.failed(&pod, profile, &why);
                     Advice::Failed
                 });
                 inbox.settle(0, vec![Event::Advised(pod.uid, ticket, advice)]);
@@ -232,7 +232,7 @@ impl Extenders {
 
     /// Has an extender bind a pod.
     pub(super) async fn bind(extender: &ExtenderConfig, placement: &Placement) -> Result<(), String> {
-        let PodId { namespace, name, uid } = &placement.pod;
+        let PodId { namespace, name, uid } = &*placement.pod;
         let args = BindingArgs {
             pod_name: name.to_string(),
             pod_namespace: namespace.to_string(),

@@ -107,13 +107,13 @@ impl Reports {
     /// A pod has been asked to go for the sake of another.
     pub(super) fn preempted(&self, victim: &PodId, preemptor: &PodId, node: &str, profile: ProfileId) {
         let message = format!("Preempted by pod {} on node {node}", preemptor.uid);
-        self.event(victim, profile, Severity::Normal, ("Preempted", "Preempting"), message);
+        self.event(Arc::new(victim.clone()), profile, Severity::Normal, ("Preempted", "Preempting"), message);
     }
 
     /// Scheduling a pod went wrong: its binding was turned down, an extender could not be asked.
-    pub(super) fn failed(&self, pod: PodId, profile: ProfileId, message: &str) {
-        self.warn(&pod, profile, message);
-        self.tell(Tiding { pod, condition: Some(("SchedulerError", message.into())), nomination: None });
+    pub(super) fn failed(&self, pod: &PodId, profile: ProfileId, message: &str) {
+        self.warn(pod, profile, message);
+        self.tell(Tiding { pod: pod.clone(), condition: Some(("SchedulerError", message.into())), nomination: None });
     }
 
     fn tell(&self, tiding: Tiding) {
@@ -132,28 +132,34 @@ impl Reports {
     }
 
     fn warn(&self, pod: &PodId, profile: ProfileId, message: &str) {
-        self.event(pod, profile, Severity::Warning, ("FailedScheduling", "Scheduling"), message.to_owned());
+        self.event(
+            Arc::new(pod.clone()),
+            profile,
+            Severity::Warning,
+            ("FailedScheduling", "Scheduling"),
+            message.to_owned(),
+        );
     }
 
     /// Tells an event: its reason, and the action it came of.
     fn event(
         &self,
-        pod: &PodId,
+        pod: Arc<PodId>,
         profile: ProfileId,
         severity: Severity,
         (reason, action): (&'static str, &'static str),
         note: String,
     ) {
         let by = self.0.names[usize::from(profile)].clone();
-        self.0.events.tell(Fact { pod: pod.clone(), severity, reason, action, note, by });
+        self.0.events.tell(Fact { pod, severity, reason, action, note, by });
     }
 
     /// A pod is bound.
     pub(super) fn bound(&self, placement: &Placement) {
         self.0.unwritten.lock().tidings.remove(&placement.pod.uid);
-        let PodId { namespace, name, .. } = &placement.pod;
+        let PodId { namespace, name, .. } = &*placement.pod;
         let message = format!("Successfully assigned {namespace}/{name} to {}", placement.node);
-        self.event(&placement.pod, placement.profile, Severity::Normal, ("Scheduled", "Binding"), message);
+        self.event(placement.pod.clone(), placement.profile, Severity::Normal, ("Scheduled", "Binding"), message);
     }
 
     /// Writes conditions for ever.

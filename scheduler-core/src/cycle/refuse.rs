@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::displace::{Attempt, Tried};
 use super::{Scheduler, hash};
-use crate::filter::Verdict;
+use crate::filter::tally::Tally;
 use crate::meter::{Point, Timed};
 use crate::plan::{self, Decision, Millis, Nomination, Reasons, Refusal};
 use crate::pods::{PodIndex, State};
@@ -27,8 +27,8 @@ pub(super) enum Ending {
 }
 
 impl Scheduler {
-    /// Makes room for a pod if it may displace others; lets it wait for a change that helps, and says why it must. The
-    /// verdicts on all nodes are in `scratch`.
+    /// Makes room for a pod if it may displace others; lets it wait for a change that helps, and says why it must. No node
+    /// was [found](Self::find) for it.
     pub(super) fn refuse(&mut self, now: Millis, index: PodIndex) -> Decision {
         // Alike are those of a class, unless others' terms tell them apart.
         let pod = self.pods.at(index);
@@ -74,7 +74,7 @@ impl Scheduler {
             Attempt::Hopeless(tried) => (Ending::Hopeless(priority), Some(tried)),
             Attempt::Candidate(_) => (Ending::Made, None),
         };
-        let reasons = self.reasons(alike, ending, tried, shared);
+        let reasons = self.reasons(index, alike, ending, tried, shared);
         let (preemption, nomination) = match &attempt {
             Attempt::Candidate(candidate) => {
                 let preemption = self.displace(index, candidate);
@@ -113,7 +113,7 @@ impl Scheduler {
         let news = pod.told != told;
         pod.told = told;
         let overdue = std::mem::take(&mut pod.overdue);
-        let (id, attempts) = (pod.id.clone(), pod.attempts);
+        let (id, attempts) = ((*pod.id).clone(), pod.attempts);
         self.queue.wait(now, group, seen, Turn::new(priority, ticket, index));
         Decision::Refuse(Refusal {
             pod: id,
@@ -151,7 +151,14 @@ impl Scheduler {
     }
 
     /// Why a group fits nowhere, worked out once for all its pods while nothing changes (`shared`).
-    fn reasons(&mut self, group: GroupId, ending: Ending, tried: Option<&Tried>, shared: bool) -> Reasons {
+    fn reasons(
+        &mut self,
+        index: PodIndex,
+        group: GroupId,
+        ending: Ending,
+        tried: Option<&Tried>,
+        shared: bool,
+    ) -> Reasons {
         if shared
             && self.known_reasons(group, ending)
             && let Some(known) = self.reasons.get(&(group, ending))
@@ -159,15 +166,16 @@ impl Scheduler {
             return known.clone();
         }
         let nodes = self.columns.count();
+        let demand = Arc::clone(&self.classes.get(group.0).demand);
+        let verdicts =
+            if demand.unsupported.is_some() || self.rejection.is_some() { Tally::default() } else { self.tally(index) };
         let class = self.classes.get(group.0);
-        let demand = Arc::clone(&class.demand);
         let reasons = if let Some(need) = demand.unsupported {
             Reasons { message: plan::unsupported_message(nodes, need).into(), plugins: Arc::new([]) }
         } else if let Some(rejection) = &self.rejection {
             let plugins = Arc::new([rejection.plugin]);
             Reasons { message: plan::rejected_message(nodes, rejection).into(), plugins }
         } else {
-            let verdicts = &self.scratch.verdicts;
             let end = match ending {
                 Ending::Made => String::new(),
                 _ if nodes == 0 => String::new(),
@@ -186,8 +194,8 @@ impl Scheduler {
                 }
             };
             Reasons {
-                message: plan::message(nodes, verdicts, &demand, class.conflicts(), &end).into(),
-                plugins: plan::plugins(verdicts),
+                message: plan::message(nodes, &verdicts, &demand, class.conflicts(), &end).into(),
+                plugins: plan::plugins(&verdicts),
             }
         };
         if shared {
@@ -208,8 +216,7 @@ fn said(asked: PluginSet, preemption: Option<&str>) -> String {
 /// What dry runs found, counted by nodes.
 fn hopeless(text: &mut String, nodes: u32, tried: &Tried, demand: &crate::rows::Demand) {
     let mut reasons = plan::reasons(&tried.still_failing, demand);
-    let failing = tried.still_failing.iter().filter(|v| **v != Verdict::ABSENT).count();
-    let untried = nodes - tried.without_victims - u32::try_from(failing).unwrap_or(0);
+    let untried = nodes - tried.without_victims - tried.still_failing.nodes();
     for (reason, nodes) in [
         ("Preemption is not helpful for scheduling", untried),
         ("No preemption victims found for incoming pod", tried.without_victims),
