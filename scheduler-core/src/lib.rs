@@ -28,6 +28,7 @@ pub mod cycle;
 pub mod filter;
 pub mod intern;
 pub mod kindred;
+pub mod meter;
 pub mod neighbours;
 pub mod nominations;
 pub mod outlook;

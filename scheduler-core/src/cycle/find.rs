@@ -12,8 +12,10 @@ use crate::class::ClassId;
 use crate::columns::Slot;
 use crate::filter::tally::Tally;
 use crate::filter::{Rule, Verdict};
+use crate::meter::{Point, Timed};
 use crate::pods::PodIndex;
 use crate::preempt::Bystanders;
+use crate::profile::Plugin;
 use crate::wide::chart::Best;
 use crate::wide::whatif::{Case, Tables};
 use crate::wide::{self, Scratch, Towards};
@@ -48,8 +50,14 @@ impl Scheduler {
     pub(super) fn find(&mut self, index: PodIndex) -> Option<Found> {
         (self.ask, self.rejection) = (None, None);
         self.verdicts = Verdicts::InScratch;
-        if self.pods.get(index)?.tenant.is_some() && !self.look_up_volumes(index) {
-            return None;
+        if self.pods.get(index)?.tenant.is_some() {
+            let began = self.meter.begin();
+            let passed = self.look_up_volumes(index);
+            let timed = Timed::Plugin { plugin: Plugin::VolumeBinding, point: Point::PreFilter, passed };
+            self.meter.end(began, || timed);
+            if !passed {
+                return None;
+            }
         }
         let pod = self.pods.get(index)?;
         let (id, priority) = (pod.class, pod.priority);

@@ -106,6 +106,7 @@ impl Scheduler {
                     kin: 0,
                     tenant,
                     volumes: None,
+                    refused_by: None,
                 })
             }
         };
@@ -344,6 +345,7 @@ impl Scheduler {
             if pod.tenant.is_some() {
                 self.storage.hush((pod.class, pod.kin));
             }
+            self.keeps_waiting(index, None);
         }
         for (state, by) in [(before, -1), (state, 1)] {
             let count = match state {
