@@ -52,8 +52,12 @@ fn a_scheduler_shows_how_it_is_to_whom_it_may() {
     let refused = ask(&c, &port, "/metrics", &["--kubeconfig=/dev/null", "--token=made-up"]);
     assert!(refused.stderr.contains("must be logged in"), "{refused:#?}");
 
-    // No controller runs that would make the account.
-    c.kubectl("create serviceaccount default");
+    // The controllers make the account and take the taints of new nodes away.
+    let _manager = c.role("controller-manager", &["--leader-elect=false"]);
+    c.eventually("get serviceaccounts -n default -o name", |s| s.contains("default"));
+    c.eventually("get nodes -o jsonpath={.items[*].metadata.name},{.items[*].spec.taints}", |s| {
+        s.split_once(',').is_some_and(|(names, taints)| names.contains(' ') && taints.is_empty())
+    });
     ["a", "b", "c"].iter().for_each(|name| drop(c.kubectl(&format!("run {name} --image=nginx"))));
     c.kubectl("run giant --image=nginx --overrides={\"spec\":{\"containers\":[{\"name\":\"giant\",\"image\":\"nginx\",\"resources\":{\"requests\":{\"cpu\":\"10k\"}}}]}}");
     // The administrator's certificate is one of the cluster's own authority.

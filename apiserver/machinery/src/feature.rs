@@ -231,7 +231,7 @@ mod tests {
             ("GangScheduling=false,AllAlpha=true", vec![workload], 1),
             ("AllAlpha=false,GenericWorkload=true", vec![workload], 0),
             ("AllBeta=true", vec![], 1),
-            ("AllBeta=false", vec!["NodeDeclaredFeatures"], 1),
+            ("AllBeta=false", vec!["NodeDeclaredFeatures"], 0),
             ("NodeDeclaredFeatures=false", vec!["NodeDeclaredFeatures"], 0),
             // As it is anyway: nothing to say. Otherwise, that it changes nothing.
             ("ContextualLogging=true,VolumeAttributesClass=true", vec![], 0),

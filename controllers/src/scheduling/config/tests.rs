@@ -265,9 +265,10 @@ fn each_of_upstreams_checks_names_its_field() {
         (
             args(
                 "NodeAffinity",
-                "{addedAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: []}}}",
+                "{addedAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: \
+                 [{matchExpressions: [{key: pool, operator: Is, values: [a]}]}]}}}",
             ),
-            "nodeSelectorTerms",
+            "matchExpressions[0].operator",
         ),
         (args("NodeAffinity", "{apiVersion: v1, kind: Pod}"), "profiles[0].pluginConfig[0].args"),
         (args("Mine", "{}"), "profiles[0].pluginConfig[0].name"),
