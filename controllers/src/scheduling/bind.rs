@@ -220,7 +220,7 @@ async fn settle(
         let read = api.get(&target).await;
         if let Some(events) = evidence(&pod, read) {
             if events.iter().any(|event| matches!(event, Event::BindFailed(_))) {
-                reports.failed(pod.clone(), profile, &why);
+                reports.failed((*pod).clone(), profile, &why);
             }
             inbox.settle(counts, events);
             return;
