@@ -194,7 +194,7 @@ fn as_go(value: &Value) -> String {
     match value {
         Value::Object(fields) => {
             let mut entries: Vec<_> = fields.iter().collect();
-            entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+            entries.sort_by_key(|(one, _)| *one);
             let entries: Vec<String> =
                 entries.into_iter().map(|(key, value)| format!("{key}:{}", as_go(value))).collect();
             format!("map[{}]", entries.join(" "))
