@@ -29,6 +29,7 @@ pub mod devices;
 pub mod filter;
 pub mod intern;
 pub mod kindred;
+pub mod meter;
 pub mod neighbours;
 pub mod nominations;
 pub mod outlook;

@@ -116,6 +116,8 @@ pub struct Pod {
     pub tenant: Option<Arc<Tenant>>,
     /// What is assumed about them since it was placed.
     pub preparation: Option<Arc<Preparation>>,
+    /// The plugins that turned nodes down, while it waits.
+    pub refused_by: Option<Arc<[&'static str]>>,
 }
 
 impl Pod {

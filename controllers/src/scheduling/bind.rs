@@ -26,7 +26,7 @@ use super::SchedulingOptions;
 use super::devices;
 use super::extender::Extenders;
 use super::inbox::Inbox;
-use super::metrics::Metrics;
+use super::metrics::{Call, Metrics};
 use super::report::Reports;
 use super::volumes::{self, Notices};
 use super::worker::ToBind;
@@ -87,7 +87,8 @@ pub(super) fn run(
             while preparing.try_join_next().is_some() {}
             for to_bind in waiting.extract_if(.., |b| b.placement.preparation.is_some() && !b.prepared) {
                 let (inbox, reports, notices) = (inbox.clone(), reports.clone(), (notices.clone(), clock));
-                preparing.spawn(prepare(api.clone(), inbox, reports, notices, to_bind, ready.clone()));
+                let metrics = metrics.clone();
+                preparing.spawn(prepare(api.clone(), inbox, reports, notices, metrics, to_bind, ready.clone()));
             }
             if waiting.is_empty() {
                 continue;
@@ -111,6 +112,7 @@ async fn prepare(
     inbox: Arc<Inbox>,
     reports: Reports,
     (notices, clock): (Arc<Notices>, Clock),
+    metrics: Arc<Metrics>,
     mut to_bind: ToBind,
     ready: UnboundedSender<ToBind>,
 ) {
@@ -119,6 +121,7 @@ async fn prepare(
     let Some(work) = to_bind.placement.preparation.clone() else { return };
     to_bind.prepared = true;
     let placement = &to_bind.placement;
+    let asked = Instant::now();
     let done = match volumes::prepare(&api, &notices, placement, &work).await {
         Ok(()) => {
             let done = devices::prepare(&api, &notices, clock, placement, &work.claims).await;
@@ -126,6 +129,7 @@ async fn prepare(
         }
         Err(why) => Err((Plugin::VolumeBinding, why)),
     };
+    metrics.volumes_prepared(placement.profile, done.is_ok(), asked.elapsed());
     match done {
         // Nobody takes it any more only when all stops.
         Ok(()) => drop(ready.send(to_bind)),
@@ -154,6 +158,7 @@ fn by_extenders(
         let (metrics, extenders) = (metrics.clone(), extenders.clone());
         tokio::spawn(async move {
             let Some(extender) = extenders.binder(placement.interests) else { return };
+            metrics.calls_begin(Call::Binding, 1);
             let asked = Instant::now();
             let answer = Extenders::bind(extender, &placement).await;
             metrics.bind(placement.profile, answer.is_ok(), asked.elapsed());
@@ -181,6 +186,7 @@ async fn bind(
     metrics: Arc<Metrics>,
 ) {
     let bindings = batch.iter().map(|b| binding(&b.placement)).collect();
+    metrics.calls_begin(Call::Binding, batch.len());
     let asked = Instant::now();
     let answers = api.bind_batch(bindings).await;
     let took = asked.elapsed();
@@ -235,7 +241,7 @@ async fn settle(
         let read = api.get(&target).await;
         if let Some(events) = evidence(&pod, read) {
             if events.iter().any(|event| matches!(event, Event::BindFailed(_))) {
-                reports.failed((*pod).clone(), profile, &why);
+                reports.failed(&pod, profile, &why);
                 if let Some(work) = &preparation {
                     devices::unreserve(&api, &pod, &work.claims).await;
                 }

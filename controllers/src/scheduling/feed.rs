@@ -22,6 +22,7 @@ use gantry_scheduler_core::rows::{BudgetRow, Keeper, KindredRow, NamespaceRow, N
 use gantry_store_cache::object::StoredObject;
 
 use super::inbox::Inbox;
+use super::metrics::Metrics;
 use super::source::Source;
 use super::volumes::Notices;
 
@@ -119,10 +120,11 @@ pub(super) static COLLECTIONS: [Known; 18] = [
 ];
 
 /// Feeds the inbox for ever.
-pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>, notices: Arc<Notices>) {
+pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>, notices: Arc<Notices>, metrics: Arc<Metrics>) {
     let mut sources: Vec<Source> = COLLECTIONS.iter().map(|known| Source::new(api.clone(), known)).collect();
     let first = join_all(sources.iter_mut().map(Source::next)).await;
     inbox.feed(first.concat()).await;
+    metrics.is_synced();
     let follow = sources.into_iter().map(|mut source| {
         let (inbox, notices) = (&inbox, &notices);
         async move {

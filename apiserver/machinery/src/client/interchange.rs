@@ -18,7 +18,10 @@ use tonic_prost::ProstCodec;
 
 use super::answer;
 use super::connection::Connection;
-use crate::interchange::{BIND_BATCH, BindAnswers, BindBatch, Part, PodBinding, ROWS, Rows, RowsRequest};
+use crate::event::NewEvent;
+use crate::interchange::{
+    BIND_BATCH, BindAnswers, BindBatch, CREATE_EVENTS, EventBatch, Part, PodBinding, ROWS, Rows, RowsRequest, SentEvent,
+};
 use crate::resource_api::{Binding, RowStream};
 use crate::status::Status;
 
@@ -57,6 +60,22 @@ impl Interchange {
             // Whether any of them is bound is not known: nobody may conclude that they are not.
             Err(status) => Some(vec![Err(status); bindings.len()]),
         }
+    }
+
+    /// Writes Events in one call; `None` as for [`bind_batch`](Self::bind_batch).
+    pub(super) async fn create_events(
+        &self,
+        connection: &Arc<Connection>,
+        events: &[NewEvent],
+    ) -> Option<Vec<Result<(), Status>>> {
+        let request = EventBatch { events: events.iter().map(SentEvent::from).collect() };
+        let mut grpc = self.grpc(connection)?;
+        let codec = ProstCodec::<EventBatch, BindAnswers>::default();
+        let answered = grpc.unary(tonic::Request::new(request), PathAndQuery::from_static(CREATE_EVENTS), codec).await;
+        Some(match self.understood(answered)? {
+            Ok(answers) => answers.into_inner().answers.into_iter().map(|a| outcome(&a.refusal)).collect(),
+            Err(status) => vec![Err(status); events.len()],
+        })
     }
 
     /// A projection's rows; `None` when the server has none of that name.
