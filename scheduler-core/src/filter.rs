@@ -122,7 +122,7 @@ impl Rule {
     }
 
     fn of(code: u8) -> Self {
-        const ALL: [Rule; 20] = [
+        const ALL: [Rule; 21] = [
             Rule::Fits,
             Rule::Absent,
             Rule::NotNamed,
