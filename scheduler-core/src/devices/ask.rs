@@ -83,6 +83,9 @@ pub(super) struct Open {
     pub(super) wishes: Vec<Vec<(Arc<Wish>, Arc<DeviceClassRow>)>>,
 }
 
+/// The alternatives of one request: what each wants, and its class.
+type Options = Vec<(Arc<Wish>, Arc<DeviceClassRow>)>;
+
 impl Devices {
     /// The claims that a pod refers to.
     ///
@@ -192,7 +195,7 @@ impl Devices {
         Ok(())
     }
 
-    fn wishes_of(&mut self, claim: &DeviceClaimRow) -> Result<Vec<Vec<(Arc<Wish>, Arc<DeviceClassRow>)>>, Refused> {
+    fn wishes_of(&mut self, claim: &DeviceClaimRow) -> Result<Vec<Options>, Refused> {
         let mut all = Vec::with_capacity(claim.spec.requests.len());
         for request in &claim.spec.requests {
             let mut options = Vec::with_capacity(request.options.len());

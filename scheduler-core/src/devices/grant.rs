@@ -28,6 +28,9 @@ pub struct Grant {
     pub term: Option<NodeTerm>,
 }
 
+/// The id of a share, and how much of what it takes.
+pub type Share = (Box<str>, Vec<(Box<str>, Quantity)>);
+
 /// `DeviceRequestAllocationResult`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Granted {
@@ -40,7 +43,7 @@ pub struct Granted {
     /// The tolerations of the request.
     pub tolerations: Vec<DeviceToleration>,
     /// `shareID` and `consumedCapacity`, of shared devices.
-    pub share: Option<(Box<str>, Vec<(Box<str>, Quantity)>)>,
+    pub share: Option<Share>,
     /// `bindingConditions`.
     pub binding: Vec<Box<str>>,
     /// `bindingFailureConditions`.
@@ -95,12 +98,7 @@ pub(super) fn narrow(term: &mut NodeTerm, by: &NodeTerm) {
 /// The id of a share: the same whenever the same claim is given the same device in the same place, in the shape of a
 /// version 8 UUID. Only devices of one claim and one device's shares must differ.
 pub(super) fn share_id(claim: &str, at: usize, device: &DeviceId) -> Box<str> {
-    use std::hash::{BuildHasher, Hash, Hasher};
-    let half = |salt: u8| {
-        let mut hasher = crate::intern::fixed_hasher().build_hasher();
-        (salt, claim, at, device).hash(&mut hasher);
-        hasher.finish()
-    };
+    let half = |salt: u8| crate::intern::fixed_hasher().hash_one((salt, claim, at, device));
     let (high, low) = (half(0), half(1));
     format!(
         "{:08x}-{:04x}-8{:03x}-{:04x}-{:012x}",

@@ -25,13 +25,16 @@ pub(super) enum Answer {
     },
 }
 
+/// The stamp of a slice, and the answers for its devices.
+type Answered = (u64, Arc<[Answer]>);
+
 /// A class, with its selectors, and those of a request.
 #[derive(Debug)]
 pub(super) struct Wish {
     class: Arc<DeviceClassRow>,
     expressions: Vec<Box<str>>,
     selectors: Vec<Selector>,
-    answers: Vec<Option<(u64, Arc<[Answer]>)>>,
+    answers: Vec<Option<Answered>>,
     asked: u64,
 }
 
@@ -102,7 +105,7 @@ impl Wishes {
         };
         let known = |wish: &Wish| {
             let mut answers = wish.answers.iter().zip(slices);
-            let fresh = |(answer, slice): (&Option<(u64, Arc<[Answer]>)>, &Option<Slice>)| match (answer, slice) {
+            let fresh = |(answer, slice): (&Option<Answered>, &Option<Slice>)| match (answer, slice) {
                 (_, None) => true,
                 (answer, Some(slice)) => answer.as_ref().is_some_and(|(stamp, _)| *stamp == slice.stamp),
             };

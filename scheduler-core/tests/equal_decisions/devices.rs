@@ -599,7 +599,7 @@ fn device() -> impl Strategy<Value = DeviceRow> {
                 .into_iter()
                 .collect(),
             capacity: capacity.map(|capacity| ("memory".into(), capacity)).into_iter().collect(),
-            consumes: counter.map(|n| counters(n)).into_iter().collect(),
+            consumes: counter.map(counters).into_iter().collect(),
             reach: if node == 6 { Reach::Everywhere } else { Reach::Node(format!("n{node}").into()) },
             taints: tainted
                 .then(|| DeviceTaint { key: "t".into(), value: "".into(), effect: "NoSchedule".into() })
