@@ -15,6 +15,7 @@ use gantry_kubelet::fleet::{Fleet, FleetConfig};
 use gantry_machinery::client::Client;
 use gantry_machinery::client::kubeconfig::Kubeconfig;
 use gantry_machinery::clock::Clock;
+use gantry_machinery::feature::Gates;
 use gantry_machinery::recorder::Recorder;
 use gantry_machinery::resource::{self, Resource};
 use gantry_machinery::resource_api::ResourceApi;
@@ -41,6 +42,7 @@ pub(crate) fn configuration(flags: &Scheduling) -> anyhow::Result<Configuration>
 pub(crate) fn start_scheduler(
     api: Arc<dyn ResourceApi>,
     config: &Configuration,
+    gates: Gates,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Arc<Metrics> {
@@ -48,7 +50,7 @@ pub(crate) fn start_scheduler(
     let (recorder, recording) = Recorder::new(api.clone(), Clock::System, "default-scheduler", stop.clone());
     tasks.spawn(recording);
     let extenders = config.extenders.clone().into();
-    let options = SchedulingOptions { core: config.core(), extenders, ..SchedulingOptions::default() };
+    let options = SchedulingOptions { core: config.core(gates), extenders, ..SchedulingOptions::default() };
     let given = metrics.clone();
     tasks.spawn(scheduling::run(api, Clock::System, recorder, given, options, stop.clone()));
     metrics
@@ -88,7 +90,7 @@ pub(crate) fn start_nodes(
 pub(crate) fn scheduler(flags: Scheduler) -> anyhow::Result<()> {
     log::start(&flags.logging);
     let config = configuration(&flags.scheduling)?;
-    flags.features.gates()?;
+    let gates = flags.features.gates()?;
     let kubeconfig = flags.kubeconfig.or_else(|| config.kubeconfig.clone());
     let kubeconfig =
         kubeconfig.ok_or_else(|| anyhow::anyhow!("--kubeconfig FILE must say which cluster to work for"))?;
@@ -96,7 +98,7 @@ pub(crate) fn scheduler(flags: Scheduler) -> anyhow::Result<()> {
         let elect = flags.leader_elect.unwrap_or(config.leader_elect);
         let lease = elect.then(|| config.lease.config(identity()));
         let work = async move |api, leading: CancellationToken| {
-            start_scheduler(api, &config, &tasks, &leading);
+            start_scheduler(api, &config, gates, &tasks, &leading);
             tasks.close();
             tasks.wait().await;
             Ok(())

@@ -29,11 +29,12 @@ async fn cluster(flags: Up) -> anyhow::Result<()> {
     let configuration = remote::configuration(&flags.scheduling)?;
     let mut signals = Signals::listen()?;
     let served = Served::start(&flags.apiserver).await?;
+    let gates = served.registry.table().gates();
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
     let api =
         |name: &str| -> Arc<dyn ResourceApi> { Arc::new(served.registry.as_user(RequestContext::in_process(name))) };
-    let scheduling = remote::start_scheduler(api("system:kube-scheduler"), &configuration, &tasks, &stop);
+    let scheduling = remote::start_scheduler(api("system:kube-scheduler"), &configuration, gates, &tasks, &stop);
     let resources = served.registry.table().collections().map(|row| (*row.resource).clone()).collect();
     let root_ca = served.server.pki().ca.certificate.clone();
     let manager = api("system:kube-controller-manager");

@@ -9,6 +9,7 @@ mod defaults;
 mod displace;
 pub mod explain;
 mod find;
+mod gang;
 mod moves;
 mod refuse;
 mod volumes;
@@ -23,6 +24,7 @@ use hashbrown::{HashMap, HashSet};
 use crate::budgets::Budgets;
 use crate::class::Classes;
 use crate::columns::{Columns, Slot};
+use crate::gangs::{Gangs, Standing};
 use crate::intern::fixed_hasher;
 use crate::kindred::Kindred;
 use crate::neighbours::Neighbours;
@@ -32,10 +34,10 @@ use crate::pods::{PodIndex, Pods, State};
 use crate::profile::Profile;
 use crate::queue::{BACKOFF_FIRST, BACKOFF_MAX, GroupId, Queue, Seen, Turn};
 use crate::rows::storage::Change;
-use crate::rows::{BudgetRow, Keeper, KindredRow, NamespaceRow, NodeRow, PodRow};
+use crate::rows::{BudgetRow, Keeper, KindredRow, NamespaceRow, NodeRow, PodGroupRow, PodRow};
 use crate::seats::Seats;
-use crate::storage::Storage;
 use crate::storage::ask::{Ask, Rejection};
+use crate::storage::{Storage, VolumeWork};
 use crate::wide::Scratch;
 
 use consult::{Advice, Interest};
@@ -77,6 +79,12 @@ pub enum Event {
     KindredGone(Keeper, Box<str>, Box<str>),
     /// These are all of a kind: after a new list.
     AllKindred(Keeper, Vec<KindredRow>),
+    /// A PodGroup as it is now.
+    PodGroup(PodGroupRow),
+    /// The PodGroup of this namespace and name is gone.
+    PodGroupGone(Box<str>, Box<str>),
+    /// These are all PodGroups there are: after a new list.
+    PodGroups(Vec<PodGroupRow>),
     /// A pod that was to be displaced could not be asked to go.
     EvictionFailed {
         /// The uid of the pod that stays.
@@ -106,6 +114,8 @@ pub struct Config {
     pub backoff_max: Millis,
     /// Which pods each extender is to be asked about; 32 extenders at most.
     pub interests: Vec<Interest>,
+    /// Whether the pods of a gang are placed together (feature gate `GangScheduling`).
+    pub gangs: bool,
 }
 
 impl Default for Config {
@@ -117,6 +127,7 @@ impl Default for Config {
             backoff_first: BACKOFF_FIRST,
             backoff_max: BACKOFF_MAX,
             interests: Vec::new(),
+            gangs: false,
         }
     }
 }
@@ -166,6 +177,9 @@ pub struct Scheduler {
     kindred: Kindred,
     nominations: Nominations,
     queue: Queue,
+    gangs: Gangs,
+    /// How far trials of gangs that were undone have moved what [`seen`](Self::seen) counts.
+    undone: Seen,
     storage: Storage,
     /// The volumes of the pod that was last looked for a node for.
     ask: Option<Ask>,
@@ -205,6 +219,8 @@ impl Scheduler {
             scratch: Scratch::default(),
             placed: BTreeMap::new(),
             queue,
+            gangs: Gangs::default(),
+            undone: (0, 0, 0),
             pending: Pending::default(),
             arrivals: Arrivals::default(),
             assumed: 0,
@@ -232,7 +248,14 @@ impl Scheduler {
             while plan.decisions.len() < limit {
                 let Some(turn) = self.queue.pop() else { break };
                 if let Some(index) = self.current(turn.pod(), turn.ticket(), State::Active) {
-                    plan.decisions.extend(self.decide(now, index));
+                    plan.decisions.extend(match self.standing(index) {
+                        Standing::Alone => self.decide(now, index),
+                        Standing::Together(needed) => self.decide_together(now, index, needed),
+                        Standing::NotYet => {
+                            self.hold_back(index);
+                            None
+                        }
+                    });
                 }
             }
             if !self.queue.is_idle() {
@@ -278,6 +301,9 @@ impl Scheduler {
             Event::Kindred(row) => self.kindred.set(row),
             Event::KindredGone(keeper, namespace, name) => self.kindred.remove(keeper, &namespace, &name),
             Event::AllKindred(keeper, rows) => self.kindred.replace(keeper, rows),
+            Event::PodGroup(row) => self.set_group(&row),
+            Event::PodGroupGone(namespace, name) => self.remove_group(&namespace, &name),
+            Event::PodGroups(rows) => self.replace_groups(&rows),
             Event::EvictionFailed { victim, preemptor } => self.spare(now, &victim, &preemptor),
             Event::BindFailed(uid) => self.take_back(now, &uid),
             Event::Advised(uid, ticket, advice) => {
@@ -341,9 +367,14 @@ impl Scheduler {
 
     /// Assumes that a pod runs on a node.
     fn place(&mut self, index: PodIndex, slot: Slot, score: u32) -> Decision {
-        let class = self.pods.at(index).class;
         let volumes = self.assume_volumes(index, slot);
         self.settle(index, State::Assumed(slot));
+        Decision::Bind(self.placement(index, slot, score, volumes))
+    }
+
+    /// What is to be bound of a pod that is assumed to run on a node.
+    fn placement(&mut self, index: PodIndex, slot: Slot, score: u32, volumes: Option<Arc<VolumeWork>>) -> Placement {
+        let class = self.pods.at(index).class;
         let node = self.columns.name(slot).into();
         let pod = self.pods.at(index);
         pod.overdue = false;
@@ -351,7 +382,7 @@ impl Scheduler {
         let pod = pod.id.clone();
         let class = self.classes.get(class);
         let (profile, interests) = (class.demand.profile, class.interests);
-        Decision::Bind(Placement { pod, node, score, attempts, since, profile, interests, volumes })
+        Placement { pod, node, score, attempts, since, profile, interests, volumes }
     }
 
     /// How many pods came into the queues.

@@ -9,6 +9,7 @@
 //!              class (equal pods scanned once, a tournament tree repaired from the journal)
 //!              neighbours (pods counted per node and question) ─ wide (spread and affinity on top of a class)
 //!              storage (volumes, claims, what is assumed about them)
+//!              gangs (which pods are placed together or not at all)
 //!                └─ filter/*, score/*: one file per rule
 //!              seats, budgets, nominations ─ preempt (who would have to leave), on wide/whatif (one node, as if ...)
 //! ```
@@ -25,6 +26,7 @@ pub mod class;
 pub mod columns;
 pub mod cycle;
 pub mod filter;
+pub mod gangs;
 pub mod intern;
 pub mod kindred;
 pub mod neighbours;

@@ -138,7 +138,9 @@ impl World {
         let plan = self.scheduler.step(self.now, events, limit);
         for decision in plan.decisions {
             match decision {
-                Decision::Consult(question) => panic!("nobody is to be asked: {question:?}"),
+                Decision::Consult(_) | Decision::BindAll(_) | Decision::RefuseAll(_) => {
+                    panic!("there are no extenders and no gangs: {decision:?}")
+                }
                 Decision::Bind(placement) => self.asked.push(Asked::Bind(placement)),
                 Decision::Refuse(refusal) => self.refused(&refusal),
             }

@@ -194,4 +194,8 @@ impl ResourceApi for Handle {
     async fn bind_batch(&self, bindings: Vec<Binding>) -> Vec<Result<(), Status>> {
         self.registry.bind_batch(bindings).await
     }
+
+    async fn bind_gang(&self, bindings: Vec<Binding>) -> Result<(), Status> {
+        self.registry.bind_gang(&bindings).await
+    }
 }

@@ -7,6 +7,8 @@
 //! A pod whose volumes must be bound or made first takes the long way round, through [`volumes`](super::volumes); nobody
 //! waits for it, and when all stops before they are ready, it is simply not bound.
 
+mod gang;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,7 +27,7 @@ use super::inbox::Inbox;
 use super::metrics::Metrics;
 use super::report::Reports;
 use super::volumes::{self, Notices};
-use super::worker::ToBind;
+use super::worker::{ToBind, ToBindTogether, Work};
 
 /// The first pause before a pod is read again, after an answer that is no evidence.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
@@ -46,7 +48,7 @@ pub(super) struct Helpers {
 pub(super) fn run(
     api: Arc<dyn ResourceApi>,
     inbox: Arc<Inbox>,
-    mut to_bind: UnboundedReceiver<Vec<ToBind>>,
+    mut to_bind: UnboundedReceiver<Work>,
     reports: Reports,
     metrics: Arc<Metrics>,
     helpers: Helpers,
@@ -59,13 +61,25 @@ pub(super) fn run(
         // Dropped, and with it what is not ready, when all stops.
         let mut preparing = JoinSet::new();
         let (ready, mut prepared) = tokio::sync::mpsc::unbounded_channel();
+        let hands = gang::Hands {
+            api: api.clone(),
+            inbox: inbox.clone(),
+            reports: reports.clone(),
+            notices: notices.clone(),
+            metrics: metrics.clone(),
+        };
         let mut waiting: Vec<ToBind> = Vec::new();
+        let mut gangs: Vec<ToBindTogether> = Vec::new();
         let mut open = true;
-        while open || !waiting.is_empty() {
+        while open || !waiting.is_empty() || !gangs.is_empty() {
+            let mut sort = |work: Work, waiting: &mut Vec<ToBind>| match work {
+                Work::Each(more) => waiting.extend(more),
+                Work::Together(gang) => gangs.push(gang),
+            };
             if waiting.is_empty() {
                 tokio::select! {
                     more = to_bind.recv() => match more {
-                        Some(more) => waiting.extend(more),
+                        Some(more) => sort(more, &mut waiting),
                         None => open = false,
                     },
                     Some(one) = prepared.recv() => waiting.push(one),
@@ -73,7 +87,18 @@ pub(super) fn run(
             }
             // The next batch is whatever was decided while the last ones were under way.
             while let Ok(more) = to_bind.try_recv() {
-                waiting.extend(more);
+                sort(more, &mut waiting);
+            }
+            // A gang is a call of its own.
+            for gang in gangs.drain(..) {
+                if gang.has_volumes() {
+                    preparing.spawn(gang::prepare(hands.clone(), gang));
+                    continue;
+                }
+                while in_flight.len() >= in_flight_max {
+                    in_flight.join_next().await;
+                }
+                in_flight.spawn(gang::bind(hands.clone(), gang));
             }
             while let Ok(one) = prepared.try_recv() {
                 waiting.push(one);
@@ -213,24 +238,29 @@ async fn settle(
     why: String,
     counts: usize,
 ) {
+    let events = find_out(&*api, &reports, &placement, &why).await;
+    inbox.settle(counts, events);
+}
+
+/// What became of a pod whose binding failed: reads it until there is evidence, and tells the pod if it is unbound.
+async fn find_out(api: &dyn ResourceApi, reports: &Reports, placement: &Placement, why: &str) -> Vec<Event> {
     let Placement { pod, profile, .. } = placement;
     let mut pause = PAUSE_FIRST;
     for _ in 0..READS_MAX {
         let target = Target::object(&gvr::PODS, &pod.namespace, &pod.name);
         let read = api.get(&target).await;
-        if let Some(events) = evidence(&pod, read) {
+        if let Some(events) = evidence(pod, read) {
             if events.iter().any(|event| matches!(event, Event::BindFailed(_))) {
-                reports.failed(pod.clone(), profile, &why);
+                reports.failed(pod.clone(), *profile, why);
             }
-            inbox.settle(counts, events);
-            return;
+            return events;
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
     tracing::error!(pod = %pod.name, namespace = %pod.namespace, error = %why,
         "the outcome of a binding is unknown; its node stays reserved until the pod is seen again");
-    inbox.settle(counts, Vec::new());
+    Vec::new()
 }
 
 /// What reading the pod again proves, if anything.

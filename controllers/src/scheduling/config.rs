@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gantry_machinery::feature::{Gate, Gates};
 use gantry_machinery::names;
 use gantry_machinery::status::FieldError;
 use gantry_scheduler_core::cycle;
@@ -292,13 +293,14 @@ impl Configuration {
 
     /// What the scheduler's core is told.
     #[must_use]
-    pub fn core(&self) -> cycle::Config {
+    pub fn core(&self, gates: Gates) -> cycle::Config {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         cycle::Config {
             profiles: self.profiles.iter().cloned().map(Arc::new).collect(),
             backoff_first: millis(self.backoff_first),
             backoff_max: millis(self.backoff_max),
             interests: self.extenders.iter().map(ExtenderConfig::interest).collect(),
+            gangs: gates.enabled(Gate::GangScheduling),
             ..cycle::Config::default()
         }
     }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use gantry_machinery::feature::Gates;
 use gantry_machinery::reflector::Delta;
 use gantry_machinery::resource::gvr;
 use gantry_machinery::resource_api::{Collection, ListOptions, ResourceApi, Target};
@@ -41,7 +42,8 @@ pub async fn explain(
         let all = api.list(&of, &ListOptions::default()).await?;
         events.extend((known.told)(Delta::Replace(all.items)));
     }
-    let mut core = Scheduler::new(config.core());
+    // As a pod alone: whether its gang would fit with it is another question.
+    let mut core = Scheduler::new(config.core(Gates::default()));
     // Nobody is placed: only what is there is taken in.
     core.step(0, events, 0);
     let explanation = core.explain(&pod.uid, most);

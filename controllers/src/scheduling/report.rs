@@ -1,11 +1,13 @@
 //! Tells people: the `PodScheduled` condition of pods that fit nowhere or met an error, the node that room is made on
-//! for them, and the events `FailedScheduling`, `Preempted` and `Scheduled`. Never on the way of a binding.
+//! for them, the `PodGroupScheduled` condition of gangs, and the events `FailedScheduling`, `Preempted` and `Scheduled`. Never on the way of a binding.
 //!
 //! Conditions are written only when the message changed, and only the latest: what is not yet written is kept by pod,
 //! so it is bounded by the pods that wait, and forgotten when the pod finds its place. One write of a pod at a time, so
 //! that the latest is what stands. Events go through the recorder,
 //! which counts equal ones and drops what the API cannot take; a refusal makes an event when there is news, and again
 //! every five minutes, since Events expire.
+
+mod gang;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use gantry_machinery::recorder::{Recorder, Subject};
 use gantry_machinery::resource::gvr;
 use gantry_machinery::resource_api::{PatchBody, PatchKind, ResourceApi, Target, WriteOptions};
 use gantry_machinery::status::Status;
-use gantry_scheduler_core::plan::{Nomination, Placement, PodId, Refusal};
+use gantry_scheduler_core::plan::{GangName, Nomination, Placement, PodId, Refusal};
 use gantry_scheduler_core::profile::ProfileId;
 use gantry_scheduler_core::rows::PodRow;
 use hashbrown::{HashMap, HashSet};
@@ -52,6 +54,8 @@ struct Inner {
 struct Unwritten {
     /// By uid.
     tidings: HashMap<Box<str>, Tiding, ahash::RandomState>,
+    /// What PodGroups are to say.
+    gangs: HashMap<Arc<GangName>, gang::Word, ahash::RandomState>,
     /// The uids of the pods that are being written.
     writing: HashSet<Box<str>, ahash::RandomState>,
 }
@@ -114,6 +118,21 @@ impl Reports {
         }
     }
 
+    /// A gang is bound: its PodGroup says so.
+    pub(super) fn gang_bound(&self, gang: Arc<GangName>) {
+        self.tell_gang(gang, gang::BOUND);
+    }
+
+    /// A gang cannot be placed: its PodGroup says so.
+    pub(super) fn gang_refused(&self, gang: Arc<GangName>) {
+        self.tell_gang(gang, gang::REFUSED);
+    }
+
+    fn tell_gang(&self, gang: Arc<GangName>, word: gang::Word) {
+        self.0.unwritten.lock().gangs.insert(gang, word);
+        self.0.wake.notify_one();
+    }
+
     /// Room is no longer made for a pod.
     pub(super) fn denominated(&self, pod: PodId) {
         self.tell(Tiding { pod, condition: None, nomination: Some(Nomination::Nowhere) });
@@ -164,8 +183,12 @@ impl Reports {
     pub(super) async fn run(&self) {
         let slots = Arc::new(Semaphore::new(WRITES_MAX));
         loop {
+            let gangs = std::mem::take(&mut self.0.unwritten.lock().gangs);
+            for (gang, word) in gangs {
+                gang::write(&*self.0.api, self.0.clock, &gang, word).await;
+            }
             let tiding = {
-                let Unwritten { tidings, writing } = &mut *self.0.unwritten.lock();
+                let Unwritten { tidings, writing, .. } = &mut *self.0.unwritten.lock();
                 let uid = tidings.keys().find(|uid| !writing.contains(*uid)).cloned();
                 uid.and_then(|uid| {
                     writing.insert(uid.clone());

@@ -219,7 +219,7 @@ mod tests {
                 match decision {
                     Decision::Consult(question) => asked.push(question),
                     Decision::Bind(_) => bound += 1,
-                    Decision::Refuse(refusal) => panic!("{refusal:?}"),
+                    other => panic!("{other:?}"),
                 }
             }
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::displace::{Attempt, Tried};
 use super::{Scheduler, hash};
+use crate::class::ClassId;
 use crate::filter::Verdict;
 use crate::plan::{self, Decision, Millis, Nomination, Reasons, Refusal};
 use crate::pods::{PodIndex, State};
@@ -23,6 +24,8 @@ pub(super) enum Ending {
     Hopeless(i32),
     /// A node is being freed.
     Made,
+    /// It waits with its gang, for which no room is made.
+    Gang,
 }
 
 impl Scheduler {
@@ -88,6 +91,7 @@ impl Scheduler {
         self.arrivals.refused += 1;
         let pod = self.pods.at(index);
         pod.ticket = ticket;
+        pod.waits_with_gang = false;
         pod.kin = if !pod.nominated.is_empty() {
             hash(&pod.id.uid)
         } else if never {
@@ -128,6 +132,11 @@ impl Scheduler {
         self.reasons.contains_key(&(group, ending))
     }
 
+    /// Why a pod of a gang fits nowhere; nobody makes room for gangs. The verdicts on all nodes are in `scratch`.
+    pub(super) fn reasons_in_gang(&mut self, class: ClassId) -> Reasons {
+        self.reasons((class, 0), Ending::Gang, None, false)
+    }
+
     /// Why a group fits nowhere, worked out once for all its pods while nothing changes (`shared`).
     fn reasons(&mut self, group: GroupId, ending: Ending, tried: Option<&Tried>, shared: bool) -> Reasons {
         if shared
@@ -150,6 +159,11 @@ impl Scheduler {
                 Ending::Made => String::new(),
                 _ if nodes == 0 => String::new(),
                 Ending::None => said(class.profile.post_filters, None),
+                Ending::Gang => {
+                    let asked = class.profile.post_filters;
+                    let preemption = asked.has(Plugin::DefaultPreemption);
+                    said(asked, preemption.then_some("not tried for the pods of a gang."))
+                }
                 Ending::Never => said(class.profile.post_filters, Some("not eligible due to preemptionPolicy=Never.")),
                 Ending::Patience => said(
                     class.profile.post_filters,

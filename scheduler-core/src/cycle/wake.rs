@@ -23,7 +23,7 @@ impl Scheduler {
                 woke = true;
             }
         }
-        woke
+        self.wake_gangs() || woke
     }
 
     /// All that can change a decision.

@@ -10,7 +10,7 @@ use super::{NodeRow, PodRow};
 /// What the rows of nodes are called; another layout is another name.
 pub const NODES: &str = "scheduling.nodes/1";
 /// The same of pods.
-pub const PODS: &str = "scheduling.pods/3";
+pub const PODS: &str = "scheduling.pods/4";
 
 /// Nodes as [`NodeRow`]s.
 #[derive(Clone, Copy, Debug, Default)]
