@@ -2,7 +2,7 @@
 //!
 //! Every iteration hands in one pod and takes its decision; the pods placed leave again, oldest first, so that the
 //! cluster stays as full as it was. `classes` rotates through many demands, `scan` through demands never seen before,
-//! `refused` asks for what no node has, `preempt` for what others have.
+//! `refused` asks for what no node has, `preempt` for what others have. `gang/<pods>/<nodes>` is per gang.
 
 use std::collections::VecDeque;
 
@@ -10,13 +10,14 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use gantry_scheduler_core::cycle::{Config, Event, Scheduler};
 use gantry_scheduler_core::plan::Decision;
 use gantry_scheduler_core::rows::{
-    Amounts, Demand, NodeRow, Operator, Own, PodAffinity, PodRow, PodTerm, Requirement, Selector, SpreadConstraint,
+    Amounts, Demand, NodeRow, Operator, Own, PodAffinity, PodGroupRow, PodRow, PodTerm, Requirement, Selector,
+    SpreadConstraint,
 };
 
 const MIB: i64 = 1 << 20;
 
 fn cluster(nodes: u32) -> Scheduler {
-    let mut scheduler = Scheduler::new(Config::default());
+    let mut scheduler = Scheduler::new(Config { gangs: true, ..Config::default() });
     let rows = (0..nodes).map(|n| {
         let labels = vec![
             ("kubernetes.io/hostname".into(), format!("node-{n}").into()),
@@ -164,8 +165,57 @@ fn rows(c: &mut Criterion) {
     c.bench_function("rows/pod_from_json", |b| b.iter(|| PodRow::from_json(body).expect("a pod")));
 }
 
+fn member(number: u64, cpu: i64) -> Box<PodRow> {
+    Box::new(PodRow { group: "gang".into(), ..*pod(number, cpu) })
+}
+
+fn gang(nodes: u32, pods: u64) -> Scheduler {
+    let mut scheduler = cluster(nodes);
+    let min_count = i32::try_from(pods).ok();
+    let group = PodGroupRow { namespace: "default".into(), name: "gang".into(), min_count };
+    scheduler.step(0, [Event::PodGroup(group)], 0);
+    scheduler
+}
+
+/// A whole gang: its pods come, are placed together, and are gone again.
+fn gang_placed(c: &mut Criterion, nodes: u32, pods: u64) {
+    let mut scheduler = gang(nodes, pods);
+    let mut number = 0;
+    c.bench_with_input(BenchmarkId::new(format!("gang/{pods}_pods"), format!("{nodes}_nodes")), &nodes, |b, _| {
+        b.iter(|| {
+            let rows: Vec<Box<PodRow>> = (0..pods).map(|n| member(number + n, 100)).collect();
+            number += pods;
+            let gone: Vec<Event> = rows.iter().map(|row| Event::PodGone(row.uid.clone())).collect();
+            let plan = scheduler.step(number, rows.into_iter().map(Event::Pod), 10);
+            let [Decision::BindAll(together)] = &plan.decisions[..] else { panic!("it fits") };
+            assert_eq!(together.placements.len() as u64, pods);
+            scheduler.step(number, gone, 10)
+        });
+    });
+}
+
+/// What a gang that misses one place costs others: one pod is placed and leaves again while the gang waits.
+fn gang_waits(c: &mut Criterion, nodes: u32) {
+    let room = u64::from(nodes) * 4;
+    let mut scheduler = gang(nodes, room + 1);
+    scheduler.step(0, (0..=room).map(|n| Event::Pod(member(n, 8_000))), 10);
+    let mut number = 1_000_000;
+    c.bench_with_input(BenchmarkId::new("gang/waits", format!("{nodes}_nodes")), &nodes, |b, _| {
+        b.iter(|| {
+            number += 1;
+            let row = pod(number, 100);
+            let gone = Event::PodGone(row.uid.clone());
+            let plan = scheduler.step(number, [Event::Pod(row)], 10);
+            assert!(matches!(plan.decisions[..], [Decision::Bind(_)]));
+            scheduler.step(number, [gone], 10)
+        });
+    });
+}
+
 fn all(c: &mut Criterion) {
     rows(c);
+    gang_placed(c, 5_000, 1_000);
+    gang_waits(c, 5_000);
     for nodes in [1_000, 5_000, 20_000, 100_000] {
         place_wide(c, "place/zone_spread", nodes, 5_000, zone_spread);
         place_wide(c, "place/zone_affinity", nodes, 5_000, zone_affinity);
