@@ -51,6 +51,32 @@ fn two_pods_of_three_wait_and_the_third_makes_all_run() {
 }
 
 #[test]
+fn groups_name_workloads_that_are_there_and_pods_name_groups() {
+    let c = Cluster::up(&FLAGS);
+    let from = |workload: &str, template: &str| {
+        format!(
+            r#"{{"apiVersion":"scheduling.k8s.io/v1alpha2","kind":"PodGroup","metadata":{{"name":"made"}},"spec":{{
+                "podGroupTemplateRef":{{"workload":{{"workloadName":"{workload}","podGroupTemplateName":"{template}"}}}},
+                "schedulingPolicy":{{"basic":{{}}}}}}}}"#
+        )
+    };
+    let refused = |manifest: &str| c.kubectl_with(manifest, ["create", "-f", "-"]).stderr;
+    assert!(refused(&from("none", "workers")).contains(r#"PodGroup rejected: Workload "none" not found"#));
+    c.apply(
+        r#"{"apiVersion":"scheduling.k8s.io/v1alpha2","kind":"Workload","metadata":{"name":"training"},"spec":{
+            "podGroupTemplates":[{"name":"workers","schedulingPolicy":{"gang":{"minCount":2}}}]}}"#,
+    );
+    let missing = r#"PodGroupTemplate "drivers" not found in Workload "training""#;
+    assert!(refused(&from("training", "drivers")).contains(missing));
+    c.apply(&from("training", "workers"));
+    let pod = pods("Not_A_Name", 0..1, "1m").replace("Not_A_Name-0", "p");
+    assert!(refused(&pod).contains("spec.schedulingGroup.podGroupName: Invalid value"), "{}", refused(&pod));
+    // A group that is no gang holds nobody back, however few they are.
+    c.apply(&pods("made", 0..1, "1m"));
+    c.kubectl("wait pod/made-0 --for=condition=Ready --timeout=60s");
+}
+
+#[test]
 fn a_gang_too_large_binds_nobody_and_says_why_until_there_is_room() {
     let c = Cluster::up(&FLAGS);
     let cpus: u32 = c.kubectl("get nodes -o jsonpath={.items[0].status.allocatable.cpu}").trim().parse().unwrap();

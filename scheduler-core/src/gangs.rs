@@ -3,7 +3,7 @@
 //! ```text
 //!  NotYet: its PodGroup is unknown, or too few pods exist ──→ Together: decided on as one, until enough are placed
 //!                                                                │
-//!  Alone: enough are seen bound; more join one by one ←── NotYet: enough are placed, their binding is under way
+//!  Alone: enough are seen bound; more join one by one ←── NotYet: some are placed, their binding is under way
 //! ```
 //! A PodGroup without a `gang` policy holds nobody together: its pods only wait until it exists. Written and read by
 //! `cycle`; pods that belong to no group never come here.
@@ -50,10 +50,10 @@ impl Gang {
         let Some(min) = self.min_count else { return Standing::NotYet };
         if self.bound >= min {
             Standing::Alone
-        } else if self.members.len() < min || self.placed >= min {
+        } else if self.members.len() < min || self.placed > self.bound {
             Standing::NotYet
         } else {
-            Standing::Together(min - self.placed)
+            Standing::Together(min - self.bound)
         }
     }
 }
@@ -222,12 +222,12 @@ mod tests {
         assert!(gangs.join(&name, 2));
         assert_eq!(gangs.standing(&name), Standing::Together(2));
         gangs.moved(&name, State::Active, State::Assumed(0));
-        assert_eq!(gangs.standing(&name), Standing::Together(1));
+        assert_eq!(gangs.standing(&name), Standing::NotYet, "being bound: who knows what becomes of it");
         gangs.moved(&name, State::Active, State::Assumed(1));
-        assert_eq!(gangs.standing(&name), Standing::NotYet, "being bound");
         gangs.hold(&name);
         assert!(!gangs.release(&name));
         gangs.moved(&name, State::Assumed(0), State::Bound(0));
+        assert_eq!(gangs.standing(&name), Standing::NotYet);
         gangs.moved(&name, State::Assumed(1), State::Bound(1));
         assert_eq!(gangs.standing(&name), Standing::Alone);
         assert!(gangs.release(&name) && !gangs.release(&name));

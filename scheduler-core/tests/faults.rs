@@ -5,11 +5,11 @@
 //! end the faults stop, and whoever is unbound must fit nowhere. `GANTRY_SEED` picks the first seed, `GANTRY_CASES` how
 //! many are tried; the seed of a failure is printed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gantry_scheduler_core::cycle::{Config, Event, Scheduler};
 use gantry_scheduler_core::plan::{Decision, Nomination, Placement, Refusal};
-use gantry_scheduler_core::rows::{Amounts, Demand, NodeRow, PodRow};
+use gantry_scheduler_core::rows::{Amounts, Demand, NodeRow, PodGroupRow, PodRow};
 
 /// SplitMix64.
 struct Chance(u64);
@@ -34,7 +34,17 @@ impl Chance {
 /// A write that the scheduler has asked for and that is not done yet.
 enum Asked {
     Bind(Placement),
+    BindAll(Vec<Placement>),
     Evict { victim: String, preemptor: String },
+}
+
+/// Two gangs, of two pods and of four.
+fn groups() -> impl Iterator<Item = PodGroupRow> {
+    [("g0", 2), ("g1", 4)].into_iter().map(|(name, min)| PodGroupRow {
+        namespace: "d".into(),
+        name: name.into(),
+        min_count: Some(min),
+    })
 }
 
 struct World {
@@ -48,6 +58,8 @@ struct World {
     asked: Vec<Asked>,
     now: u64,
     made: u32,
+    /// The gangs that have run.
+    ran: BTreeSet<Box<str>>,
 }
 
 impl World {
@@ -57,11 +69,12 @@ impl World {
             faults: true,
             nodes: BTreeMap::new(),
             pods: BTreeMap::new(),
-            scheduler: Scheduler::new(Config { seed, ..Config::default() }),
-            unheard: Vec::new(),
+            scheduler: Scheduler::new(Config { seed, gangs: true, ..Config::default() }),
+            unheard: groups().map(Event::PodGroup).collect(),
             asked: Vec::new(),
             now: 0,
             made: 0,
+            ran: BTreeSet::new(),
         }
     }
 
@@ -81,7 +94,12 @@ impl World {
                     self.unheard.push(Event::NodeGone(name.into()));
                 }
             }
-            2..=7 => self.pod_comes(),
+            2..=6 => self.pod_comes(""),
+            // A gang comes pod by pod: others may come, and steps be made, in between.
+            7 => {
+                let gang = self.chance.below(2);
+                (0..=self.chance.below(3)).for_each(|_| self.pod_comes(&format!("g{gang}")));
+            }
             8 => {
                 let there: Vec<String> = self.pods.keys().cloned().collect();
                 if let Some(uid) = self.any(there) {
@@ -105,7 +123,7 @@ impl World {
         from.into_iter().nth(at)
     }
 
-    fn pod_comes(&mut self) {
+    fn pod_comes(&mut self, group: &str) {
         self.made += 1;
         let uid = format!("u{:04}", self.made);
         let cpu = [100, 400, 900][self.chance.below(3) as usize];
@@ -114,6 +132,7 @@ impl World {
             name: uid.as_str().into(),
             uid: uid.as_str().into(),
             scheduler: "default-scheduler".into(),
+            group: group.into(),
             priority: self.chance.below(3) as i32,
             demand: Demand { requests: Amounts { cpu, ..Amounts::default() }, ..Demand::default() },
             ..PodRow::default()
@@ -131,17 +150,21 @@ impl World {
     /// The scheduler hears some of what there is to hear, and decides.
     fn step(&mut self) {
         let all = self.unheard.len() as u64;
-        let heard = if self.faults { self.chance.below(all + 1) } else { all };
+        let mut heard = if self.faults { self.chance.below(all + 1) } else { all };
+        // What became of a gang is heard at once.
+        while self.unheard.get(heard as usize).is_some_and(|event| matches!(event, Event::BindFailed(_))) {
+            heard += 1;
+        }
         let events: Vec<Event> = self.unheard.drain(..heard as usize).collect();
         self.now += if self.faults { self.chance.below(3000) } else { 0 };
         let limit = if self.faults { 1 + self.chance.below(8) as usize } else { usize::MAX };
         let plan = self.scheduler.step(self.now, events, limit);
         for decision in plan.decisions {
             match decision {
-                Decision::Consult(_) | Decision::BindAll(_) | Decision::RefuseAll(_) => {
-                    panic!("there are no extenders and no gangs: {decision:?}")
-                }
+                Decision::Consult(question) => panic!("nobody is to be asked: {question:?}"),
                 Decision::Bind(placement) => self.asked.push(Asked::Bind(placement)),
+                Decision::BindAll(together) => self.asked.push(Asked::BindAll(together.placements)),
+                Decision::RefuseAll(apart) => apart.refusals.iter().for_each(|refusal| self.refused(refusal)),
                 Decision::Refuse(refusal) => self.refused(&refusal),
             }
         }
@@ -180,6 +203,15 @@ impl World {
                     self.unheard.push(Event::BindFailed(placement.pod.uid));
                 }
             }
+            Asked::BindAll(gang) => {
+                let done = !fails && self.bind_whole(&gang);
+                // All of it is read again, and heard of at once.
+                for placement in gang.into_iter().filter(|_| !done) {
+                    if self.pods.get(&*placement.pod.uid).is_some_and(|pod| pod.node.is_empty()) {
+                        self.unheard.push(Event::BindFailed(placement.pod.uid));
+                    }
+                }
+            }
             Asked::Evict { victim, preemptor } if fails => {
                 let (victim, preemptor) = (victim.into(), preemptor.into());
                 self.unheard.push(Event::EvictionFailed { victim, preemptor });
@@ -199,6 +231,29 @@ impl World {
         true
     }
 
+    /// The same for a gang: one commit.
+    fn bind_gang(&mut self, gang: &[Placement]) -> bool {
+        let there = |p: &Placement| self.pods.get(&*p.pod.uid).is_some_and(|pod| pod.node.is_empty());
+        gang.iter().all(there) && gang.iter().all(|placement| self.bind(placement))
+    }
+
+    /// The same; a gang that never ran before runs whole then. (Of one that ran, some may have gone unheard of.)
+    fn bind_whole(&mut self, gang: &[Placement]) -> bool {
+        if !self.bind_gang(gang) {
+            return false;
+        }
+        let group = self.pods[&*gang[0].pod.uid].group.clone();
+        let min = groups().find(|row| row.name == group).and_then(|row| row.min_count).unwrap_or(0) as usize;
+        let bound = self.bound_of(&group);
+        let ran = !self.ran.insert(group.clone());
+        assert!(ran || bound >= min, "{bound} pods of {group} are bound");
+        true
+    }
+
+    fn bound_of(&self, group: &str) -> usize {
+        self.pods.values().filter(|pod| *pod.group == *group && !pod.node.is_empty()).count()
+    }
+
     fn nobody_is_over_committed(&self) {
         for (name, node) in &self.nodes {
             let (pods, cpu) = self.used(name);
@@ -215,17 +270,18 @@ impl World {
     /// The scheduler is killed: of the writes under way some have come through, and it starts from a list.
     fn killed(&mut self) {
         for asked in std::mem::take(&mut self.asked) {
-            if let Asked::Bind(placement) = asked
-                && self.chance.one_in(2)
-            {
-                self.bind(&placement);
+            match asked {
+                Asked::Bind(placement) if self.chance.one_in(2) => drop(self.bind(&placement)),
+                Asked::BindAll(gang) if self.chance.one_in(2) => drop(self.bind_whole(&gang)),
+                _ => {}
             }
         }
         self.unheard = vec![
             Event::Nodes(self.nodes.values().cloned().collect()),
             Event::Pods(self.pods.values().cloned().collect()),
+            Event::PodGroups(groups().collect()),
         ];
-        self.scheduler = Scheduler::new(Config { seed: self.chance.next(), ..Config::default() });
+        self.scheduler = Scheduler::new(Config { seed: self.chance.next(), gangs: true, ..Config::default() });
     }
 
     /// No more faults: everything asked for is done and heard of, until nothing moves.
@@ -245,7 +301,12 @@ impl World {
         }
         assert!(self.unheard.is_empty(), "it does not come to rest");
         self.nobody_is_over_committed();
-        for pod in self.pods.values().filter(|pod| pod.node.is_empty()) {
+        // Whether a gang that waits would fit is for `equal_decisions`; here, who is alone, or whose gang runs.
+        let runs = |pod: &PodRow| {
+            let group = groups().find(|row| row.name == pod.group);
+            group.is_none_or(|row| self.bound_of(&row.name) >= row.min_count.unwrap_or(0) as usize)
+        };
+        for pod in self.pods.values().filter(|pod| pod.node.is_empty() && runs(pod)) {
             let cpu = pod.demand.requests.cpu;
             for (name, node) in &self.nodes {
                 let (pods, used) = self.used(name);

@@ -38,13 +38,13 @@ impl Reference {
         let Some(min) = self.groups.get(&group) else { return Standing::NotYet };
         let min = usize::try_from(min.unwrap_or(0)).unwrap_or(0);
         let count = |of: &dyn Fn(&Placed) -> bool| self.members(&group).filter(|(_, p)| of(p)).count();
-        let placed = count(&|p| p.node.is_some());
-        if count(&|p| !p.row.node.is_empty()) >= min {
+        let bound = count(&|p| !p.row.node.is_empty());
+        if bound >= min {
             Standing::Alone
-        } else if count(&|_| true) < min || placed >= min {
+        } else if count(&|_| true) < min || count(&|p| p.node.is_some()) > bound {
             Standing::NotYet
         } else {
-            Standing::Together(group, min - placed)
+            Standing::Together(group, min - bound)
         }
     }
 
