@@ -109,6 +109,8 @@ fn a_scheduler_that_dies_leaves_no_gang_in_pieces() {
     let c = Cluster::apiserver(&FLAGS);
     let kubelet = c.role("kubelet", &["--simulated-nodes", "10", "--simulated-start-delay-ms", "20"]);
     c.eventually("get nodes -o name", |said| said.lines().count() == 10);
+    let manager = c.role("controller-manager", &["--leader-elect=false"]);
+    c.eventually("get serviceaccounts -n default -o name", |said| said.contains("default"));
     let gates = ["--leader-elect=false", FLAGS[1]];
     for gang in ["one", "two", "three"] {
         c.apply(&group(gang, 60));
@@ -138,7 +140,7 @@ fn a_scheduler_that_dies_leaves_no_gang_in_pieces() {
         });
     }
     assert_eq!(whole(&c), 3);
-    for role in [scheduler, kubelet] {
+    for role in [scheduler, manager, kubelet] {
         assert_eq!(role.terminate(), Some(0));
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The order of the checks is upstream's, so that the causes of a bad pod come in the same order.
 
+use gantry_machinery::names;
 use gantry_machinery::value::Value;
 
 use super::affinity::{check_affinity, check_spread, check_tolerations};
