@@ -46,7 +46,7 @@ impl Served {
 
         let store = open(flags, &data_dir).await?;
         let registry = Registry::new(store.clone(), Table::served(&served, gates));
-        let server = ApiServer::start(config, registry.clone(), projections()).await?;
+        let server = ApiServer::start(config, registry.clone()).await?;
         server.metrics().add_source(move |out| gates.write_metrics(out));
         let kubeconfig = data_dir.join("admin.kubeconfig");
         server.write_admin_kubeconfig(&kubeconfig)?;
@@ -86,7 +86,7 @@ pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
 }
 
-/// The rows that a scheduler in another process reads.
+/// The rows that schedulers read, in this process and others.
 fn projections() -> Vec<Arc<dyn Projection>> {
     vec![Arc::new(NodeProjection), Arc::new(PodProjection)]
 }
@@ -126,7 +126,7 @@ async fn open(flags: &Apiserver, data_dir: &Path) -> anyhow::Result<Store> {
     config.relaxed = flags.relaxed_durability.iter().map(Into::into).collect();
     config.indexed_fields = indexed_fields();
     let describe = Arc::new(FacetReader::new(Table::new(kinds::every())));
-    let opened = tokio::task::spawn_blocking(move || Store::open(config, describe, Vec::new())).await?;
+    let opened = tokio::task::spawn_blocking(move || Store::open(config, describe, projections())).await?;
     opened.context("cannot open the store")
 }
 

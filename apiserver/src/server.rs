@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use gantry_machinery::resource::Resource;
 use gantry_machinery::status::Status;
-use gantry_store_cache::projection::Projection;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -82,15 +81,11 @@ pub struct Running {
 }
 
 impl ApiServer {
-    /// Starts. `projections` are the rows that loops in other processes may read in place of objects.
+    /// Starts.
     ///
     /// # Errors
     /// [`StartError`].
-    pub async fn start(
-        config: Config,
-        registry: Arc<Registry>,
-        projections: Vec<Arc<dyn Projection>>,
-    ) -> Result<Running, StartError> {
+    pub async fn start(config: Config, registry: Arc<Registry>) -> Result<Running, StartError> {
         config.validate().map_err(StartError::Config)?;
         let service_ip = config.service_cluster_ip_range.nth(1);
         let advertised = config.advertised();
@@ -192,7 +187,6 @@ impl ApiServer {
                     }),
                 ]),
                 documents,
-                projections,
                 shutdown: shutdown.clone(),
                 request_timeout: config.request_timeout,
                 ids: AuditIds::new(random()),

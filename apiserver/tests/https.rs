@@ -17,15 +17,16 @@ use gantry_apiserver::registry::kinds;
 use gantry_apiserver::registry::table::Table;
 use gantry_apiserver::server::{ApiServer, Running};
 use gantry_machinery::client::kubeconfig::Kubeconfig;
-use gantry_machinery::interchange::Rows;
+use gantry_machinery::interchange::Part;
 use gantry_machinery::resource_api::{Binding, ResourceApi};
+use gantry_store_cache::config::StoreConfig;
 use gantry_store_cache::object::StoredObject;
 use gantry_store_cache::projection::Projection;
 use gantry_store_cache::store::Store;
 use rkyv::util::AlignedVec;
 use tempfile::TempDir;
 
-/// Rows that are the names of pods, ended by a dot; pods called `hidden` have none.
+/// Rows that are the names of pods and their nodes, with a dot between; pods called `hidden` have none.
 struct Names;
 
 impl Projection for Names {
@@ -39,7 +40,8 @@ impl Projection for Names {
 
     fn project(&self, object: &StoredObject, out: &mut AlignedVec) {
         if object.key.name() != "hidden" {
-            out.extend_from_slice(format!("{}.", object.key.name()).as_bytes());
+            let node = object.facets.field("spec.nodeName");
+            out.extend_from_slice(format!("{}.{node}", object.key.name()).as_bytes());
         }
     }
 }
@@ -62,9 +64,10 @@ impl Server {
         std::fs::write(dir.path().join("tokens"), "jane-token,jane,1,dev\n").unwrap();
         config.token_auth_file = Some(dir.path().join("tokens"));
         change(&mut config);
-        let store = Store::in_memory(Arc::new(FacetReader::new(Table::new(kinds::all()))));
+        let describe = Arc::new(FacetReader::new(Table::new(kinds::all())));
+        let store = Store::open(StoreConfig::default(), describe, vec![Arc::new(Names)]).unwrap();
         let registry = Registry::new(store, Table::new(kinds::all()));
-        let running = ApiServer::start(config, registry, vec![Arc::new(Names)]).await.unwrap();
+        let running = ApiServer::start(config, registry).await.unwrap();
         Self { running, _dir: dir }
     }
 
@@ -295,7 +298,7 @@ async fn a_taken_port_is_one_clear_error() {
     config.secure_port = server.running.address().port();
     let store = Store::in_memory(Arc::new(FacetReader::new(Table::new(kinds::all()))));
     let registry = Registry::new(store, Table::new(kinds::all()));
-    let Err(error) = ApiServer::start(config, registry, Vec::new()).await else { panic!("it started") };
+    let Err(error) = ApiServer::start(config, registry).await else { panic!("it started") };
     assert!(error.to_string().contains("another process has the port"), "{error}");
 }
 
@@ -314,7 +317,7 @@ fn pod(name: &str) -> String {
 }
 
 /// The rows of a part as texts, with `-` before those that are gone.
-fn texts(part: &Rows) -> Vec<String> {
+fn texts(part: &Part) -> Vec<String> {
     let text = |row: &gantry_machinery::interchange::Row| {
         let name = std::str::from_utf8(&row.archived).unwrap();
         if row.gone { format!("-{name}") } else { name.to_owned() }
@@ -360,16 +363,10 @@ async fn another_process_reads_rows_and_binds_in_batches() {
     while changed.len() < 2 {
         changed.extend(texts(&rows.next().await.unwrap().unwrap()));
     }
-    assert_eq!(changed, ["a.", "b."], "bound pods are told as changed");
+    assert_eq!(changed, ["a.n", "b.n"], "bound pods are told as changed");
     let deleted = client.send("DELETE", &format!("{PODS}/a?gracePeriodSeconds=0"), &[], "").await;
     assert_eq!(deleted.code, 200);
-    loop {
-        let told = texts(&rows.next().await.unwrap().unwrap());
-        if told.contains(&"-a.".to_owned()) {
-            break;
-        }
-        assert!(told.iter().all(|row| row == "a."), "{told:?}");
-    }
+    assert_eq!(texts(&rows.next().await.unwrap().unwrap()), ["-a.n"]);
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ use compact_str::CompactString;
 use crossbeam::sync::WaitGroup;
 use dashmap::DashMap;
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::config::{ExecutorKind, StoreConfig};
 use crate::event::Event;
@@ -42,6 +42,8 @@ use window::Window;
 
 /// A batch with fewer events is applied where it was committed.
 const SPREAD_EVENTS_MIN: usize = 64;
+/// With fewer rows to make in a batch than this, they are made where it is applied: nobody is woken for them.
+const ROWS_AHEAD_MIN: usize = 16;
 /// Watchers of one collection that the committing thread wakes itself; more are woken from an executor.
 const INLINE_WATCHERS_MAX: usize = 32;
 
@@ -57,6 +59,9 @@ pub(crate) struct Cache {
     /// Nothing before this is known: where the engine began to tell us of events.
     opened_at: AtomicU64,
     waiters: Waiters,
+    projections: Box<[Arc<dyn Projection>]>,
+    /// Told when rows may have changed.
+    rows: watch::Sender<()>,
     limits: Limits,
 }
 
@@ -84,6 +89,8 @@ impl Cache {
             published: AtomicU64::new(0),
             opened_at: AtomicU64::new(0),
             waiters: Waiters::default(),
+            projections: projections.into(),
+            rows: watch::Sender::new(()),
             limits: Limits {
                 window_events_max: config.window_events_max,
                 window_bytes_max: config.window_bytes_max,
@@ -131,6 +138,38 @@ impl Cache {
 
     pub(crate) fn shard_count(&self) -> usize {
         self.shards.len()
+    }
+
+    /// The projection of this name.
+    pub(crate) fn projection(&self, name: &str) -> Option<&dyn Projection> {
+        self.projections.iter().find(|projection| projection.name() == name).map(|projection| &**projection)
+    }
+
+    /// Told whenever rows may have changed.
+    pub(crate) fn told_of_rows(&self) -> watch::Receiver<()> {
+        self.rows.subscribe()
+    }
+
+    fn projected(&self, collection: &str) -> Option<&Arc<dyn Projection>> {
+        self.projections.iter().find(|projection| projection.collection() == collection)
+    }
+
+    /// Has the rows of a batch made by the shards' executors while the caller writes the log: they are ready, or nearly,
+    /// when [`apply`](Self::apply) wants them.
+    pub(crate) fn make_rows_ahead(&self, events: &[Arc<Event>]) {
+        if self.executor_kind == ExecutorKind::Inline || events.len() < ROWS_AHEAD_MIN || self.projections.is_empty() {
+            return;
+        }
+        let mut parts: Vec<Vec<_>> = vec![Vec::new(); self.shards.len()];
+        for event in events.iter().filter(|event| !event.deleted) {
+            if let Some(projection) = self.projected(event.object.key.collection()) {
+                parts[shard_of(&event.object.key, self.shards.len())].push((event.clone(), projection.clone()));
+            }
+        }
+        for (at, part) in parts.into_iter().enumerate().filter(|(_, part)| part.len() >= ROWS_AHEAD_MIN / 2) {
+            let make = move || part.iter().for_each(|(event, projection)| event.make_row(&**projection));
+            self.executors().run(at, Box::new(make));
+        }
     }
 
     /// Takes in a batch of commits up to `through` and publishes it. `events` are in commit order. When this returns,
@@ -232,6 +271,9 @@ impl Cache {
     /// Hands the batch's events to the watchers they may concern and wakes them. Few watchers are served at once;
     /// for many the work goes to an executor, so that the next commit does not wait for it.
     pub(crate) fn notify(self: &Arc<Self>, touched: Touched) {
+        if touched.collections.iter().any(|(name, _)| self.projected(name).is_some()) {
+            self.rows.send_replace(());
+        }
         for (name, collection) in touched.collections {
             let watchers = collection.watchers.load(Ordering::SeqCst);
             if watchers == 0 {

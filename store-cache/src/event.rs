@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rkyv::util::AlignedVec;
 use smallvec::SmallVec;
 
 use crate::object::StoredObject;
+use crate::projection::Projection;
 use crate::revision::Revision;
 
 /// One object's change in one commit. Shared by every watcher that is shown it.
@@ -29,6 +31,8 @@ struct Encodings {
     made: SmallVec<[(u32, Bytes); 1]>,
     /// The event is no longer recent: nothing is kept any more.
     cold: bool,
+    /// The object's row, between its making and its place in a chunk.
+    row: Option<AlignedVec>,
 }
 
 /// About what an event, its version's header and its keys take beside the bodies.
@@ -77,9 +81,30 @@ impl Event {
         bytes
     }
 
+    /// Makes the object's row ahead of its being taken; at most one projection is told of an event.
+    pub(crate) fn make_row(&self, projection: &dyn Projection) {
+        self.encodings.lock().row.get_or_insert_with(|| self.row(projection));
+    }
+
+    /// The object's row, for the chunk it belongs in: made now if it has not been yet. Empty for an object that has none
+    /// or is gone.
+    pub(crate) fn take_row(&self, projection: &dyn Projection) -> AlignedVec {
+        // Whoever is making it holds the lock until it is made.
+        let made = self.encodings.lock().row.take();
+        made.unwrap_or_else(|| self.row(projection))
+    }
+
+    fn row(&self, projection: &dyn Projection) -> AlignedVec {
+        let mut row = AlignedVec::new();
+        if !self.deleted {
+            projection.project(&self.object, &mut row);
+        }
+        row
+    }
+
     /// Lets go of the encodings: those who keep up have them, and a window full of them would hold every body twice.
     pub(crate) fn cool(&self) {
-        *self.encodings.lock() = Encodings { made: SmallVec::new(), cold: true };
+        *self.encodings.lock() = Encodings { cold: true, ..Encodings::default() };
     }
 }
 

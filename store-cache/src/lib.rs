@@ -10,6 +10,7 @@ pub mod key;
 pub mod object;
 pub mod projection;
 pub mod revision;
+pub mod row_feed;
 pub mod snapshot;
 pub mod stats;
 pub mod store;

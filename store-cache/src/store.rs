@@ -26,6 +26,7 @@ use crate::key::ObjectKey;
 use crate::object::{Facets, StoredObject};
 use crate::projection::Projection;
 use crate::revision::Revision;
+use crate::row_feed::RowFeed;
 use crate::snapshot::Snapshot;
 use crate::stats::{CollectionLevels, Levels, Recorded, Stats};
 use crate::txn::{Committed, Txn, TxnError};
@@ -219,6 +220,12 @@ impl Store {
     #[must_use]
     pub fn rows(&self, projection: &str) -> Option<Snapshot> {
         self.inner.cache.view().rows(projection)
+    }
+
+    /// The rows of a projection, all there are and then what becomes of them; `None` if the store was opened without it.
+    #[must_use]
+    pub fn row_feed(&self, projection: &str) -> Option<RowFeed> {
+        RowFeed::open(&self.inner.cache, projection)
     }
 
     /// Writes a copy of the store as of the latest view to a new file, synced before this returns. Blocks.

@@ -320,12 +320,59 @@ async fn rows_follow_the_view_and_untouched_chunks_stay_in_place() {
     assert!(store.rows("other").is_none());
     let before = store.rows("names/1").unwrap();
     committed(&store, put_full(&pod("p007"), Expect::Exists, "n2", "", "y")).await;
-    assert_eq!(store.rows("names/1").unwrap().changed_since(&before).count(), 1);
+    let names = |store: &Store| -> Vec<(String, bool)> {
+        let changes = store.rows("names/1").unwrap().changes_since(Some(&before));
+        changes.iter().map(|c| (String::from_utf8(c.row.to_vec()).unwrap(), c.gone)).collect()
+    };
+    assert_eq!(names(&store), [], "a row that is made again as it was is no change");
     committed(&store, delete(&pod("p100"), Expect::Exists)).await;
     committed(&store, put(&pod("p200"), Expect::Exists, "unbound now")).await;
-    let expected: Vec<_> = all.into_iter().filter(|name| name != "p100" && name != "p200").collect();
+    committed(&store, put_full(&pod("unbound"), Expect::Exists, "n1", "", "z")).await;
+    committed(&store, delete(&pod("p300"), Expect::Exists)).await;
+    committed(&store, put_full(&pod("p300"), Expect::Absent, "n1", "", "another of its name")).await;
+    let mut changes = names(&store);
+    assert_eq!(changes.split_off(3), [("unbound".to_owned(), false), ("p300".to_owned(), false)]);
+    changes.sort();
+    assert_eq!(changes, ["p100", "p200", "p300"].map(|name| (name.to_owned(), true)));
+    let mut expected: Vec<_> = all.into_iter().filter(|name| name != "p100" && name != "p200").collect();
+    expected.push("unbound".to_owned());
     assert_eq!(rows(&store), expected);
     assert_eq!(before.rows().count(), 500, "a held snapshot stays as it was");
+}
+
+#[tokio::test]
+async fn a_feed_gives_all_rows_and_then_what_became_of_them_whoever_is_slow() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _) = open_with_rows(directory.path());
+    assert!(store.row_feed("other").is_none());
+    let mut feed = store.row_feed("names/1").unwrap();
+    assert!(feed.next().await.is_empty(), "the first answer comes at once");
+    let mut known = std::collections::BTreeSet::new();
+    let mut expected = std::collections::BTreeSet::new();
+    // More commits between two looks than the store remembers chunks for, and fewer.
+    for round in [1usize, 3, 200, 1200, 5] {
+        for n in 0..round {
+            let name = format!("p{:03}", n % 700);
+            let delete_it = expected.contains(&name);
+            let txn = if delete_it {
+                expected.remove(&name);
+                delete(&pod(&name), Expect::Exists)
+            } else {
+                expected.insert(name.clone());
+                put_full(&pod(&name), Expect::Absent, "n1", "", "x")
+            };
+            assert!(store.commit(txn).await.is_ok());
+        }
+        for change in feed.next().await {
+            let name = String::from_utf8(change.row.to_vec()).unwrap();
+            if change.gone { assert!(known.remove(&name)) } else { assert!(known.insert(name)) }
+        }
+        assert_eq!(known, expected);
+    }
+    let waiting = tokio::spawn(async move { feed.next().await.len() });
+    tokio::task::yield_now().await;
+    committed(&store, put_full(&pod("late"), Expect::Absent, "n1", "", "x")).await;
+    assert_eq!(waiting.await.unwrap(), 1);
 }
 
 #[tokio::test]

@@ -5,6 +5,9 @@
 //! works against any API server. The messages stand here instead of in a `.proto` file: both ends are ours, and no
 //! compiler for them is needed. Numbers are never used anew.
 
+use gantry_store_cache::snapshot::{RowChange, RowRef};
+use rkyv::util::AlignedVec;
+
 use crate::status::Status;
 
 /// All paths begin with this.
@@ -79,7 +82,7 @@ pub struct RowsRequest {
 pub struct Rows {
     /// The rows.
     #[prost(message, repeated, tag = "1")]
-    pub rows: Vec<Row>,
+    pub rows: Vec<SentRow>,
     /// Whether these end the initial rows.
     #[prost(bool, tag = "2")]
     pub complete: bool,
@@ -87,11 +90,66 @@ pub struct Rows {
 
 /// The row of one object, as its projection archived it.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct Row {
+pub struct SentRow {
     /// The archived row; of an object that is gone, its last one.
     #[prost(bytes = "vec", tag = "1")]
     pub archived: Vec<u8>,
     /// Whether the object is gone.
     #[prost(bool, tag = "2")]
     pub gone: bool,
+}
+
+/// A part of a projection's rows as its reader has them: the first parts are all there are, up to the one that is
+/// `complete`; later ones are changes in order.
+#[derive(Default)]
+pub struct Part {
+    /// The rows.
+    pub rows: Vec<Row>,
+    /// Whether these end the initial rows.
+    pub complete: bool,
+}
+
+/// The row of one object.
+pub struct Row {
+    /// The archived row; of an object that is gone, its last one.
+    pub archived: Archived,
+    /// Whether the object is gone.
+    pub gone: bool,
+}
+
+/// An archived row, aligned to be read in place.
+pub enum Archived {
+    /// In the store of this process.
+    Here(RowRef),
+    /// As it was sent.
+    Sent(AlignedVec),
+}
+
+impl std::ops::Deref for Archived {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Here(row) => row,
+            Self::Sent(bytes) => bytes,
+        }
+    }
+}
+
+impl From<Rows> for Part {
+    fn from(sent: Rows) -> Self {
+        let row = |row: SentRow| {
+            // Bytes of a message lie anywhere.
+            let mut aligned = AlignedVec::with_capacity(row.archived.len());
+            aligned.extend_from_slice(&row.archived);
+            Row { archived: Archived::Sent(aligned), gone: row.gone }
+        };
+        Self { rows: sent.rows.into_iter().map(row).collect(), complete: sent.complete }
+    }
+}
+
+impl From<RowChange> for Row {
+    fn from(change: RowChange) -> Self {
+        Self { archived: Archived::Here(change.row), gone: change.gone }
+    }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use gantry_store_cache::object::StoredObject;
 use gantry_store_cache::revision::Revision;
 
-use crate::interchange::Rows;
+use crate::interchange::Part;
 use crate::resource::GroupVersionResource;
 use crate::selector::{FieldSelector, LabelSelector};
 use crate::status::Status;
@@ -62,8 +62,8 @@ pub trait ResourceApi: Send + Sync + 'static {
         options: &DeleteOptions,
     ) -> Result<ObjectList, Status>;
 
-    /// The rows of a projection's objects, by its name, in place of the objects themselves: what a scheduler in another
-    /// process reads. `None` where there are none: then the objects are to be listed and watched.
+    /// The rows of a projection's objects, by its name, in place of the objects themselves: what a scheduler reads.
+    /// `None` where there are none: then the objects are to be listed and watched.
     async fn rows(&self, projection: &str) -> Result<Option<Box<dyn RowStream>>, Status> {
         let _ = projection;
         Ok(None)
@@ -85,7 +85,7 @@ pub trait ResourceApi: Send + Sync + 'static {
 pub trait RowStream: Send {
     /// The next part; waits for it. `None` when the server ended the stream. After an end or an error only a new stream
     /// goes on, with all rows again.
-    async fn next(&mut self) -> Option<Result<Rows, Status>>;
+    async fn next(&mut self) -> Option<Result<Part, Status>>;
 }
 
 /// The objects of a resource, in one namespace or (empty) in all.

@@ -9,16 +9,14 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
 use gantry_machinery::interchange::{
-    BIND_BATCH, BIND_GANG, BindAnswer, BindAnswers, BindBatch, PREFIX, PodBinding, ROWS, Row, Rows, RowsRequest,
+    BIND_BATCH, BIND_GANG, BindAnswer, BindAnswers, BindBatch, PREFIX, PodBinding, ROWS, Rows, RowsRequest, SentRow,
 };
 use gantry_machinery::resource::GroupVersionResource;
-use gantry_machinery::resource_api::{Binding, Collection, ResourceApi, WatchOptions};
-use gantry_store_cache::object::StoredObject;
-use gantry_store_cache::projection::Projection;
-use gantry_store_cache::watch::ChangeKind;
+use gantry_machinery::resource_api::{Binding, ResourceApi};
+use gantry_store_cache::row_feed::RowFeed;
+use gantry_store_cache::snapshot::RowChange;
 use http::{Request, Response};
 use hyper::body::Frame;
-use rkyv::util::AlignedVec;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::server::{Grpc, ServerStreamingService, UnaryService};
@@ -29,14 +27,11 @@ use super::service::{Asked, Service};
 use crate::gate::authz::Attributes;
 use crate::metrics::Running;
 use crate::registry::request::RequestContext;
-use crate::registry::watch::{FeedItem, WatchFeed};
 
 /// At most this many rows in one message: some 100 KiB.
 const ROWS_MAX: usize = 512;
 /// A stream that has nothing to say says so this often.
 const SAY_SOMETHING_EVERY: Duration = Duration::from_secs(20);
-/// A rows stream does not end by itself; clients begin anew when it breaks.
-const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Whether a path is answered here.
 pub(super) fn is_for(path: &str) -> bool {
@@ -152,76 +147,48 @@ impl ServerStreamingService<RowsRequest> for Feed {
         let (service, context, counted) = (self.service.clone(), self.context.clone(), self.counted.clone());
         Box::pin(async move {
             let name = request.into_inner().projection;
-            let projection = service.projections.iter().find(|p| p.name() == name);
-            let projection = projection.ok_or_else(|| Status::not_found(format!("no rows are called {name:?}")))?;
+            let feed = service.registry.store().row_feed(&name);
+            let feed = feed.ok_or_else(|| Status::not_found(format!("no rows are called {name:?}")))?;
             let table = service.registry.table();
-            let row = table.rows().iter().find(|row| row.collection == projection.collection());
+            let row = table.rows().iter().find(|row| row.collection == feed.collection());
             let resource = row.ok_or_else(|| Status::not_found("the objects are not served"))?.gvr().clone();
             authorize(&service, &context, "list", &resource, "")?;
             authorize(&service, &context, "watch", &resource, "")?;
-
-            let of = Collection { resource: &resource, namespace: "" };
-            let options = WatchOptions {
-                initial_events: true,
-                bookmarks: true,
-                timeout: Some(FOR_EVER),
-                ..WatchOptions::default()
-            };
-            let feed = service.registry.as_user(context).subscribe(&of, &options).await;
-            let feed = feed.map_err(|status| Status::unavailable(status.message))?;
-            let parts = parts(feed, projection.clone(), service.shutdown.clone(), counted);
+            let parts = Parts { feed, waiting: Vec::new().into_iter(), complete: false, _counted: counted };
+            let shutdown = service.shutdown.clone();
+            let parts = stream::unfold(parts, move |parts| parts.next(shutdown.clone()));
             Ok(tonic::Response::new(Box::pin(parts) as Self::ResponseStream))
         })
     }
 }
 
-/// The messages of one stream. `counted` is held for as long as it lasts.
-fn parts(
-    feed: WatchFeed,
-    projection: Arc<dyn Projection>,
-    shutdown: CancellationToken,
-    counted: Running,
-) -> impl Stream<Item = Result<Rows, Status>> + Send {
-    stream::unfold(Some((feed, projection, shutdown, counted)), |state| async move {
-        let (mut feed, projection, shutdown, counted) = state?;
-        let items = tokio::select! {
-            biased;
-            items = feed.next_items(ROWS_MAX) => items,
-            () = shutdown.cancelled() => return None,
-            () = tokio::time::sleep(SAY_SOMETHING_EVERY) => Some(Ok(Vec::new())),
-        };
-        match items? {
-            Ok(items) => {
-                let part = part(&items, &*projection);
-                Some((Ok(part), Some((feed, projection, shutdown, counted))))
-            }
-            // The client was too slow; it begins anew.
-            Err(status) => Some((Err(Status::out_of_range(status.message)), None)),
-        }
-    })
+/// One stream of rows. A client that is slow to take them is sent the latest of what changed meanwhile.
+struct Parts {
+    feed: RowFeed,
+    /// What the feed gave and is not yet sent.
+    waiting: std::vec::IntoIter<RowChange>,
+    /// Whether the initial rows have all been sent.
+    complete: bool,
+    /// Counts the request for as long as it lasts.
+    _counted: Running,
 }
 
-fn part(items: &[FeedItem], projection: &dyn Projection) -> Rows {
-    let mut part = Rows::default();
-    for item in items {
-        match item {
-            FeedItem::Initial(object) => part.rows.extend(row(object, projection, false)),
-            FeedItem::Converted(kind, object) => {
-                part.rows.extend(row(object, projection, *kind == ChangeKind::Deleted));
-            }
-            FeedItem::Change(change) => {
-                let gone = change.kind == ChangeKind::Deleted;
-                part.rows.extend(row(&change.event.object, projection, gone));
-            }
-            FeedItem::Bookmark { initial_events_end, .. } => part.complete |= initial_events_end,
+impl Parts {
+    /// The next message; `None` at shutdown.
+    async fn next(mut self, shutdown: CancellationToken) -> Option<(Result<Rows, Status>, Self)> {
+        if self.waiting.len() == 0 {
+            let changes = tokio::select! {
+                biased;
+                changes = self.feed.next() => changes,
+                () = shutdown.cancelled() => return None,
+                () = tokio::time::sleep(SAY_SOMETHING_EVERY) => return Some((Ok(Rows::default()), self)),
+            };
+            self.waiting = changes.into_iter();
         }
+        let sent = |change: RowChange| SentRow { archived: change.row.to_vec(), gone: change.gone };
+        let rows = self.waiting.by_ref().take(ROWS_MAX).map(sent).collect();
+        let complete = !self.complete && self.waiting.len() == 0;
+        self.complete |= complete;
+        Some((Ok(Rows { rows, complete }), self))
     }
-    part
-}
-
-/// An object without a row is none of the reader's concern.
-fn row(object: &StoredObject, projection: &dyn Projection, gone: bool) -> Option<Row> {
-    let mut archived = AlignedVec::new();
-    projection.project(object, &mut archived);
-    (!archived.is_empty()).then(|| Row { archived: archived.to_vec(), gone })
 }

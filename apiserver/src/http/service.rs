@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use compact_str::{CompactString, format_compact};
 use gantry_machinery::status::Status;
-use gantry_store_cache::projection::Projection;
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
@@ -51,8 +50,6 @@ pub struct Service {
     pub health: Health,
     /// Discovery and OpenAPI.
     pub documents: Documents,
-    /// The rows that other processes may read ([`super::interchange`]).
-    pub projections: Vec<Arc<dyn Projection>>,
     /// Ends watches.
     pub shutdown: CancellationToken,
     /// The time limit of requests that are not long-running.

@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use gantry_machinery::interchange::{Part, Row};
 use gantry_machinery::resource_api::{
-    Binding, Collection, DeleteOptions, Deleted, ListOptions, ObjectList, PatchBody, ResourceApi, Target, VersionRule,
-    WatchOptions, WatchStream, WriteOptions,
+    Binding, Collection, DeleteOptions, Deleted, ListOptions, ObjectList, PatchBody, ResourceApi, RowStream, Target,
+    VersionRule, WatchOptions, WatchStream, WriteOptions,
 };
 use gantry_machinery::status::Status;
 use gantry_machinery::value::Value;
 use gantry_store_cache::object::StoredObject;
+use gantry_store_cache::row_feed::RowFeed;
 
 use super::Registry;
 use super::request::RequestContext;
@@ -191,11 +193,32 @@ impl ResourceApi for Handle {
         self.registry.delete_collection(&self.request, of, list, options).await
     }
 
+    async fn rows(&self, projection: &str) -> Result<Option<Box<dyn RowStream>>, Status> {
+        let feed = self.registry.store().row_feed(projection);
+        Ok(feed.map(|feed| Box::new(Rows { feed, complete: false }) as Box<dyn RowStream>))
+    }
+
     async fn bind_batch(&self, bindings: Vec<Binding>) -> Vec<Result<(), Status>> {
         self.registry.bind_batch(bindings).await
     }
 
     async fn bind_gang(&self, bindings: Vec<Binding>) -> Result<(), Status> {
         self.registry.bind_gang(&bindings).await
+    }
+}
+
+/// Rows of this process's store.
+struct Rows {
+    feed: RowFeed,
+    /// Whether all there were have been given.
+    complete: bool,
+}
+
+#[async_trait]
+impl RowStream for Rows {
+    async fn next(&mut self) -> Option<Result<Part, Status>> {
+        let rows = self.feed.next().await.into_iter().map(Row::from).collect();
+        let complete = !std::mem::replace(&mut self.complete, true);
+        Some(Ok(Part { rows, complete }))
     }
 }

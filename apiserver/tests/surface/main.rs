@@ -66,7 +66,7 @@ impl Server {
         let describe = Arc::new(FacetReader::new(Table::new(kinds::all())));
         let store = Store::open(store, describe, Vec::new()).unwrap();
         let registry = Registry::new(store.clone(), Table::new(kinds::all()));
-        let running = ApiServer::start(config, registry, Vec::new()).await.unwrap();
+        let running = ApiServer::start(config, registry).await.unwrap();
         let pki = running.pki();
         let client = Client::connect_http2(running.address(), &pki.ca.certificate, Some(&pki.admin)).await;
         Self { client, store, _running: running, _dir: dir }

@@ -31,7 +31,7 @@ pub(super) struct Known {
     pub(super) resource: &'static GroupVersionResource,
     /// What happened to them, as the core hears it.
     pub(super) told: fn(Delta) -> Vec<Event>,
-    /// The same from rows, where Gantry's own server feeds them to other processes.
+    /// The same from rows, where Gantry's own server feeds them.
     pub(super) rows: Option<AsRows>,
 }
 
@@ -187,8 +187,5 @@ fn row<T>(object: &StoredObject, read: impl Fn(&[u8]) -> Result<T, NotAnObject>)
 
 /// The same for a row that came as one.
 fn archived<T, E: Display>(row: &Row, read: impl Fn(&[u8]) -> Result<T, E>) -> Option<T> {
-    // Archived rows are read in place, which wants them aligned; bytes of a message lie anywhere.
-    let mut aligned = rkyv::util::AlignedVec::<16>::with_capacity(row.archived.len());
-    aligned.extend_from_slice(&row.archived);
-    read(&aligned).inspect_err(|error| tracing::error!(%error, "a row is left out of scheduling")).ok()
+    read(&row.archived).inspect_err(|error| tracing::error!(%error, "a row is left out of scheduling")).ok()
 }

@@ -2,12 +2,13 @@
 //! here.
 //!
 //! [`super::feed`] holds one source per collection it knows. Which way it goes is found out once, when it is first asked:
-//! Gantry's API server feeds rows to other processes ([`gantry_machinery::interchange`]), any other Kubernetes does not.
+//! Gantry's API server feeds rows, in this process straight from the store's snapshots, to others over
+//! [`gantry_machinery::interchange`]; any other Kubernetes does not.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use gantry_machinery::interchange::{Row, Rows};
+use gantry_machinery::interchange::{Part, Row};
 use gantry_machinery::reflector::Reflector;
 use gantry_machinery::resource_api::{ResourceApi, RowStream};
 use gantry_machinery::selector::{FieldSelector, LabelSelector};
@@ -91,7 +92,7 @@ impl Source {
 }
 
 /// What a part of the rows says; nothing until the initial ones are complete.
-fn read(part: Rows, as_rows: &AsRows, initial: &mut Option<Vec<Row>>) -> Vec<Event> {
+fn read(part: Part, as_rows: &AsRows, initial: &mut Option<Vec<Row>>) -> Vec<Event> {
     let Some(so_far) = initial else { return part.rows.iter().filter_map(as_rows.changed).collect() };
     so_far.extend(part.rows);
     if !part.complete {
@@ -103,6 +104,7 @@ fn read(part: Rows, as_rows: &AsRows, initial: &mut Option<Vec<Row>>) -> Vec<Eve
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use gantry_machinery::interchange::Archived;
     use gantry_machinery::resource::gvr;
     use gantry_scheduler_core::rows::projection::PodProjection;
     use gantry_store_cache::key::ObjectKey;
@@ -120,7 +122,7 @@ mod tests {
         let object = StoredObject::new(key, revision, revision, body, Facets::default());
         let mut archived = rkyv::util::AlignedVec::new();
         PodProjection.project(&object, &mut archived);
-        Row { archived: archived.to_vec(), gone }
+        Row { archived: Archived::Sent(archived), gone }
     }
 
     #[test]
@@ -128,17 +130,19 @@ mod tests {
         let pods = COLLECTIONS.iter().find(|known| *known.resource == gvr::PODS).expect("pods are known");
         let as_rows = pods.rows.as_ref().expect("pods come as rows");
         let mut initial = Some(Vec::new());
-        let part = Rows { rows: vec![carried("a", false)], complete: false };
+        let part = Part { rows: vec![carried("a", false)], complete: false };
         assert!(read(part, as_rows, &mut initial).is_empty());
-        let all = read(Rows { rows: vec![carried("b", false)], complete: true }, as_rows, &mut initial);
+        let all = read(Part { rows: vec![carried("b", false)], complete: true }, as_rows, &mut initial);
         let [Event::Pods(rows)] = &all[..] else { panic!("{all:?}") };
         assert_eq!(rows.iter().map(|row| &*row.name).collect::<Vec<_>>(), ["a", "b"]);
 
-        let broken = Row { archived: vec![1, 2, 3], gone: false };
-        let part = Rows { rows: vec![carried("c", false), broken, carried("a", true)], complete: false };
+        let mut broken = rkyv::util::AlignedVec::new();
+        broken.extend_from_slice(&[1, 2, 3]);
+        let broken = Row { archived: Archived::Sent(broken), gone: false };
+        let part = Part { rows: vec![carried("c", false), broken, carried("a", true)], complete: false };
         let changes = read(part, as_rows, &mut initial);
         let [Event::Pod(changed), Event::PodGone(uid)] = &changes[..] else { panic!("{changes:?}") };
         assert_eq!((&*changed.name, &**uid), ("c", "uid-a"));
-        assert!(read(Rows::default(), as_rows, &mut initial).is_empty(), "a sign of life is no event");
+        assert!(read(Part::default(), as_rows, &mut initial).is_empty(), "a sign of life is no event");
     }
 }

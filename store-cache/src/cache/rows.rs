@@ -9,9 +9,11 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use rkyv::util::AlignedVec;
 
+use crate::event::Event;
 use crate::key::ObjectKey;
 use crate::object::StoredObject;
 use crate::projection::Projection;
+use crate::revision::Revision;
 use crate::snapshot::{CHUNK_ROWS, Chunk, ChunkImage, NewRow, Rows};
 
 /// The writable side of one projection on one shard.
@@ -34,19 +36,37 @@ impl RowTable {
         self.projection.name()
     }
 
-    /// Brings `rows` up to the given objects, in order; `true` beside one that is gone.
-    pub(crate) fn apply<'o>(&mut self, changed: impl Iterator<Item = (&'o Arc<StoredObject>, bool)>, rows: &mut Rows) {
+    /// Brings `rows` up to the commit `revision`, by its events in order.
+    pub(crate) fn apply(&mut self, events: &[Arc<Event>], revision: Revision, rows: &mut Rows) {
+        let projection = self.projection.clone();
+        let ours = events.iter().filter(|event| event.object.key.collection() == projection.collection());
+        let made = ours.map(|event| (&event.object, event.take_row(&*projection)));
+        self.put(made, revision, rows);
+    }
+
+    /// Takes in objects that were there when the store was opened.
+    pub(crate) fn load<'o>(&mut self, objects: impl Iterator<Item = &'o Arc<StoredObject>>, rows: &mut Rows) {
+        let projection = self.projection.clone();
+        let ours = objects.filter(|object| object.key.collection() == projection.collection());
+        let made = ours.map(|object| {
+            let mut row = AlignedVec::new();
+            projection.project(object, &mut row);
+            (object, row)
+        });
+        self.put(made, Revision(0), rows);
+    }
+
+    /// Puts objects' rows where they belong; an empty one is none.
+    fn put<'o>(
+        &mut self,
+        made: impl Iterator<Item = (&'o Arc<StoredObject>, AlignedVec)>,
+        revision: Revision,
+        rows: &mut Rows,
+    ) {
         let mut writes: BTreeMap<u32, SlotWrite> = BTreeMap::new();
         let mut freed = Vec::new();
-        for (object, gone) in changed {
+        for (object, row) in made {
             let key = &object.key;
-            if key.collection() != self.projection.collection() {
-                continue;
-            }
-            let mut row = AlignedVec::new();
-            if !gone {
-                self.projection.project(object, &mut row);
-            }
             if row.is_empty() {
                 if let Some(slot) = self.slots.remove(key) {
                     writes.insert(slot, None);
@@ -54,7 +74,7 @@ impl RowTable {
                 }
             } else {
                 let slot = self.slot_for(key);
-                writes.insert(slot, Some(NewRow { key: key.clone(), revision: object.revision, bytes: row }));
+                writes.insert(slot, Some(NewRow { object: object.clone(), bytes: row }));
             }
         }
         // Slots freed by this batch are for the next one: within it, a slot means one object.
@@ -66,7 +86,7 @@ impl RowTable {
             while let Some((slot, write)) = writes.next_if(|(slot, _)| slot / CHUNK_ROWS as u32 == chunk) {
                 changed.push((slot as usize % CHUNK_ROWS, write));
             }
-            rows.rewrite(chunk as usize, |old| Chunk::rewritten(old, changed));
+            rows.rewrite(chunk as usize, revision, |old| Chunk::rewritten(old, changed));
         }
     }
 
@@ -88,7 +108,7 @@ impl RowTable {
                 row.key = object.key.clone();
                 if self.slots.try_insert(row.key.clone(), slot).is_ok() {
                     free.retain(|other| *other != slot);
-                    kept.push(row);
+                    kept.push((row, object.created));
                 }
             }
             rows.push(Chunk::from_image(kept.into_iter(), chunk.data));

@@ -228,8 +228,10 @@ impl Shard {
                 slice.put(&event.object, &rules);
             }
         }
-        for (table, (_, rows)) in self.tables.iter_mut().zip(&mut state.rows) {
-            table.apply(events.iter().map(|event| (&event.object, event.deleted)), rows);
+        if let Some(last) = events.last() {
+            for (table, (_, rows)) in self.tables.iter_mut().zip(&mut state.rows) {
+                table.apply(events, last.revision, rows);
+            }
         }
         self.state.clone()
     }
@@ -251,7 +253,7 @@ impl Shard {
                 table.adopt(chunks, |key| state.get(key).cloned(), rows);
             }
             let missing: Vec<_> = objects.iter().filter(|object| !table.knows(&object.key)).collect();
-            table.apply(missing.into_iter().map(|object| (object, false)), rows);
+            table.load(missing.into_iter(), rows);
         }
         state.rows = rows;
     }

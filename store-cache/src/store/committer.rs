@@ -288,6 +288,7 @@ impl Thread {
             return answer(owed);
         }
         let sync = self.must_sync(&log);
+        self.cache.make_rows_ahead(&events);
         let started = Instant::now();
         if let Err(error) = self.engine.write(log, revision, sync) {
             tracing::error!(%error, "the log failed: the store takes no more writes until it is reopened");

@@ -19,7 +19,7 @@ use tonic_prost::ProstCodec;
 use super::answer;
 use super::connection::Connection;
 use crate::interchange::{
-    BIND_BATCH, BIND_GANG, BindAnswer, BindAnswers, BindBatch, PodBinding, ROWS, Rows, RowsRequest,
+    BIND_BATCH, BIND_GANG, BindAnswer, BindAnswers, BindBatch, Part, PodBinding, ROWS, Rows, RowsRequest,
 };
 use crate::resource_api::{Binding, RowStream};
 use crate::status::Status;
@@ -129,9 +129,9 @@ struct RemoteRows(Streaming<Rows>);
 
 #[async_trait]
 impl RowStream for RemoteRows {
-    async fn next(&mut self) -> Option<Result<Rows, Status>> {
+    async fn next(&mut self) -> Option<Result<Part, Status>> {
         match tokio::time::timeout(SILENCE_MAX, self.0.message()).await {
-            Ok(Ok(part)) => part.map(Ok),
+            Ok(Ok(part)) => part.map(|part| Ok(part.into())),
             Ok(Err(status)) => Some(Err(Status::service_unavailable(format!("the rows broke off: {status}")))),
             Err(_) => Some(Err(Status::service_unavailable("the server fell silent"))),
         }
