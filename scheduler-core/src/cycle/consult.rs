@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use super::{Scheduler, hash};
-use crate::plan::{self, Consultation, Decision, Millis, Refusal};
+use super::Scheduler;
+use crate::plan::{self, Consultation, Decision, Millis, Reasons};
 use crate::pods::{PodIndex, State};
 use crate::queue::Turn;
 use crate::rows::Demand;
@@ -120,22 +120,8 @@ impl Scheduler {
         let mut message = format!("0/{nodes} nodes are available:");
         plan::list(&mut message, reasons);
         self.pause(now, index);
-        let told = hash(&*message);
-        let profile = demand.profile;
-        let pod = self.pods.at(index);
-        let news = pod.told != told;
-        pod.told = told;
-        Decision::Refuse(Refusal {
-            pod: pod.id.clone(),
-            message: message.into(),
-            plugins: Arc::new(["Extender"]),
-            news,
-            overdue: false,
-            attempts: pod.attempts,
-            nomination: None,
-            preemption: None,
-            profile,
-        })
+        let reasons = Reasons { message: message.into(), plugins: Arc::new(["Extender"]) };
+        Decision::Refuse(self.refusal(index, reasons))
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::{Scheduler, hash};
+use super::Scheduler;
 use crate::columns::Slot;
 use crate::gangs::Standing;
 use crate::plan::{Apart, Decision, GANG_UNSCHEDULABLE, GangName, Millis, Placement, Reasons, Refusal, Together};
@@ -329,24 +329,10 @@ impl Scheduler {
         let ticket = self.queue.ticket();
         self.move_to(index, State::Waiting);
         self.arrivals.refused += 1;
-        let profile = self.classes.get(self.pods.at(index).class).demand.profile;
         let pod = self.pods.at(index);
         (pod.ticket, pod.kin, pod.waits_with_gang) = (ticket, 0, true);
-        let told = hash(&*reasons.message);
-        let news = std::mem::replace(&mut pod.told, told) != told;
-        let overdue = std::mem::take(&mut pod.overdue);
-        let (id, attempts, priority) = (pod.id.clone(), pod.attempts, pod.priority);
-        self.queue.wait_with_gang(now, Turn::new(priority, ticket, index));
-        Refusal {
-            pod: id,
-            message: reasons.message,
-            plugins: reasons.plugins,
-            news,
-            overdue,
-            attempts,
-            nomination: None,
-            preemption: None,
-            profile,
-        }
+        let turn = Turn::new(pod.priority, ticket, index);
+        self.queue.wait_with_gang(now, turn);
+        self.refusal(index, reasons)
     }
 }

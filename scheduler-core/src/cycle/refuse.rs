@@ -86,7 +86,6 @@ impl Scheduler {
         };
         let ticket = self.queue.ticket();
         let seen = self.seen();
-        let told = hash(&*reasons.message);
         self.move_to(index, State::Waiting);
         self.arrivals.refused += 1;
         let pod = self.pods.at(index);
@@ -103,24 +102,26 @@ impl Scheduler {
         if let Some(tenant) = &tenant {
             self.storage.listen(group, tenant);
         }
-        let profile = self.classes.get(class).demand.profile;
-        let pod = self.pods.at(index);
-        let news = pod.told != told;
-        pod.told = told;
-        let overdue = std::mem::take(&mut pod.overdue);
-        let (id, attempts) = (pod.id.clone(), pod.attempts);
         self.queue.wait(now, group, seen, Turn::new(priority, ticket, index));
-        Decision::Refuse(Refusal {
-            pod: id,
-            message: reasons.message,
-            plugins: reasons.plugins,
-            news,
-            overdue,
-            attempts,
-            nomination,
-            preemption,
+        Decision::Refuse(Refusal { nomination, preemption, ..self.refusal(index, reasons) })
+    }
+
+    /// What a pod is told that is not placed.
+    pub(super) fn refusal(&mut self, index: PodIndex, Reasons { message, plugins }: Reasons) -> Refusal {
+        let profile = self.classes.get(self.pods.at(index).class).demand.profile;
+        let pod = self.pods.at(index);
+        let told = hash(&*message);
+        Refusal {
+            pod: pod.id.clone(),
+            news: std::mem::replace(&mut pod.told, told) != told,
+            message,
+            plugins,
+            overdue: std::mem::take(&mut pod.overdue),
+            attempts: pod.attempts,
+            nomination: None,
+            preemption: None,
             profile,
-        })
+        }
     }
 
     fn known_reasons(&mut self, group: GroupId, ending: Ending) -> bool {
