@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashSet;
+
 use super::Scheduler;
 use crate::columns::Slot;
 use crate::gangs::Standing;
@@ -66,9 +68,11 @@ impl Scheduler {
 
     /// These are all PodGroups there are.
     pub(super) fn replace_groups(&mut self, rows: &[PodGroupRow]) {
-        let there = |gang: &GangName| rows.iter().any(|row| row.name == gang.name && row.namespace == gang.namespace);
-        for gang in self.gangs.known().into_iter().filter(|gang| !there(gang)) {
-            self.remove_group(&gang.namespace, &gang.name);
+        let there: HashSet<(&str, &str)> = rows.iter().map(|row| (&*row.namespace, &*row.name)).collect();
+        for gang in self.gangs.known() {
+            if !there.contains(&(&*gang.namespace, &*gang.name)) {
+                self.remove_group(&gang.namespace, &gang.name);
+            }
         }
         rows.iter().for_each(|row| self.set_group(row));
     }
