@@ -56,6 +56,22 @@ fn a_definition_says_what_became_of_it() {
 }
 
 #[test]
+fn its_versions_have_api_services() {
+    let c = with_crontabs();
+    let own = "get apiservices -l kube-aggregator.kubernetes.io/automanaged=true -o name";
+    let both = "apiservice.apiregistration.k8s.io/v1.stable.example.com\n\
+                apiservice.apiregistration.k8s.io/v1beta1.stable.example.com\n";
+    c.eventually(own, |s| s == both);
+    let shown = c.kubectl("get apiservice v1.stable.example.com --no-headers");
+    assert_eq!(shown.split_whitespace().collect::<Vec<_>>()[1..3], ["Local", "True"]);
+    c.kubectl("delete apiservice v1.stable.example.com");
+    c.eventually(own, |s| s == both);
+    c.kubectl(&format!("delete crd {NAME}"));
+    c.eventually(own, str::is_empty);
+    assert!(c.kubectl("get apiservices -o name").contains("v1.apps"), "the server's own stay");
+}
+
+#[test]
 fn objects_are_checked_defaulted_pruned_and_shown() {
     let c = with_crontabs();
     assert_eq!(c.apply(&crontab("mine", FINE)), "crontab.stable.example.com/mine created\n");

@@ -16,12 +16,11 @@ use gantry_machinery::typed::value_of;
 use gantry_machinery::value;
 use gantry_machinery::value::Value;
 
-use crate::registry::kinds::api_service;
+use crate::registry::kinds::api_service::{self, API_SERVICES};
 use crate::registry::kinds::flow_control::standard;
 
 static SERVICE_CIDRS: GroupVersionResource = GroupVersionResource::of("networking.k8s.io", "v1", "servicecidrs");
 
-static API_SERVICES: GroupVersionResource = GroupVersionResource::of("apiregistration.k8s.io", "v1", "apiservices");
 static FLOW_SCHEMAS: GroupVersionResource =
     GroupVersionResource::of("flowcontrol.apiserver.k8s.io", "v1", "flowschemas");
 static PRIORITY_LEVELS: GroupVersionResource =

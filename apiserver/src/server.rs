@@ -147,6 +147,7 @@ impl ApiServer {
 
         let shutdown = CancellationToken::new();
         let changes = registry.table().changes();
+        registry.table().discoverable(0);
         registry.serve_custom_resources(shutdown.clone());
         let ready = Arc::new(AtomicBool::new(true));
         let metrics = Arc::new(Metrics::default());
@@ -253,13 +254,15 @@ impl Running {
 /// Makes the documents anew whenever the custom resources change.
 async fn republish(service: Arc<Service>, mut changes: watch::Receiver<u64>) {
     while let Some(Ok(())) = service.shutdown.run_until_cancelled(changes.changed()).await {
-        let service = service.clone();
+        let change = *changes.borrow_and_update();
+        let making = service.clone();
         let made = tokio::task::spawn_blocking(move || {
-            service.documents.replace(&discovered(&service.registry), &service.registry.table().custom_rows());
+            making.documents.replace(&discovered(&making.registry), &making.registry.table().custom_rows());
         });
         if let Err(error) = made.await {
             tracing::error!(%error, "the documents were not made");
         }
+        service.registry.table().discoverable(change);
     }
 }
 

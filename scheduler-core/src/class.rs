@@ -10,19 +10,27 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use crate::columns::{Change, Columns, Load, Slot};
 use crate::cycle::consult::Interest;
+use crate::filter::tally::Tally;
 use crate::filter::{self, NodeRules, Verdict, resources_fit};
 use crate::intern::fixed_hasher;
+use crate::neighbours::{Neighbours, Passport};
+use crate::outlook::{Outlook, Outlooks};
+use crate::preempt::prices::Prices;
 use crate::profile::{Plugin, Profile, Weights};
 use crate::rows::Demand;
 use crate::score;
 use crate::score::allocation::{Balance, Fit};
 use crate::score::image_locality::ImageWorth;
 use crate::score::node_affinity::Preferred;
+use crate::score::sweep::{self, Terms};
+use crate::seats::Seats;
 use crate::tournament::{self, OUT, Tournament};
-use crate::wide::WideRules;
+use crate::wide::chart::{Best, Chart};
+use crate::wide::{Towards, WideRules};
 
 /// The number of a class.
 pub type ClassId = u32;
@@ -52,17 +60,47 @@ pub struct Class {
     pods: u32,
     used_at: u64,
     board: Option<Box<Board>>,
+    /// How many boards it has had.
+    boards: u64,
+    /// Its nodes as terms about other pods see them, for the bonds that others held lately; the last used first.
+    charts: Vec<Chart>,
+    /// What freeing each node would cost its pods, for the priorities that lately asked; the last used first.
+    prices: Vec<Prices>,
+    /// Whether a decision was made without a board.
+    glanced: bool,
+    /// Decisions made without a chart since there was one.
+    passes: u32,
+    /// How often it looked at a node.
+    looks: u64,
 }
+
+/// Charts of one class: pods without terms of their own may differ in others' terms towards them.
+const CHARTS_MAX: usize = 4;
+/// So many nodes are swept in the time that it takes to repair one.
+const SWEPT_PER_REPAIR: u64 = 24;
+/// Fewer repairs are always made.
+const REPAIRS_MIN: u64 = 32;
+/// Prices of one class.
+const PRICES_MAX: usize = 2;
 
 /// What is known of one node apart from its usage.
 #[derive(Clone, Copy, Debug)]
-struct NodeView {
-    verdict: Verdict,
+pub struct NodeView {
+    /// What the rules about the node say.
+    pub verdict: Verdict,
     preferred: i32,
     unwelcome: u16,
     images: u8,
-    /// [`AFFINE`] and [`TAINTED`]; kept for classes with terms about other pods only.
+    /// [`AFFINE`] and [`TAINTED`].
     flags: u8,
+}
+
+impl NodeView {
+    /// Whether a node that admits the class has a raw score of any kind.
+    #[must_use]
+    pub fn is_special(&self) -> bool {
+        self.preferred != 0 || self.unwelcome != 0 || self.images != 0
+    }
 }
 
 /// The node matches the class's node selector and affinity, whatever else is wrong with it.
@@ -70,7 +108,8 @@ const AFFINE: u8 = 1;
 /// The node has a taint that keeps the class out.
 const TAINTED: u8 = 2;
 
-const UNSEEN: NodeView = NodeView { verdict: Verdict::ABSENT, preferred: 0, unwelcome: 0, images: 0, flags: 0 };
+/// Of a slot without node.
+pub const UNSEEN: NodeView = NodeView { verdict: Verdict::ABSENT, preferred: 0, unwelcome: 0, images: 0, flags: 0 };
 
 /// One class's view of all nodes, as of a place in the journal.
 #[derive(Debug)]
@@ -78,12 +117,12 @@ pub struct Board {
     cursor: u64,
     views: Vec<NodeView>,
     verdicts: Vec<Verdict>,
+    tally: Tally,
     tree: Tournament,
     unwelcome: Most<u16>,
     preferred: Most<i32>,
     images: ImageWorth,
     image_stamp: (u64, u32),
-    version: u64,
 }
 
 /// How many feasible nodes have each raw score: tells the greatest, which scores are scaled by.
@@ -147,6 +186,12 @@ impl Class {
             pods: 0,
             used_at: 0,
             board: None,
+            boards: 0,
+            charts: Vec::new(),
+            prices: Vec::new(),
+            glanced: false,
+            passes: 0,
+            looks: 0,
         }
     }
 
@@ -196,34 +241,119 @@ impl Class {
     }
 
     /// Its board, brought up to date: scanned anew, or repaired where the journal says so.
-    fn board(&mut self, columns: &Columns) -> &Board {
+    fn board(&mut self, columns: &Columns, outlooks: &mut Outlooks) -> &Board {
         self.learn(columns);
         let mut board = self.board.take();
+        let behind = board.as_deref().map_or(0, |board| columns.journal.head() - board.cursor);
         let repaired = board.as_deref_mut().is_some_and(|board| self.repair(board, columns));
-        let board = if repaired { board.take() } else { None };
-        self.board.insert(board.unwrap_or_else(|| Box::new(self.scan(columns))))
+        let board = match board {
+            Some(board) if repaired => {
+                self.looks += behind;
+                board
+            }
+            _ => {
+                self.boards += 1;
+                self.looks += columns.slots() as u64;
+                Box::new(self.scan(columns, outlooks.of(self, columns)))
+            }
+        };
+        self.board.insert(board)
+    }
+
+    /// Tells its board from those it had before.
+    #[must_use]
+    pub fn board_serial(&self) -> u64 {
+        self.boards
+    }
+
+    /// The best node for a pod, by a chart. The outer `None` says that there is none: a few decisions must have been made
+    /// by a pass over the nodes first, because a chart takes as long as several of them. The board must be up to date.
+    fn by_chart(
+        &mut self,
+        columns: &Columns,
+        neighbours: &Neighbours,
+        towards: &Towards,
+        passes: u32,
+    ) -> Option<Option<Best>> {
+        let known = self.charts.iter().position(|chart| chart.is_for(towards));
+        let mut known = known.map(|at| self.charts.remove(at));
+        match known.as_mut().map(|chart| chart.repair(self, columns, neighbours)) {
+            Some(Some(looks)) => self.looks += looks,
+            Some(None) => (known, self.passes) = (None, 0),
+            None => {}
+        }
+        if known.is_none() {
+            self.looks += columns.slots() as u64;
+            if self.passes < passes {
+                self.passes += 1;
+                return None;
+            }
+            known = Some(Chart::new(self, columns, neighbours, towards));
+        }
+        let mut chart = known?;
+        let itself = || self.matches_itself(neighbours);
+        let best = chart.best(self, itself);
+        self.charts.insert(0, chart);
+        if self.charts.len() > CHARTS_MAX {
+            self.charts.pop();
+            self.passes = 0;
+        }
+        Some(best)
+    }
+
+    /// What freeing each node would cost its pods of a priority. The board must be up to date.
+    fn prices(&mut self, priority: i32, columns: &Columns, seats: &Seats) -> &mut Prices {
+        let known = self.prices.iter().position(|prices| prices.priority == priority);
+        let mut known = known.map(|at| self.prices.remove(at));
+        match known.as_mut().map(|prices| prices.repair(self, columns, seats)) {
+            Some(Some(looks)) => self.looks += looks,
+            Some(None) => known = None,
+            None => {}
+        }
+        let prices = known.unwrap_or_else(|| {
+            self.looks += columns.slots() as u64;
+            Prices::new(self, priority, columns, seats)
+        });
+        self.prices.truncate(PRICES_MAX - 1);
+        self.prices.insert(0, prices);
+        &mut self.prices[0]
+    }
+
+    /// Whether its pods satisfy their own required affinity.
+    #[must_use]
+    pub fn matches_itself(&self, neighbours: &Neighbours) -> bool {
+        let (Some(own), Some(pods)) = (&self.demand.own, &self.demand.pods) else { return false };
+        let passport = Passport { namespace: &own.namespace, labels: &own.labels, leaving: false };
+        pods.required.iter().all(|term| neighbours.selects(term, passport))
+    }
+
+    /// What is kept for it, in bytes.
+    fn bytes(&self) -> usize {
+        self.board.as_ref().map_or(0, |board| board.bytes())
+            + self.charts.iter().map(Chart::bytes).sum::<usize>()
+            + self.prices.iter().map(Prices::bytes).sum::<usize>()
     }
 
     /// A board from scratch.
-    fn scan(&self, columns: &Columns) -> Board {
+    fn scan(&self, columns: &Columns, outlook: &Outlook) -> Board {
         let slots = columns.slots();
         let mut board = Board {
             cursor: columns.journal.head(),
             views: Vec::with_capacity(slots),
             verdicts: Vec::with_capacity(slots),
+            tally: Tally::default(),
             tree: Tournament::default(),
             unwelcome: Most::default(),
             preferred: Most::default(),
             images: ImageWorth::new(columns, &self.demand.images),
             image_stamp: (columns.image_epoch(), columns.count()),
-            version: 0,
         };
         let mut roomy = vec![0; slots];
         if self.plain {
             resources_fit::scan(columns, &self.load, &mut roomy);
         }
-        for (slot, roomy) in (0..).zip(roomy) {
-            let view = self.view(columns, slot, &board.images);
+        board.views.extend_from_slice(outlook.views());
+        for ((slot, roomy), view) in (0..).zip(roomy).zip(outlook.views()) {
             let verdict = if !view.verdict.fits() {
                 view.verdict
             } else if roomy != 0 {
@@ -235,11 +365,53 @@ impl Class {
                 board.unwelcome.add(view.unwelcome);
                 board.preferred.add(view.preferred);
             }
-            board.views.push(view);
             board.verdicts.push(verdict);
         }
-        self.rekey(&mut board, columns);
+        board.tally = Tally::of(&board.verdicts);
+        match self.terms(columns, outlook) {
+            Some(terms) => board.tree = Tournament::new(sweep::keys(columns, &terms)),
+            None => self.rekey(&mut board, columns),
+        }
         board
+    }
+
+    /// What a [sweep](crate::score::sweep) needs to know, if a sweep can say how good each node is.
+    fn terms<'a>(&'a self, columns: &Columns, outlook: &'a Outlook) -> Option<Terms<'a>> {
+        let balance = match self.balance {
+            Balance::Silent => 0,
+            Balance::Standard => self.weight(Plugin::NodeResourcesBalancedAllocation),
+            Balance::General(_) => return None,
+        };
+        let sound = self.plain && columns.may_be_swept() && outlook.is_flat() && matches!(self.fit, Fit::Standard);
+        sound.then(|| Terms {
+            load: &self.load,
+            admits: outlook.admits(),
+            fit: self.weight(Plugin::NodeResourcesFit),
+            balance,
+            base: self.weight(Plugin::TaintToleration) * score::taint_toleration::score(0, 0)
+                + self.weight(Plugin::NodeAffinity) * score::node_affinity::score(0, 0),
+        })
+    }
+
+    /// The best node by a sweep over all of them, and no board kept: for a class that is new, and for one that so much
+    /// has changed for since its board was made that repairing it takes longer. The outer `None` where a board is called
+    /// for.
+    fn glance(&mut self, columns: &Columns, outlooks: &mut Outlooks) -> Option<(Slot, u32)> {
+        let behind = match &self.board {
+            Some(board) => {
+                let worth_a_sweep = (columns.slots() as u64 / SWEPT_PER_REPAIR).max(REPAIRS_MIN);
+                columns.journal.head() - board.cursor > worth_a_sweep
+            }
+            None => !std::mem::replace(&mut self.glanced, true),
+        };
+        if !behind || !self.plain {
+            return None;
+        }
+        self.learn(columns);
+        let terms = self.terms(columns, outlooks.of(self, columns))?;
+        let winner = sweep::winner(columns, &terms);
+        self.looks += columns.slots() as u64;
+        winner.map(|(at, score)| (at as Slot, score))
     }
 
     /// Brings a board up to date; `false` when it must be scanned anew.
@@ -256,16 +428,14 @@ impl Class {
         }
         let Some(changes) = columns.journal.since(board.cursor) else { return false };
         if columns.slots() > board.views.len() {
+            (board.verdicts.len()..columns.slots()).for_each(|_| board.tally.add(Verdict::ABSENT));
             board.views.resize(columns.slots(), UNSEEN);
             board.verdicts.resize(columns.slots(), Verdict::ABSENT);
         }
-        let mut touched = false;
         for (slot, change) in changes {
             self.resettle(board, columns, slot, change);
-            touched = true;
         }
         board.cursor = columns.journal.head();
-        board.version += u64::from(touched);
         if board.unwelcome.greatest() != board.unwelcome.applied
             || board.preferred.greatest() != board.preferred.applied
         {
@@ -293,14 +463,17 @@ impl Class {
             board.preferred.add(view.preferred);
         }
         board.views[at] = view;
+        board.tally.replace(board.verdicts[at], verdict);
         board.verdicts[at] = verdict;
         let key = self.key(board, columns, at);
         board.tree.set(at, key);
     }
 
-    fn view(&self, columns: &Columns, slot: Slot, images: &ImageWorth) -> NodeView {
+    /// What it thinks of one node. It must have [learned](Self::learn) of it.
+    #[must_use]
+    pub fn view(&self, columns: &Columns, slot: Slot, images: &ImageWorth) -> NodeView {
         let verdict = self.rules.verdict(columns, slot);
-        let flags = if self.wide.is_some() { self.flags(columns, slot) } else { 0 };
+        let flags = self.flags(columns, slot);
         if !verdict.fits() {
             return NodeView { verdict, flags, ..UNSEEN };
         }
@@ -424,10 +597,21 @@ impl Board {
         tournament::score_of(self.tree.leaf(slot as usize))
     }
 
-    /// Counts the repairs that found something to do: equal versions, equal verdicts.
-    #[must_use]
-    pub fn version(&self) -> u64 {
-        self.version
+    /// The best feasible node that is not taken, where [nothing is scaled](Self::is_unscaled), so that scores stay what
+    /// they are. `taken` is asked about few.
+    pub fn winner_beside(&mut self, mut taken: impl FnMut(Slot) -> bool) -> Option<(Slot, u32)> {
+        let mut aside: SmallVec<[(usize, u64); 4]> = SmallVec::new();
+        let found = loop {
+            match self.tree.winner() {
+                Some((at, key)) if taken(at as Slot) => {
+                    self.tree.set(at, OUT);
+                    aside.push((at, key));
+                }
+                found => break found,
+            }
+        };
+        aside.into_iter().for_each(|(at, key)| self.tree.set(at, key));
+        found.map(|(at, key)| (at as Slot, tournament::score_of(key)))
     }
 
     fn bytes(&self) -> usize {
@@ -444,6 +628,12 @@ impl<'a> ClassBoard<'a> {
     #[must_use]
     pub fn verdicts(&self) -> &'a [Verdict] {
         &self.0.verdicts
+    }
+
+    /// The same, counted.
+    #[must_use]
+    pub fn tally(&self) -> &'a Tally {
+        &self.0.tally
     }
 
     /// Whether the node matches node selector and affinity.
@@ -516,6 +706,8 @@ pub struct Classes {
     clock: u64,
     board_bytes: usize,
     board_bytes_max: usize,
+    looks: u64,
+    outlooks: Outlooks,
 }
 
 /// How many classes without pods are kept for the next pod of their kind.
@@ -535,6 +727,8 @@ impl Classes {
             clock: 0,
             board_bytes: 0,
             board_bytes_max,
+            looks: 0,
+            outlooks: Outlooks::default(),
         }
     }
 
@@ -594,7 +788,7 @@ impl Classes {
                 self.ids.remove(&class.demand);
                 self.free.push(id);
                 self.idle -= 1;
-                self.board_bytes -= class.board.map_or(0, |board| board.bytes());
+                self.board_bytes -= class.bytes();
                 terms.extend(class.wide.map(|wide| *wide));
             }
         }
@@ -624,14 +818,75 @@ impl Classes {
         let clock = self.clock;
         let class = self.get_mut(id);
         class.used_at = clock;
-        let before = class.board.as_ref().map_or(0, |board| board.bytes());
-        class.board(columns);
-        let after = class.board.as_ref().map_or(0, |board| board.bytes());
+        let mut outlooks = std::mem::take(&mut self.outlooks);
+        self.within_budget(id, |class| {
+            class.board(columns, &mut outlooks);
+        });
+        self.outlooks = outlooks;
+        self.get(id).board.as_ref().expect("made above")
+    }
+
+    /// The best node for a pod of a class, where a glance at all nodes is cheaper than a board; `None` also where none is
+    /// found: a board says why.
+    pub fn glance(&mut self, id: ClassId, columns: &Columns) -> Option<(Slot, u32)> {
+        self.clock += 1;
+        let class = self.classes[id as usize].as_mut()?;
+        class.used_at = self.clock;
+        let looks = class.looks;
+        let found = class.glance(columns, &mut self.outlooks);
+        self.looks += class.looks - looks;
+        found
+    }
+
+    /// The best node for a pod of a class with terms about other pods, if there is a [chart](Chart) for it; see
+    /// [`Class::by_chart`]. Its [board](Self::board) must be up to date.
+    pub fn by_chart(
+        &mut self,
+        id: ClassId,
+        columns: &Columns,
+        neighbours: &Neighbours,
+        towards: &Towards,
+        passes: u32,
+    ) -> Option<Option<Best>> {
+        self.within_budget(id, |class| class.by_chart(columns, neighbours, towards, passes))
+    }
+
+    /// What freeing each node would cost a class's pods of a priority. Its [board](Self::board) must be up to date.
+    pub fn prices(&mut self, id: ClassId, priority: i32, columns: &Columns, seats: &Seats) -> &mut Prices {
+        self.within_budget(id, |class| {
+            class.prices(priority, columns, seats);
+        });
+        &mut self.get_mut(id).prices[0]
+    }
+
+    /// The best feasible node that is not taken: [`Board::winner_beside`]. Its [board](Self::board) must be up to date.
+    pub fn winner_beside(&mut self, id: ClassId, taken: impl FnMut(Slot) -> bool) -> Option<(Slot, u32)> {
+        self.get_mut(id).board.as_mut()?.winner_beside(taken)
+    }
+
+    /// How often classes looked at a node: what decisions cost, whatever the machine.
+    #[must_use]
+    pub fn looks(&self) -> u64 {
+        self.looks
+    }
+
+    /// Counts looks at nodes that were made elsewhere.
+    pub fn count_looks(&mut self, nodes: usize) {
+        self.looks += nodes as u64;
+    }
+
+    /// Lets a class change what is kept for it; others may have to give theirs up.
+    fn within_budget<T>(&mut self, id: ClassId, change: impl FnOnce(&mut Class) -> T) -> T {
+        let class = self.get_mut(id);
+        let (before, looks) = (class.bytes(), class.looks);
+        let result = change(class);
+        let (after, looks) = (class.bytes(), class.looks - looks);
+        self.looks += looks;
         self.board_bytes = self.board_bytes - before + after;
         if self.board_bytes > self.board_bytes_max {
             self.make_room(id);
         }
-        self.get(id).board.as_ref().expect("made above")
+        result
     }
 
     /// Gives up the boards that were not used for longest, but for one.
@@ -640,7 +895,8 @@ impl Classes {
             .zip(&self.classes)
             .filter_map(|(id, class)| {
                 let class = class.as_ref()?;
-                Some((class.used_at, id, class.board.as_ref()?.bytes()))
+                class.board.as_ref()?;
+                Some((class.used_at, id, class.bytes()))
             })
             .filter(|(_, id, _)| *id != keep)
             .collect();
@@ -650,7 +906,11 @@ impl Classes {
             if self.board_bytes <= self.board_bytes_max / 4 * 3 {
                 break;
             }
-            self.get_mut(id).board = None;
+            let class = self.get_mut(id);
+            class.board = None;
+            class.charts.clear();
+            class.prices.clear();
+            class.passes = 0;
             self.board_bytes -= freed;
         }
     }

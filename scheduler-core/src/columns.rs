@@ -8,6 +8,7 @@
 //! a pod may also be seen before its node.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use ahash::RandomState;
 use hashbrown::HashMap;
@@ -15,6 +16,7 @@ use smallvec::SmallVec;
 
 use crate::intern::{Interner, NO_TEXT, TextId, fixed_hasher};
 use crate::rows::{Amounts, HostPort, NodeRow, Taint};
+use crate::score::balanced_allocation;
 
 /// The index of a node in all columns. Reused after its node and all pods on it are gone.
 pub type Slot = u32;
@@ -75,7 +77,8 @@ impl Journal {
         Some(self.entries.range(usize::try_from(skip).ok()?.min(self.entries.len())..).copied())
     }
 
-    fn push(&mut self, slot: Slot, change: Change, keep: usize) {
+    /// Adds a change; of more than `keep` the oldest is forgotten.
+    pub fn push(&mut self, slot: Slot, change: Change, keep: usize) {
         if self.entries.len() >= keep {
             self.entries.pop_front();
             self.first += 1;
@@ -108,12 +111,60 @@ struct ImageState {
 }
 
 /// What is kept of a node besides the columns.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct NodeInfo {
-    name: Box<str>,
+    name: Arc<str>,
     /// The row as last seen; `None` while the node is absent.
     row: Option<NodeRow>,
     labels: Vec<(TextId, TextId)>,
+}
+
+impl NodeInfo {
+    fn named(name: &str) -> Self {
+        Self { name: name.into(), row: None, labels: Vec::new() }
+    }
+}
+
+/// One label of all nodes.
+#[derive(Debug)]
+struct LabelColumn {
+    values: Vec<TextId>,
+    /// How many nodes have each value.
+    nodes: HashMap<TextId, u32, RandomState>,
+    /// How many values more than one node has.
+    shared: usize,
+}
+
+impl LabelColumn {
+    fn new(values: Vec<TextId>) -> Self {
+        let nodes = HashMap::with_capacity_and_hasher(values.len().min(1024), fixed_hasher());
+        let mut column = Self { values: Vec::new(), nodes, shared: 0 };
+        column.values.resize(values.len(), NO_TEXT);
+        values.into_iter().enumerate().for_each(|(at, value)| column.set(at, value));
+        column
+    }
+
+    fn set(&mut self, at: usize, value: TextId) {
+        let before = std::mem::replace(&mut self.values[at], value);
+        if before == value {
+            return;
+        }
+        if before != NO_TEXT
+            && let Some(nodes) = self.nodes.get_mut(&before)
+        {
+            *nodes -= 1;
+            match *nodes {
+                0 => drop(self.nodes.remove(&before)),
+                1 => self.shared -= 1,
+                _ => {}
+            }
+        }
+        if value != NO_TEXT {
+            let nodes = self.nodes.entry(value).or_default();
+            *nodes += 1;
+            self.shared += usize::from(*nodes == 2);
+        }
+    }
 }
 
 /// All nodes.
@@ -123,6 +174,8 @@ pub struct Columns {
     pub texts: Interner,
     /// What changed, for the classes.
     pub journal: Journal,
+    /// The changes of nodes themselves once more, apart from those of what is on them.
+    pub nodes_journal: Journal,
     /// CPU in milli.
     pub cpu: ResourceColumn,
     /// Memory in bytes.
@@ -135,6 +188,12 @@ pub struct Columns {
     pub scored_cpu: Vec<i64>,
     /// Memory used, as scoring sees it.
     pub scored_memory: Vec<i64>,
+    /// One over what the node offers of CPU; 0 where that is nothing.
+    pub cpu_inverse: Vec<f64>,
+    /// One over what the node offers of memory; 0 where that is nothing.
+    pub memory_inverse: Vec<f64>,
+    /// How evenly CPU and memory are used: what NodeResourcesBalancedAllocation compares with, 0 to 100.
+    pub balance: Vec<u8>,
     /// Extended resources by their ids.
     pub extended: Vec<ResourceColumn>,
     /// 1 where there is a node, 0 where there is none (any more).
@@ -153,13 +212,20 @@ pub struct Columns {
     extended_ids: HashMap<Box<str>, ExtendedId, RandomState>,
     taint_sets: Vec<Vec<Taint>>,
     taint_set_ids: HashMap<Vec<Taint>, TaintSetId, RandomState>,
-    label_columns: Vec<(TextId, Vec<TextId>)>,
+    label_columns: Vec<LabelColumn>,
     label_column_of: HashMap<TextId, usize, RandomState>,
     ports: HashMap<Slot, Vec<HostPort>, RandomState>,
     images: HashMap<Box<str>, ImageState, RandomState>,
     image_epoch: u64,
     seed: u64,
+    /// Counts the changes that may leave a node more room.
+    reliefs: u64,
+    /// How many nodes offer more than [`SWEPT_MAX`] of CPU or memory.
+    giants: u32,
 }
+
+/// Amounts up to this are exact in what a [sweep](crate::score::sweep) makes of them.
+const SWEPT_MAX: i64 = 1 << 44;
 
 impl Columns {
     /// The standing of a node among equally good ones; see [`standing`].
@@ -175,12 +241,18 @@ impl Columns {
         Self {
             texts: Interner::default(),
             journal: Journal::default(),
+            nodes_journal: Journal::default(),
             cpu: ResourceColumn::default(),
             memory: ResourceColumn::default(),
             ephemeral: ResourceColumn::default(),
             pods: ResourceColumn::default(),
             scored_cpu: Vec::new(),
             scored_memory: Vec::new(),
+            cpu_inverse: Vec::new(),
+            memory_inverse: Vec::new(),
+            balance: Vec::new(),
+            giants: 0,
+            reliefs: 0,
             extended: Vec::new(),
             present: Vec::new(),
             unschedulable: Vec::new(),
@@ -221,6 +293,12 @@ impl Columns {
         &self.nodes[slot as usize].name
     }
 
+    /// A node's name, to keep.
+    #[must_use]
+    pub fn shared_name(&self, slot: Slot) -> Arc<str> {
+        Arc::clone(&self.nodes[slot as usize].name)
+    }
+
     /// A node's name as a number.
     #[inline]
     #[must_use]
@@ -254,7 +332,7 @@ impl Columns {
         }
         let slot = self.free.pop().unwrap_or_else(|| self.grow());
         let at = slot as usize;
-        self.nodes[at] = NodeInfo { name: name.into(), ..NodeInfo::default() };
+        self.nodes[at] = NodeInfo::named(name);
         self.names[at] = self.texts.id(name);
         self.tie[at] = tie(self.seed, name);
         self.by_name.insert(name.into(), slot);
@@ -262,7 +340,7 @@ impl Columns {
     }
 
     fn grow(&mut self) -> Slot {
-        self.nodes.push(NodeInfo::default());
+        self.nodes.push(NodeInfo::named(""));
         let slots = self.nodes.len();
         for column in [&mut self.cpu, &mut self.memory, &mut self.ephemeral, &mut self.pods] {
             column.grow(slots);
@@ -270,12 +348,15 @@ impl Columns {
         self.extended.iter_mut().for_each(|c| c.grow(slots));
         self.scored_cpu.resize(slots, 0);
         self.scored_memory.resize(slots, 0);
+        self.cpu_inverse.resize(slots, 0.0);
+        self.memory_inverse.resize(slots, 0.0);
+        self.balance.resize(slots, 100);
         self.present.resize(slots, 0);
         self.unschedulable.resize(slots, 0);
         self.taint_set.resize(slots, 0);
         self.tie.resize(slots, 0);
         self.names.resize(slots, NO_TEXT);
-        self.label_columns.iter_mut().for_each(|(_, c)| c.resize(slots, NO_TEXT));
+        self.label_columns.iter_mut().for_each(|c| c.values.resize(slots, NO_TEXT));
         Slot::try_from(slots - 1).expect("fewer than 2^32 nodes")
     }
 
@@ -325,18 +406,24 @@ impl Columns {
     fn release_if_empty(&mut self, slot: Slot) {
         let at = slot as usize;
         if self.present[at] == 0 && self.pods.used[at] == 0 && !self.nodes[at].name.is_empty() {
-            let name = std::mem::take(&mut self.nodes[at].name);
-            self.by_name.remove(&name);
+            let name = std::mem::replace(&mut self.nodes[at].name, "".into());
+            self.by_name.remove(&*name);
             self.names[at] = NO_TEXT;
             self.free.push(slot);
         }
     }
 
     fn set_allocatable(&mut self, at: usize, amounts: &Amounts) {
+        let giant = |cpu, memory| u32::from(!(0..=SWEPT_MAX).contains(&cpu) || !(0..=SWEPT_MAX).contains(&memory));
+        self.giants -= giant(self.cpu.allocatable[at], self.memory.allocatable[at]);
+        self.giants += giant(amounts.cpu, amounts.memory);
+        let inverse = |amount: i64| if amount == 0 { 0.0 } else { 1.0 / amount as f64 };
+        (self.cpu_inverse[at], self.memory_inverse[at]) = (inverse(amounts.cpu), inverse(amounts.memory));
         self.cpu.allocatable[at] = amounts.cpu;
         self.memory.allocatable[at] = amounts.memory;
         self.ephemeral.allocatable[at] = amounts.ephemeral;
         self.pods.allocatable[at] = amounts.pods;
+        self.rebalance(at);
         for column in &mut self.extended {
             column.allocatable[at] = 0;
         }
@@ -347,17 +434,30 @@ impl Columns {
     }
 
     fn set_labels(&mut self, at: usize, labels: Vec<(TextId, TextId)>) {
-        for (key, _) in std::mem::take(&mut self.nodes[at].labels) {
-            if let Some(column) = self.label_column_of.get(&key) {
-                self.label_columns[*column].1[at] = NO_TEXT;
+        let before = std::mem::take(&mut self.nodes[at].labels);
+        for (key, _) in before.iter().filter(|(key, _)| !labels.iter().any(|(kept, _)| kept == key)) {
+            if let Some(column) = self.label_column_of.get(key) {
+                self.label_columns[*column].set(at, NO_TEXT);
             }
         }
         for (key, value) in &labels {
             if let Some(column) = self.label_column_of.get(key) {
-                self.label_columns[*column].1[at] = *value;
+                self.label_columns[*column].set(at, *value);
             }
         }
         self.nodes[at].labels = labels;
+    }
+
+    fn rebalance(&mut self, at: usize) {
+        let (cpu, memory) = (self.cpu.allocatable[at], self.memory.allocatable[at]);
+        let balance = balanced_allocation::balance(cpu, self.cpu.used[at], memory, self.memory.used[at]);
+        self.balance[at] = u8::try_from(balance).unwrap_or(0);
+    }
+
+    /// Whether no node has so much of anything that a [sweep](crate::score::sweep) would not be exact.
+    #[must_use]
+    pub fn may_be_swept(&self) -> bool {
+        self.giants == 0
     }
 
     /// The id of an extended resource, given one if it has none.
@@ -400,7 +500,7 @@ impl Columns {
         }
         let values =
             self.nodes.iter().map(|n| n.labels.iter().find(|(k, _)| *k == key).map_or(NO_TEXT, |(_, v)| *v)).collect();
-        self.label_columns.push((key, values));
+        self.label_columns.push(LabelColumn::new(values));
         self.label_column_of.insert(key, self.label_columns.len() - 1);
         self.label_columns.len() - 1
     }
@@ -409,13 +509,20 @@ impl Columns {
     #[inline]
     #[must_use]
     pub fn label(&self, column: usize, slot: Slot) -> TextId {
-        self.label_columns[column].1[slot as usize]
+        self.label_columns[column].values[slot as usize]
     }
 
     /// A whole label column.
     #[must_use]
     pub fn labels(&self, column: usize) -> &[TextId] {
-        &self.label_columns[column].1
+        &self.label_columns[column].values
+    }
+
+    /// Whether no two nodes have the same value of a label, as it should be with host names.
+    #[inline]
+    #[must_use]
+    pub fn is_unique(&self, column: usize) -> bool {
+        self.label_columns[column].shared == 0
     }
 
     /// Puts a pod on a node.
@@ -450,14 +557,23 @@ impl Columns {
         self.pods.used[at] += sign;
         self.scored_cpu[at] += sign * load.scored_cpu;
         self.scored_memory[at] += sign * load.scored_memory;
+        self.rebalance(at);
         for (id, amount) in &load.extended {
             self.extended[*id as usize].used[at] += sign * amount;
         }
+        self.reliefs += u64::from(sign < 0);
         self.record(slot, Change::Usage);
+    }
+
+    /// Counts the changes that may leave a node more room than it had: all but pods that come.
+    #[must_use]
+    pub fn reliefs(&self) -> u64 {
+        self.reliefs
     }
 
     /// Notes that something about a slot is different that the columns do not hold: waiting pods look at it again.
     pub fn touch(&mut self, slot: Slot) {
+        self.reliefs += 1;
         self.record(slot, Change::Usage);
     }
 
@@ -465,6 +581,10 @@ impl Columns {
         // Repairing more slots than this costs more than a scan.
         let keep = (self.slots() / 2).max(1024);
         self.journal.push(slot, change, keep);
+        if change == Change::Node {
+            self.reliefs += 1;
+            self.nodes_journal.push(slot, change, keep);
+        }
     }
 
     /// The host ports in use on a node.
@@ -593,6 +713,11 @@ mod tests {
         let zone = columns.label_column("zone");
         let a = columns.texts.id("a");
         assert_eq!(columns.label(zone, 0), a);
+        assert!(columns.is_unique(zone));
+        columns.set_node(node("c", 4));
+        assert!(!columns.is_unique(zone));
+        columns.remove_node("c");
+        assert!(columns.is_unique(zone));
         columns.set_node(NodeRow { labels: vec![], ..node("a", 4) });
         assert_eq!(columns.label(zone, 0), NO_TEXT);
         columns.set_node(node("b", 4));

@@ -41,7 +41,7 @@ use crate::storage::{Storage, VolumeWork};
 use crate::wide::Scratch;
 
 use consult::{Advice, Interest};
-use find::Found;
+use find::{Found, Verdicts};
 
 /// Something the scheduler must know.
 #[derive(Clone, Debug)]
@@ -116,6 +116,9 @@ pub struct Config {
     pub interests: Vec<Interest>,
     /// Whether the pods of a gang are placed together (feature gate `GangScheduling`).
     pub gangs: bool,
+    /// How many pods of a class with terms about other pods are decided on by a pass over all nodes before what passes
+    /// find is kept: keeping it takes as long as some passes, and pays for classes that come again. Changes no decision.
+    pub passes_first: u32,
 }
 
 impl Default for Config {
@@ -128,6 +131,7 @@ impl Default for Config {
             backoff_max: BACKOFF_MAX,
             interests: Vec::new(),
             gangs: false,
+            passes_first: 4,
         }
     }
 }
@@ -194,8 +198,11 @@ pub struct Scheduler {
     /// Decisions that came of events, to be handed out with the next plan.
     decided: Vec<Decision>,
     scratch: Scratch,
+    verdicts: Verdicts,
     /// How many pods of each priority are on nodes.
     placed: BTreeMap<i32, usize>,
+    /// Room to list groups in.
+    groups: Vec<GroupId>,
     /// Why groups fit nowhere, as of what was seen then.
     reasons: HashMap<(GroupId, refuse::Ending), Reasons, ahash::RandomState>,
     reasons_at: Seen,
@@ -217,6 +224,7 @@ impl Scheduler {
             kindred: Kindred::default(),
             nominations: Nominations::default(),
             scratch: Scratch::default(),
+            verdicts: Verdicts::default(),
             placed: BTreeMap::new(),
             queue,
             gangs: Gangs::default(),
@@ -227,6 +235,7 @@ impl Scheduler {
             consulting: 0,
             put_off: BinaryHeap::new(),
             decided: Vec::new(),
+            groups: Vec::new(),
             reasons: HashMap::with_hasher(fixed_hasher()),
             reasons_at: (0, 0, 0),
             storage: Storage::default(),
@@ -375,11 +384,11 @@ impl Scheduler {
     /// What is to be bound of a pod that is assumed to run on a node.
     fn placement(&mut self, index: PodIndex, slot: Slot, score: u32, volumes: Option<Arc<VolumeWork>>) -> Placement {
         let class = self.pods.at(index).class;
-        let node = self.columns.name(slot).into();
+        let node = self.columns.shared_name(slot);
         let pod = self.pods.at(index);
         pod.overdue = false;
         let (attempts, since) = (pod.attempts, pod.since);
-        let pod = pod.id.clone();
+        let pod = Arc::clone(&pod.id);
         let class = self.classes.get(class);
         let (profile, interests) = (class.demand.profile, class.interests);
         Placement { pod, node, score, attempts, since, profile, interests, volumes }
@@ -401,6 +410,12 @@ impl Scheduler {
     #[must_use]
     pub fn pending(&self) -> Pending {
         self.pending
+    }
+
+    /// How often a node was looked at for the sake of a decision: what decisions cost, whatever the machine.
+    #[must_use]
+    pub fn looks(&self) -> u64 {
+        self.classes.looks()
     }
 
     /// The nodes, to look at.

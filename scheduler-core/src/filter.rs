@@ -11,6 +11,7 @@ pub mod node_unschedulable;
 pub mod node_volume_limits;
 pub mod resources_fit;
 pub mod taint_toleration;
+pub mod tally;
 pub mod volume_binding;
 pub mod volume_restrictions;
 pub mod volume_zone;

@@ -7,11 +7,12 @@
 //!              pods (who is where) ─┼─ queue (who is next, who waits for what)
 //!              columns (nodes as columns, a journal of what changed)
 //!              class (equal pods scanned once, a tournament tree repaired from the journal)
-//!              neighbours (pods counted per node and question) ─ wide (spread and affinity on top of a class)
+//!              outlook (what classes think of nodes apart from what is on them, shared)
+//!              neighbours (pods counted per node and question) ─ wide, wide/chart (spread and affinity on top of a class)
 //!              storage (volumes, claims, what is assumed about them)
 //!              gangs (which pods are placed together or not at all)
 //!                └─ filter/*, score/*: one file per rule
-//!              seats, budgets, nominations ─ preempt (who would have to leave), on wide/whatif (one node, as if ...)
+//!              seats, budgets, nominations ─ preempt (who would have to leave), preempt/prices, on wide/whatif (one node, as if ...)
 //! ```
 //!
 //! Invariants, each held by a test in `tests/equal_decisions`:
@@ -31,6 +32,7 @@ pub mod intern;
 pub mod kindred;
 pub mod neighbours;
 pub mod nominations;
+pub mod outlook;
 pub mod plan;
 pub mod pods;
 pub mod preempt;

@@ -8,6 +8,7 @@
 
 use ahash::RandomState;
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use crate::columns::{Columns, Slot};
 use crate::intern::fixed_hasher;
@@ -19,6 +20,8 @@ pub type CrowdId = u32;
 pub type BondId = u32;
 
 type Labels = [(Box<str>, Box<str>)];
+/// What is found behind each door; `None` is the door that all pods pass.
+type Doors = HashMap<Option<u64>, Vec<u32>, RandomState>;
 
 /// Which pods are counted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -87,6 +90,8 @@ struct Crowd {
     question: Question,
     counts: Counts,
     references: u32,
+    /// Where it is found.
+    door: Option<u64>,
 }
 
 /// A term that existing pods hold.
@@ -100,7 +105,11 @@ pub struct Bond {
     pub column: usize,
     /// How many pods on each node hold it.
     pub counts: Counts,
+    /// Tells it from a later bond of the same index.
+    pub serial: u64,
     references: u32,
+    /// Where it is found.
+    door: Option<u64>,
 }
 
 /// All counts.
@@ -108,12 +117,26 @@ pub struct Bond {
 pub struct Neighbours {
     crowds: Vec<Option<Crowd>>,
     /// Crowds by a label that their pods have: a pod asks only those that it may be of.
-    crowds_of: HashMap<Option<u64>, Vec<CrowdId>, RandomState>,
+    crowds_of: Doors,
     crowd_ids: HashMap<Question, CrowdId, RandomState>,
     bonds: Vec<Option<Bond>>,
+    /// Bonds by a label that the pods they select have.
+    bonds_of: Doors,
     bond_ids: HashMap<(PodTerm, Meaning), BondId, RandomState>,
+    bonds_made: u64,
     namespaces: HashMap<Box<str>, Box<Labels>, RandomState>,
+    /// How many pods on nodes have each label in each namespace: a crowd of a label that nobody has needs no counting.
+    population: HashMap<u64, u32, RandomState>,
+    vacant: Vacant,
     version: u64,
+    recounts: u64,
+}
+
+/// Places of crowds and bonds that are gone.
+#[derive(Debug, Default)]
+struct Vacant {
+    crowds: Vec<CrowdId>,
+    bonds: Vec<BondId>,
 }
 
 impl Default for Neighbours {
@@ -123,9 +146,14 @@ impl Default for Neighbours {
             crowds_of: HashMap::with_hasher(fixed_hasher()),
             crowd_ids: HashMap::with_hasher(fixed_hasher()),
             bonds: Vec::new(),
+            bonds_of: HashMap::with_hasher(fixed_hasher()),
             bond_ids: HashMap::with_hasher(fixed_hasher()),
+            bonds_made: 0,
             namespaces: HashMap::with_hasher(fixed_hasher()),
+            population: HashMap::with_hasher(fixed_hasher()),
+            vacant: Vacant::default(),
             version: 0,
+            recounts: 0,
         }
     }
 }
@@ -138,25 +166,36 @@ impl Neighbours {
             return *id;
         }
         let mut counts = Counts::default();
-        for (slot, pod) in placed {
-            if self.answers(&question, pod) {
-                counts.add(slot, true);
+        if !self.is_of_nobody(&question) {
+            for (slot, pod) in placed {
+                if self.answers(&question, pod) {
+                    counts.add(slot, true);
+                }
             }
         }
-        let crowd = Crowd { question: question.clone(), counts, references: 1 };
-        let id = vacancy(&mut self.crowds, crowd);
-        let entrance = self.entrance(&question);
-        self.crowds_of.entry(entrance).or_default().push(id);
+        let door = match &question {
+            Question::Spread(namespace, selector) => entrance(&self.crowds_of, namespace, selector),
+            Question::Matching(terms) => terms.iter().find_map(|term| entrance_of_term(&self.crowds_of, term)),
+        };
+        let crowd = Crowd { question: question.clone(), counts, references: 1, door };
+        let id = settle(&mut self.crowds, &mut self.vacant.crowds, crowd);
+        self.crowds_of.entry(door).or_default().push(id);
         self.crowd_ids.insert(question, id);
         id
     }
 
-    /// Where a crowd's pods are found: a label that all of them have, the one that the fewest crowds are found by.
-    fn entrance(&self, question: &Question) -> Option<u64> {
-        let Question::Spread(namespace, selector) = question else { return None };
-        let certain = selector.requirements.iter().filter(|r| r.operator == Operator::In && r.values.len() == 1);
-        let doors = certain.map(|r| door(namespace, &r.key, &r.values[0]));
-        doors.min_by_key(|door| self.crowds_of.get(&Some(*door)).map_or(0, Vec::len))
+    /// Whether it is plain that no pod on any node can be of a crowd: nobody has a label that all of it have.
+    fn is_of_nobody(&self, question: &Question) -> bool {
+        let nobody = |namespace: &str, selector: &Selector| {
+            certain(namespace, selector).any(|door| !self.population.contains_key(&door))
+        };
+        match question {
+            Question::Spread(namespace, selector) => nobody(namespace, selector),
+            Question::Matching(terms) => terms.iter().any(|term| match (&*term.namespaces, &term.selector) {
+                ([namespace], Some(selector)) => term.namespace_selector.is_none() && nobody(namespace, selector),
+                _ => false,
+            }),
+        }
     }
 
     /// A bond, referred to once more. A new one is held by nobody yet.
@@ -166,8 +205,19 @@ impl Neighbours {
             return *id;
         }
         let column = columns.label_column(&term.topology_key);
-        let bond = Bond { term: term.clone(), meaning, column, counts: Counts::default(), references: 1 };
-        let id = vacancy(&mut self.bonds, bond);
+        self.bonds_made += 1;
+        let bond = Bond {
+            term: term.clone(),
+            meaning,
+            column,
+            counts: Counts::default(),
+            serial: self.bonds_made,
+            references: 1,
+            door: entrance_of_term(&self.bonds_of, term),
+        };
+        let door = bond.door;
+        let id = settle(&mut self.bonds, &mut self.vacant.bonds, bond);
+        self.bonds_of.entry(door).or_default().push(id);
         self.bond_ids.insert((term.clone(), meaning), id);
         id
     }
@@ -180,10 +230,8 @@ impl Neighbours {
             if crowd.references == 0
                 && let Some(crowd) = self.crowds[id as usize].take()
             {
-                self.crowds_of.retain(|_, crowds| {
-                    crowds.retain(|known| *known != id);
-                    !crowds.is_empty()
-                });
+                close(&mut self.crowds_of, crowd.door, id);
+                self.vacant.crowds.push(id);
                 self.crowd_ids.remove(&crowd.question);
             }
         }
@@ -193,16 +241,28 @@ impl Neighbours {
             if bond.references == 0
                 && let Some(bond) = self.bonds[id as usize].take()
             {
+                close(&mut self.bonds_of, bond.door, id);
+                self.vacant.bonds.push(id);
                 self.bond_ids.remove(&(bond.term, bond.meaning));
             }
         }
     }
 
-    /// A pod enters or leaves a node, with the bonds it holds. Says which bonds nobody held before.
-    pub fn moved(&mut self, slot: Slot, pod: Passport<'_>, holds: &[BondId], enters: bool) -> Vec<BondId> {
-        self.version += 1;
-        let doors = pod.labels.iter().map(|(key, value)| Some(door(pod.namespace, key, value))).chain([None]);
-        let asked: Vec<CrowdId> = doors.filter_map(|door| self.crowds_of.get(&door)).flatten().copied().collect();
+    /// A pod enters or leaves a node, with the bonds it holds.
+    pub fn moved(&mut self, slot: Slot, pod: Passport<'_>, holds: &[BondId], enters: bool) {
+        for (key, value) in pod.labels {
+            let door = door(pod.namespace, key, value);
+            if enters {
+                *self.population.entry(door).or_default() += 1;
+            } else if let Some(pods) = self.population.get_mut(&door) {
+                *pods -= 1;
+                if *pods == 0 {
+                    self.population.remove(&door);
+                }
+            }
+        }
+        let mut counted = !holds.is_empty();
+        let asked: SmallVec<[CrowdId; 8]> = behind(&self.crowds_of, pod).collect();
         for id in asked {
             let at = id as usize;
             let Some(crowd) = &self.crowds[at] else { continue };
@@ -210,17 +270,14 @@ impl Neighbours {
                 && let Some(crowd) = &mut self.crowds[at]
             {
                 crowd.counts.add(slot, enters);
+                counted = true;
             }
         }
-        let mut new = Vec::new();
+        self.version += u64::from(counted);
         for id in holds {
             let bond = self.bonds[*id as usize].as_mut().expect("its class refers to it");
-            if bond.counts.total == 0 {
-                new.push(*id);
-            }
             bond.counts.add(slot, enters);
         }
-        new
     }
 
     /// The counts of a crowd.
@@ -231,8 +288,8 @@ impl Neighbours {
 
     /// The bonds that somebody holds and that select this pod.
     pub fn towards<'a>(&'a self, pod: Passport<'a>) -> impl Iterator<Item = (BondId, &'a Bond)> {
-        let held = (0..).zip(&self.bonds).filter_map(|(id, b)| Some((id, b.as_ref()?)));
-        held.filter(move |(_, bond)| bond.counts.total > 0 && self.selects(&bond.term, pod))
+        let known = behind(&self.bonds_of, pod).filter_map(|id| Some((id, self.bonds[id as usize].as_ref()?)));
+        known.filter(move |(_, bond)| bond.counts.total > 0 && self.selects(&bond.term, pod))
     }
 
     /// Whether any pod on a node keeps others away.
@@ -295,6 +352,7 @@ impl Neighbours {
             return;
         }
         self.version += 1;
+        self.recounts += 1;
         for at in 0..self.crowds.len() {
             let Some(crowd) = &self.crowds[at] else { continue };
             let Question::Matching(terms) = &crowd.question else { continue };
@@ -318,23 +376,69 @@ impl Neighbours {
         self.namespaces.keys().map(|name| &**name)
     }
 
-    /// Counts every change.
+    /// Counts every change of a count.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
     }
+
+    /// Counts the times that counts were made anew: changes that no node's entry in the journal tells of.
+    #[must_use]
+    pub fn recounts(&self) -> u64 {
+        self.recounts
+    }
 }
+
+/// The doors of the labels that all pods have whom a selector selects.
+fn certain(namespace: &str, selector: &Selector) -> impl Iterator<Item = u64> {
+    let certain = selector.requirements.iter().filter(|r| r.operator == Operator::In && r.values.len() == 1);
+    certain.map(move |r| door(namespace, &r.key, &r.values[0]))
+}
+
+/// One of them: the one that the fewest are found by.
+fn entrance(doors: &Doors, namespace: &str, selector: &Selector) -> Option<u64> {
+    certain(namespace, selector).min_by_key(|door| doors.get(&Some(*door)).map_or(0, Vec::len))
+}
+
+fn entrance_of_term(doors: &Doors, term: &PodTerm) -> Option<u64> {
+    let namespace = match (&*term.namespaces, &term.namespace_selector) {
+        ([namespace], None) => namespace,
+        _ => ANYWHERE,
+    };
+    entrance(doors, namespace, term.selector.as_ref()?)
+}
+
+/// Those who may have to do with a pod: behind the doors of its labels, and behind the one that all pods pass.
+fn behind<'a>(doors: &'a Doors, pod: Passport<'a>) -> impl Iterator<Item = u32> + 'a {
+    let of_labels = pod
+        .labels
+        .iter()
+        .flat_map(move |(key, value)| [Some(door(pod.namespace, key, value)), Some(door(ANYWHERE, key, value))]);
+    of_labels.chain([None]).filter_map(|door| doors.get(&door)).flatten().copied()
+}
+
+fn close(doors: &mut Doors, door: Option<u64>, id: u32) {
+    if let Some(ids) = doors.get_mut(&door) {
+        ids.retain(|known| *known != id);
+        if ids.is_empty() {
+            doors.remove(&door);
+        }
+    }
+}
+
+/// Stands for any namespace in a door; no namespace has this name.
+const ANYWHERE: &str = "";
 
 /// A namespace and a label, as a number; equal numbers of different labels cost a needless look.
 fn door(namespace: &str, key: &str, value: &str) -> u64 {
     fixed_hasher().hash_one((namespace, key, value))
 }
 
-fn vacancy<T>(all: &mut Vec<Option<T>>, new: T) -> u32 {
-    let at = all.iter().position(Option::is_none).unwrap_or_else(|| {
-        all.push(None);
-        all.len() - 1
-    });
-    all[at] = Some(new);
-    u32::try_from(at).expect("fewer than 2^32 questions")
+fn settle<T>(all: &mut Vec<Option<T>>, vacant: &mut Vec<u32>, new: T) -> u32 {
+    if let Some(id) = vacant.pop() {
+        all[id as usize] = Some(new);
+        return id;
+    }
+    all.push(Some(new));
+    u32::try_from(all.len() - 1).expect("fewer than 2^32 questions")
 }

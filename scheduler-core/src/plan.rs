@@ -5,7 +5,8 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use crate::filter::{Rule, Verdict, resources_fit, volume_binding};
+use crate::filter::tally::Tally;
+use crate::filter::{Rule, resources_fit, volume_binding};
 use crate::profile::ProfileId;
 use crate::rows::{Demand, Unsupported};
 use crate::storage::VolumeWork;
@@ -102,9 +103,9 @@ pub const GANG_UNSCHEDULABLE: &str = "pod group is unschedulable";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// The pod.
-    pub pod: PodId,
+    pub pod: Arc<PodId>,
     /// The node.
-    pub node: Box<str>,
+    pub node: Arc<str>,
     /// Its score: the sum of all rules.
     pub score: u32,
     /// How often it was tried, this time included.
@@ -214,7 +215,7 @@ pub(crate) fn rejected_message(nodes: u32, rejection: &Rejection) -> String {
 
 /// Upstream's message for verdicts on all nodes (`FitError`), with what preemption found: per node, whether removing
 /// pods could help.
-pub(crate) fn message(nodes: u32, verdicts: &[Verdict], demand: &Demand, conflicts: bool, preemption: &str) -> String {
+pub(crate) fn message(nodes: u32, verdicts: &Tally, demand: &Demand, conflicts: bool, preemption: &str) -> String {
     if nodes == 0 {
         return "no nodes available to schedule pods".to_owned();
     }
@@ -232,9 +233,9 @@ pub(crate) fn message(nodes: u32, verdicts: &[Verdict], demand: &Demand, conflic
 }
 
 /// Upstream's texts for verdicts, and how many nodes each is said of.
-pub(crate) fn reasons(verdicts: &[Verdict], demand: &Demand) -> Vec<(String, u32)> {
+pub(crate) fn reasons(verdicts: &Tally, demand: &Demand) -> Vec<(String, u32)> {
     let mut reasons: Vec<(String, u32)> = Vec::new();
-    for (verdict, nodes) in count(verdicts) {
+    for (verdict, nodes) in verdicts.turned_down() {
         let mut add = |reason: String| match reasons.iter_mut().find(|(r, _)| *r == reason) {
             Some((_, sum)) => *sum += nodes,
             None => reasons.push((reason, nodes)),
@@ -257,28 +258,9 @@ pub(crate) fn list(text: &mut String, reasons: Vec<(String, u32)>) {
     }
 }
 
-/// How often each verdict occurs; slots without node and feasible nodes are left out.
-pub(crate) fn count(verdicts: &[Verdict]) -> Vec<(Verdict, u32)> {
-    let mut counts: Vec<(Verdict, u32)> = Vec::new();
-    let mut last = 0;
-    for verdict in verdicts.iter().filter(|v| !v.fits() && **v != Verdict::ABSENT) {
-        // Neighbours tend to agree.
-        if counts.get(last).is_some_and(|(v, _)| v == verdict) {
-            counts[last].1 += 1;
-            continue;
-        }
-        last = counts.iter().position(|(v, _)| v == verdict).unwrap_or_else(|| {
-            counts.push((*verdict, 0));
-            counts.len() - 1
-        });
-        counts[last].1 += 1;
-    }
-    counts
-}
-
 /// The plugins behind verdicts, each once, in upstream's order.
-pub(crate) fn plugins(verdicts: &[Verdict]) -> Arc<[&'static str]> {
-    let mut rules: Vec<Rule> = count(verdicts).into_iter().map(|(v, _)| v.rule()).collect();
+pub(crate) fn plugins(verdicts: &Tally) -> Arc<[&'static str]> {
+    let mut rules: Vec<Rule> = verdicts.turned_down().map(|(v, _)| v.rule()).collect();
     rules.sort_unstable();
     let mut names: Vec<&'static str> = Vec::new();
     for name in rules.into_iter().map(Rule::plugin) {
@@ -292,24 +274,25 @@ pub(crate) fn plugins(verdicts: &[Verdict]) -> Arc<[&'static str]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::filter::Verdict;
 
     #[test]
     fn the_message_is_upstreams() {
-        let verdicts = [
+        let verdicts = Tally::of(&[
             Verdict::resources(0b010, false),
             Verdict::resources(0b110, true),
             Verdict::new(Rule::Taints),
             Verdict::ABSENT,
-        ];
+        ]);
         let preemption = "no new claims to deallocate, preemption: 0/3 nodes are available: 3 X.";
         assert_eq!(
             message(3, &verdicts, &Demand::default(), false, preemption),
             "0/3 nodes are available: 1 Insufficient memory, 1 node(s) had untolerated taint(s), 2 Insufficient cpu. \
              no new claims to deallocate, preemption: 0/3 nodes are available: 3 X."
         );
-        assert_eq!(message(0, &[], &Demand::default(), false, ""), "no nodes available to schedule pods");
+        assert_eq!(message(0, &Tally::default(), &Demand::default(), false, ""), "no nodes available to schedule pods");
         assert_eq!(
-            message(2, &[], &Demand::default(), true, ""),
+            message(2, &Tally::default(), &Demand::default(), true, ""),
             "0/2 nodes are available: pod affinity terms conflict."
         );
         assert_eq!(*plugins(&verdicts), ["TaintToleration", "NodeResourcesFit"]);

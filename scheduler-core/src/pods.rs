@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use ahash::RandomState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 
 use crate::class::ClassId;
 use crate::columns::Slot;
@@ -67,8 +67,8 @@ impl State {
 /// A pod.
 #[derive(Debug)]
 pub struct Pod {
-    /// Who it is.
-    pub id: PodId,
+    /// Who it is; shared with the plans that it is in.
+    pub id: Arc<PodId>,
     /// Its scheduling class.
     pub class: ClassId,
     /// Where it stands.
@@ -143,12 +143,14 @@ impl Pod {
 pub struct Pods {
     pods: Vec<Option<Pod>>,
     free: Vec<PodIndex>,
-    by_uid: HashMap<Box<str>, PodIndex, RandomState>,
+    /// Indexes by uid, which the pods hold themselves.
+    by_uid: HashTable<PodIndex>,
+    hasher: RandomState,
 }
 
 impl Default for Pods {
     fn default() -> Self {
-        Self { pods: Vec::new(), free: Vec::new(), by_uid: HashMap::with_hasher(fixed_hasher()) }
+        Self { pods: Vec::new(), free: Vec::new(), by_uid: HashTable::new(), hasher: fixed_hasher() }
     }
 }
 
@@ -156,12 +158,13 @@ impl Pods {
     /// The index of a pod.
     #[must_use]
     pub fn find(&self, uid: &str) -> Option<PodIndex> {
-        self.by_uid.get(uid).copied()
+        let is = |index: &PodIndex| self.get(*index).is_some_and(|pod| *pod.id.uid == *uid);
+        self.by_uid.find(self.hasher.hash_one(uid), is).copied()
     }
 
     /// Adds a pod that is not there yet.
     pub fn add(&mut self, pod: Pod) -> PodIndex {
-        let uid = pod.id.uid.clone();
+        let hash = self.hasher.hash_one(&*pod.id.uid);
         let index = match self.free.pop() {
             Some(index) => {
                 self.pods[index as usize] = Some(pod);
@@ -172,14 +175,18 @@ impl Pods {
                 PodIndex::try_from(self.pods.len() - 1).expect("fewer than 2^32 pods")
             }
         };
-        self.by_uid.insert(uid, index);
+        let (pods, hasher) = (&self.pods, &self.hasher);
+        let rehash = |index: &PodIndex| pods[*index as usize].as_ref().map_or(0, |pod| hasher.hash_one(&*pod.id.uid));
+        self.by_uid.insert_unique(hash, index, rehash);
         index
     }
 
     /// Takes a pod out.
     pub fn remove(&mut self, index: PodIndex) -> Option<Pod> {
         let pod = self.pods[index as usize].take()?;
-        self.by_uid.remove(&pod.id.uid);
+        if let Ok(entry) = self.by_uid.find_entry(self.hasher.hash_one(&*pod.id.uid), |known| *known == index) {
+            entry.remove();
+        }
         self.free.push(index);
         Some(pod)
     }

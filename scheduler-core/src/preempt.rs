@@ -2,13 +2,15 @@
 //! one node, and the comparison of nodes. `cycle` goes through the nodes, all of them, and carries the choice into the
 //! plan.
 
+pub mod prices;
+
 use std::cmp::Reverse;
 
 use smallvec::SmallVec;
 
 use crate::budgets::Budgets;
 use crate::class::Classes;
-use crate::columns::Slot;
+use crate::columns::{Columns, Load, Slot};
 use crate::filter::Verdict;
 use crate::filter::resources_fit::{self, Shift};
 use crate::pods::{PodIndex, Pods};
@@ -93,7 +95,10 @@ impl<'a> Bystanders<'a> {
             return Outcome::NoVictims;
         }
         if rivals.is_empty() && self.budgets.is_empty() && case.is_about_amounts() {
-            return self.dry_run_of_amounts(case, slot, seats);
+            return match victims(case.columns, case.class.asks(), slot, seats) {
+                Ok(victims) => Outcome::Candidate(candidate(slot, seats, &victims)),
+                Err(verdict) => Outcome::StillFails(verdict),
+            };
         }
         let mut without = case.as_it_is(slot);
         for seat in seats {
@@ -109,7 +114,7 @@ impl<'a> Bystanders<'a> {
         if !verdict.fits() {
             return Outcome::StillFails(verdict);
         }
-        let mut victims: SmallVec<[(usize, bool); 8]> = SmallVec::new();
+        let mut victims = Victims::new();
         let mut bring_back = |at: usize, breaks: bool| {
             let other = self.other(seats[at].pod);
             case.comes_back(slot, &mut without, &other);
@@ -137,40 +142,38 @@ impl<'a> Bystanders<'a> {
             }
             victims.sort_unstable();
         }
-        Outcome::Candidate(Candidate {
-            slot,
-            price: price(seats, &victims),
-            victims: victims.iter().map(|(at, _)| seats[*at].pod).collect(),
-        })
+        Outcome::Candidate(candidate(slot, seats, &victims))
     }
+}
 
-    /// The same where pods, CPU, memory and ephemeral storage decide alone: what most preemptions are, and there may be
-    /// thousands of nodes to try.
-    fn dry_run_of_amounts(&self, case: &Case<'_>, slot: Slot, seats: &[Seat]) -> Outcome {
-        let load = |seat: &Seat| &self.classes.get(seat.class).load;
-        let mut shift = Shift::default();
-        let asks = case.class.asks();
-        for seat in seats {
-            shift.add(asks, load(seat), -1);
-        }
-        let verdict = resources_fit::verdict_after(case.columns, slot, asks, &shift);
-        if !verdict.fits() {
-            return Outcome::StillFails(verdict);
-        }
-        let mut victims: SmallVec<[(usize, bool); 8]> = SmallVec::new();
-        for (at, seat) in seats.iter().enumerate() {
-            shift.add(asks, load(seat), 1);
-            if !resources_fit::verdict_after(case.columns, slot, asks, &shift).fits() {
-                shift.add(asks, load(seat), -1);
-                victims.push((at, false));
-            }
-        }
-        Outcome::Candidate(Candidate {
-            slot,
-            price: price(seats, &victims),
-            victims: victims.iter().map(|(at, _)| seats[*at].pod).collect(),
-        })
+/// Who would have to leave, by their places among `seats`, where pods, CPU, memory and ephemeral storage decide alone: what
+/// most preemptions are, and there may be thousands of nodes to try. `Err` where the pod would not fit were they all gone.
+fn victims(columns: &Columns, asks: &Load, slot: Slot, seats: &[Seat]) -> Result<Victims, Verdict> {
+    let mut shift = Shift::default();
+    for seat in seats {
+        shift.take(seat.takes, -1);
     }
+    let verdict = resources_fit::verdict_after(columns, slot, asks, &shift);
+    if !verdict.fits() {
+        return Err(verdict);
+    }
+    let mut victims = Victims::new();
+    for (at, seat) in seats.iter().enumerate() {
+        shift.take(seat.takes, 1);
+        if !resources_fit::verdict_after(columns, slot, asks, &shift).fits() {
+            shift.take(seat.takes, -1);
+            victims.push((at, false));
+        }
+    }
+    Ok(victims)
+}
+
+/// Places among the seats of a node, and whether their going breaks a budget.
+type Victims = SmallVec<[(usize, bool); 8]>;
+
+fn candidate(slot: Slot, seats: &[Seat], victims: &[(usize, bool)]) -> Candidate {
+    let price = price(seats, victims);
+    Candidate { slot, price, victims: victims.iter().map(|(at, _)| seats[*at].pod).collect() }
 }
 
 fn price(seats: &[Seat], victims: &[(usize, bool)]) -> Price {

@@ -63,6 +63,8 @@ pub struct Group {
     pods: BTreeSet<Turn>,
     /// Changes before this are known not to help.
     pub seen: Seen,
+    /// How many [reliefs](crate::columns::Columns::reliefs) those were.
+    pub reliefs: u64,
     /// Some of its pods were woken and may have gone elsewhere: look at all nodes before resting again.
     pub in_doubt: bool,
 }

@@ -9,6 +9,7 @@ pub mod balanced_allocation;
 pub mod image_locality;
 pub mod node_affinity;
 pub mod resources_fit;
+pub mod sweep;
 pub mod taint_toleration;
 
 /// The best score of a rule.

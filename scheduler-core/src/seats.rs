@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 
 use crate::class::ClassId;
-use crate::columns::Slot;
+use crate::columns::{Change, Journal, Load, Slot};
 use crate::pods::PodIndex;
 
 /// A point in time that orders: the digits of an RFC 3339 time in whole seconds.
@@ -24,6 +24,15 @@ pub struct Seat {
     pub pod: PodIndex,
     /// Its class.
     pub class: ClassId,
+    /// What it takes of CPU, memory and ephemeral storage: dry runs look at nothing else of most pods, and here it is at
+    /// hand.
+    pub takes: [i64; 3],
+}
+
+/// What a seat holds of a load.
+#[must_use]
+pub fn takes(load: &Load) -> [i64; 3] {
+    [load.cpu, load.memory, load.ephemeral]
 }
 
 impl Seat {
@@ -49,6 +58,8 @@ pub fn moment(text: &str) -> Moment {
 #[derive(Debug, Default)]
 pub struct Seats {
     by_slot: Vec<Vec<Seat>>,
+    /// Where the order of importance has changed though nobody came or went, which the columns' journal tells.
+    pub reseated: Journal,
 }
 
 impl Seats {
@@ -77,6 +88,12 @@ impl Seats {
         seats.insert(place, seat);
     }
 
+    /// Somebody on a node has another seat than before.
+    pub fn note_reseated(&mut self, slot: Slot) {
+        let keep = (self.by_slot.len() / 2).max(1024);
+        self.reseated.push(slot, Change::Usage, keep);
+    }
+
     /// A pod leaves its seat.
     pub fn leave(&mut self, slot: Slot, pod: PodIndex) {
         if let Some(seats) = self.by_slot.get_mut(slot as usize)
@@ -102,7 +119,7 @@ mod tests {
     #[test]
     fn seats_are_in_order_of_importance() {
         let mut seats = Seats::default();
-        let seat = |priority, started, pod| Seat { priority, started, pod, class: 0 };
+        let seat = |priority, started, pod| Seat { priority, started, pod, class: 0, takes: [0; 3] };
         for new in [seat(1, 5, 0), seat(3, 9, 1), seat(1, 4, 2), seat(1, 5, 3), seat(2, NOT_YET, 4)] {
             seats.enter(7, new, |a, b| b.cmp(&a));
         }

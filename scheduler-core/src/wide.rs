@@ -1,8 +1,10 @@
-//! Decisions that look beyond the node: topology spread and affinity between pods. One pass over all nodes per pod, on
-//! counts that `neighbours` keeps; the verdicts and scores of all other rules come from the class's board.
+//! Decisions that look beyond the node: topology spread and affinity between pods, on counts that `neighbours` keeps; the
+//! verdicts and scores of all other rules come from the class's board. Here is the pass over all nodes; a class that
+//! comes again has a [chart] of what it finds.
 //!
 //! Rules as in upstream's PodTopologySpread (`filtering.go`, `scoring.go`) and InterPodAffinity.
 
+pub mod chart;
 pub mod whatif;
 
 use smallvec::SmallVec;
@@ -54,13 +56,29 @@ struct Spread {
 #[derive(Debug, Default)]
 pub struct Towards {
     bonds: SmallVec<[(BondId, Meaning); 4]>,
+    serials: SmallVec<[u64; 4]>,
 }
 
 impl Towards {
     /// The bonds towards a pod.
     #[must_use]
     pub fn new(neighbours: &Neighbours, pod: Passport<'_>) -> Self {
-        Self { bonds: neighbours.towards(pod).map(|(id, bond)| (id, bond.meaning)).collect() }
+        let mut towards = Self::default();
+        for (id, bond) in neighbours.towards(pod) {
+            towards.bonds.push((id, bond.meaning));
+            towards.serials.push(bond.serial);
+        }
+        towards.serials.sort_unstable();
+        towards
+    }
+
+    /// What tells these bonds from all others there ever were.
+    fn serials(&self) -> SmallVec<[u64; 4]> {
+        self.serials.clone()
+    }
+
+    fn has_serials(&self, serials: &[u64]) -> bool {
+        *self.serials == *serials
     }
 
     /// Whether nobody's terms select it.
@@ -384,7 +402,7 @@ impl Decision<'_> {
                 }
             }
             // The first of a group that wants to be together may go anywhere it can be joined.
-            let first = !anywhere && self.matches_itself();
+            let first = !anywhere && self.class.matches_itself(self.neighbours);
             for (at, verdict) in verdicts.iter_mut().enumerate() {
                 let labelled = keys.iter().all(|column| columns.labels(*column)[at] != NO_TEXT);
                 if verdict.fits() && !(labelled && (near[at] || first)) {
@@ -401,14 +419,6 @@ impl Decision<'_> {
                 forbid(columns.labels(bond.column), &bond.counts, sums, verdicts, Rule::ExistingAntiAffinity);
             }
         }
-    }
-
-    /// Whether the pod satisfies its own required affinity.
-    fn matches_itself(&self) -> bool {
-        let demand = &self.class.demand;
-        let (Some(own), Some(pods)) = (&demand.own, &demand.pods) else { return false };
-        let passport = Passport { namespace: &own.namespace, labels: &own.labels, leaving: false };
-        pods.required.iter().all(|term| self.neighbours.selects(term, passport))
     }
 
     /// `ScheduleAnyway` constraints, normalised, per feasible node.

@@ -200,7 +200,7 @@ impl World {
                 // Who is told that it failed has read the pod and seen it unbound.
                 let unbound = self.pods.get(&*placement.pod.uid).is_some_and(|pod| pod.node.is_empty());
                 if !done && unbound {
-                    self.unheard.push(Event::BindFailed(placement.pod.uid));
+                    self.unheard.push(Event::BindFailed(placement.pod.uid.clone()));
                 }
             }
             Asked::BindAll(gang) => {
@@ -224,7 +224,7 @@ impl World {
     fn bind(&mut self, placement: &Placement) -> bool {
         let Some(pod) = self.pods.get_mut(&*placement.pod.uid) else { return false };
         assert!(pod.node.is_empty(), "{} is bound twice", pod.name);
-        pod.node = placement.node.clone();
+        pod.node = (*placement.node).into();
         pod.nominated = "".into();
         self.unheard.push(Event::Pod(Box::new(pod.clone())));
         self.nobody_is_over_committed();

@@ -1,17 +1,17 @@
-//! What one object costs on the write path: `codec/{step}/pod_2_5kb`.
+//! What one object costs on the write path, in time and in allocations: `codec/{step}/pod_2_5kb`.
+
+#[path = "support/allocations.rs"]
+mod allocations;
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use gantry_machinery::codec::{json, protobuf};
 use gantry_machinery::resource_api::FieldValidation;
 use gantry_machinery::schema;
 use gantry_machinery::value;
 use gantry_machinery::value::Value;
-
-// What the product allocates with: most of a decode is allocation.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A pod as a Deployment makes it, with its managed fields: about 2.5 KB.
 fn pod() -> Value {
@@ -67,6 +67,12 @@ fn pod() -> Value {
     })
 }
 
+/// Measures `work`, and counts what it allocates.
+fn measured<R>(group: &mut BenchmarkGroup<'_, WallTime>, id: &str, mut work: impl FnMut() -> R) {
+    group.bench_function(id, |bencher| bencher.iter(&mut work));
+    allocations::report(&format!("codec/{id}"), 100, || black_box(work()));
+}
+
 fn codec(c: &mut Criterion) {
     let message = schema::kind("", "v1", "Pod").expect("pods are built in");
     let pod = pod();
@@ -74,28 +80,26 @@ fn codec(c: &mut Criterion) {
     let wire = protobuf::encode(&pod, message).expect("the pod agrees with its schema");
     let mut group = c.benchmark_group("codec");
     group.throughput(Throughput::Bytes(text.len() as u64));
-    group.bench_function("json_parse/pod_2_5kb", |b| b.iter(|| json::parse(black_box(&text))));
-    group.bench_function("json_decode/pod_2_5kb", |b| {
-        b.iter(|| json::decode(black_box(&text), message, FieldValidation::Warn));
+    measured(&mut group, "json_parse/pod_2_5kb", || json::parse(black_box(&text)));
+    measured(&mut group, "json_decode/pod_2_5kb", || json::decode(black_box(&text), message, FieldValidation::Warn));
+    measured(&mut group, "json_encode/pod_2_5kb", || json::encode_with_revision_slot(black_box(&pod)));
+    measured(&mut group, "json_decode_encode/pod_2_5kb", || {
+        json::decode(black_box(&text), message, FieldValidation::Warn)
+            .map(|decoded| json::encode_with_revision_slot(&decoded.value))
     });
-    group.bench_function("json_encode/pod_2_5kb", |b| b.iter(|| json::encode_with_revision_slot(black_box(&pod))));
-    group.bench_function("json_decode_encode/pod_2_5kb", |b| {
-        b.iter(|| {
-            json::decode(black_box(&text), message, FieldValidation::Warn)
-                .map(|decoded| json::encode_with_revision_slot(&decoded.value))
-        });
+    measured(&mut group, "json_pick_4/pod_2_5kb", || {
+        json::pick(
+            black_box(&text),
+            [&["metadata", "name"], &["spec", "nodeName"], &["spec", "schedulerName"], &["status", "phase"]],
+        )
+        .map(|found| found.is_some())
     });
-    group.bench_function("json_pick_4/pod_2_5kb", |b| {
-        b.iter(|| {
-            json::pick(
-                black_box(&text),
-                [&["metadata", "name"], &["spec", "nodeName"], &["spec", "schedulerName"], &["status", "phase"]],
-            )
-        });
+    measured(&mut group, "protobuf_decode/pod_2_5kb", || protobuf::decode(black_box(&wire), message));
+    measured(&mut group, "protobuf_encode/pod_2_5kb", || protobuf::encode(black_box(&pod), message));
+    measured(&mut group, "protobuf_decode_encode/pod_2_5kb", || {
+        protobuf::decode(black_box(&wire), message).map(|value| protobuf::encode(&value, message))
     });
-    group.bench_function("protobuf_decode/pod_2_5kb", |b| b.iter(|| protobuf::decode(black_box(&wire), message)));
-    group.bench_function("protobuf_encode/pod_2_5kb", |b| b.iter(|| protobuf::encode(black_box(&pod), message)));
-    group.bench_function("protobuf_transcode/pod_2_5kb", |b| b.iter(|| protobuf::transcode(black_box(&text))));
+    measured(&mut group, "protobuf_transcode/pod_2_5kb", || protobuf::transcode(black_box(&text)));
     group.finish();
 }
 

@@ -232,7 +232,9 @@ impl Form {
     }
 
     fn protobuf(&self, value: &Value) -> Result<Bytes, Status> {
-        let message = self.message();
+        // A binding or an eviction is answered with a Status, not with another of its own.
+        let status = value.str_at(&["kind"]) == Some("Status");
+        let message = status.then(|| schema::kind("", "v1", "Status")).flatten().unwrap_or_else(|| self.message());
         protobuf::encode(value, message).map(Into::into).map_err(Status::internal)
     }
 

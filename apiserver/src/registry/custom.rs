@@ -3,6 +3,7 @@
 //! ```text
 //!  stored definition ─ follow ─▶ definition (compiled) ─▶ rows in the table ─▶ verbs, discovery, OpenAPI
 //!                         └────▶ naming, finalize ─▶ the definition's status, its end
+//!  rows in the table ─ announce ─▶ APIServices
 //! ```
 //!
 //! A version compiles to a [`kind::CustomKind`], a strategy like those of built-in kinds: its [`schema`] prunes, defaults
@@ -10,6 +11,7 @@
 //! are freed when the last request on them ends. What is refused of a definition is in
 //! [`validate::definition`](super::validate::definition).
 
+mod announce;
 pub(crate) mod conditions;
 mod definition;
 mod fields;

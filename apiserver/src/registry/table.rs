@@ -131,6 +131,8 @@ pub struct Table {
     /// Counts the changes of `custom`.
     changes: watch::Sender<u64>,
     gates: Gates,
+    /// Up to which of them discovery tells; `None` where nobody makes documents.
+    told: watch::Sender<Option<u64>>,
 }
 
 impl Table {
@@ -211,6 +213,18 @@ impl Table {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// Says that discovery tells of the custom rows up to this change, and that it will tell of others.
+    pub fn discoverable(&self, change: u64) {
+        self.told.send_replace(Some(change));
+    }
+
+    /// Waits until discovery, if there is any, tells of the custom rows of now.
+    pub async fn until_discoverable(&self) {
+        let change = *self.changes.borrow();
+        // The sender lives as long as the table.
+        let _ = self.told.subscribe().wait_for(|told| told.is_none_or(|told| told >= change)).await;
     }
 
     /// One row for each collection: what loops over all objects go by.

@@ -5,7 +5,7 @@ use gantry_machinery::schema::{self, Message};
 use gantry_machinery::value::Value;
 
 /// A wire format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Format {
     Json,
     Yaml,

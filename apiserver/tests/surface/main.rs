@@ -3,8 +3,10 @@
 //!
 //! ```text
 //! create (JSON, YAML, protobuf) → get → lists and watches in every format and shape → update → four patches → dry run
-//!   → status and scale → delete → deletecollection; and what must be refused
+//!   → what hangs below → delete → deletecollection; and what must be refused
 //! ```
+//!
+//! Resources of a definition's making are walked like any other.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,18 +15,22 @@ mod client;
 mod format;
 mod lists;
 mod negotiation;
+mod subresources;
 mod walk;
 
 use std::sync::Arc;
 
 use client::Client;
+use format::Format;
 use gantry_apiserver::config::Config;
 use gantry_apiserver::registry::Registry;
 use gantry_apiserver::registry::describe::{FacetReader, indexed_fields};
 use gantry_apiserver::registry::kinds;
+use gantry_apiserver::registry::runtime_config::RuntimeConfig;
 use gantry_apiserver::registry::table::Table;
 use gantry_apiserver::server::{ApiServer, Running};
 use gantry_machinery::codec::yaml;
+use gantry_machinery::feature::Gates;
 use gantry_machinery::value::Value;
 use gantry_store_cache::config::{ExecutorKind, StoreConfig};
 use gantry_store_cache::store::Store;
@@ -32,10 +38,35 @@ use tempfile::TempDir;
 use walk::{Served, Walk};
 
 /// What the walk passes over, and why.
-const PASSED_OVER: [(&str, &str); 2] = [
-    ("bindings", "binds a pod to a node: the pod's own tests do it"),
-    ("componentstatuses", "read only, and probes others"),
-];
+const PASSED_OVER: [(&str, &str); 2] =
+    [("bindings", "the older path of what hangs below pods as `binding`"), ("componentstatuses", "nobody writes them")];
+
+/// A kind of one's own in two versions, with all that hangs below.
+const DEFINITION: &str = r#"
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: crontabs.walk.example.com}
+spec:
+  group: walk.example.com
+  scope: Namespaced
+  names: {plural: crontabs, kind: CronTab}
+  versions:
+  - &version
+    name: v1
+    served: true
+    storage: true
+    subresources: {status: {}, scale: {specReplicasPath: .spec.replicas, statusReplicasPath: .status.replicas}}
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec: {type: object, required: [at], properties: {at: {type: string}, replicas: {type: integer, default: 1}}}
+          status: {type: object, properties: {replicas: {type: integer}}}
+  - {<<: *version, name: v1beta1, storage: false}
+"#;
+
+/// Events that a server keeps where a test does not care.
+const EVENTS: usize = 10_000;
 
 /// A server with an administrator's connection to it.
 struct Server {
@@ -47,11 +78,15 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
-        Self::remembering(10_000).await
+        Self::remembering(EVENTS).await
     }
 
     /// A server that keeps this many events of each kind for watches and lists of the past.
     async fn remembering(events: usize) -> Self {
+        Self::serving(Table::new(kinds::all()), events).await
+    }
+
+    async fn serving(table: Table, events: usize) -> Self {
         let dir = TempDir::new().unwrap();
         let mut config = Config::new(dir.path().join("pki"));
         config.bind_address = [127, 0, 0, 1].into();
@@ -65,7 +100,7 @@ impl Server {
         };
         let describe = Arc::new(FacetReader::new(Table::new(kinds::all())));
         let store = Store::open(store, describe, Vec::new()).unwrap();
-        let registry = Registry::new(store.clone(), Table::new(kinds::all()));
+        let registry = Registry::new(store.clone(), table);
         let running = ApiServer::start(config, registry).await.unwrap();
         let pki = running.pki();
         let client = Client::connect_http2(running.address(), &pki.ca.certificate, Some(&pki.admin)).await;
@@ -75,13 +110,24 @@ impl Server {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_resource_by_every_verb_in_every_format() {
-    let mut server = Server::start().await;
+    walk_all(Server::start().await).await;
+}
+
+/// With the versions that are off unless they are asked for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_resource_of_every_version() {
+    let every = RuntimeConfig::parse(["api/all=true"]).unwrap();
+    walk_all(Server::serving(Table::served(&every, Gates::default()), EVENTS).await).await;
+}
+
+async fn walk_all(mut server: Server) {
     let client = &mut server.client;
     let manifests = yaml::parse(include_bytes!("manifests.yaml")).unwrap();
 
     // Pods run as somebody.
     let account = r#"{"metadata":{"name":"default"}}"#;
     client.send("POST", "/api/v1/namespaces/default/serviceaccounts", &[], account).await;
+    define(client).await;
     let served = discovered(client).await;
     assert!(served.len() > 30, "discovery names only {} resources", served.len());
     let mut walks = Vec::new();
@@ -91,7 +137,8 @@ async fn every_resource_by_every_verb_in_every_format() {
         if PASSED_OVER.iter().any(|(passed, _)| *passed == collection) {
             continue;
         }
-        let Some(manifest) = manifests.get(&collection) else {
+        let of_version = format!("{collection}/{}", resource.version);
+        let Some(manifest) = manifests.get(&of_version).or_else(|| manifests.get(&collection)) else {
             faults.push(format!("{collection}: no manifest in tests/surface/manifests.yaml"));
             continue;
         };
@@ -103,6 +150,55 @@ async fn every_resource_by_every_verb_in_every_format() {
         faults.extend(walk.await.unwrap());
     }
     assert!(faults.is_empty(), "{walked} resources walked, {} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_walk_passes_over_in_every_format() {
+    let mut server = Server::start().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let account = r#"{"metadata":{"name":"default"}}"#;
+    server.client.send("POST", "/api/v1/namespaces/default/serviceaccounts", &[], account).await;
+    for format in Format::ALL {
+        let headers = [("content-type", format.media_type()), ("accept", format.media_type())];
+        let name = format!("bound-{format:?}").to_lowercase();
+        let pod = format!(r#"{{"metadata":{{"name":"{name}"}},"spec":{{"containers":[{{"name":"c","image":"i"}}]}}}}"#);
+        assert_eq!(server.client.send("POST", pods, &[], pod).await.code, 201);
+        let binding = gantry_machinery::value!({
+            "apiVersion": "v1", "kind": "Binding", "metadata": {"name": (name.as_str())},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": "n"},
+        });
+        let path = "/api/v1/namespaces/default/bindings";
+        let answer = server.client.send("POST", path, &headers, format.write(&binding)).await;
+        let status = format.read(&answer.body).unwrap();
+        assert_eq!((answer.code, status.str_at(&["status"])), (201, Some("Success")), "{format:?} {status:?}");
+        let bound = server.client.get(&format!("{pods}/{name}")).await.json();
+        assert_eq!(bound["spec"]["nodeName"], "n");
+
+        let list = server.client.send("GET", "/api/v1/componentstatuses", &headers, "").await;
+        let list = format.read(&list.body).unwrap();
+        assert_eq!(list.str_at(&["kind"]), Some("ComponentStatusList"));
+        let one = list.array_at(&["items"])[0].str_at(&["metadata", "name"]).unwrap().to_owned();
+        let answer = server.client.send("GET", &format!("/api/v1/componentstatuses/{one}"), &headers, "").await;
+        let got = format.read(&answer.body).unwrap();
+        assert_eq!((answer.code, got.str_at(&["metadata", "name"])), (200, Some(one.as_str())), "{got:?}");
+    }
+}
+
+/// Makes the definition, and waits until it is established.
+async fn define(client: &mut Client) {
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let answer = client.send("POST", path, &[("content-type", "application/yaml")], DEFINITION).await;
+    assert_eq!(answer.code, 201, "{}", answer.text());
+    let path = format!("{path}?watch=1&fieldSelector=metadata.name%3Dcrontabs.walk.example.com");
+    let established = |read: &[u8]| {
+        let is = |line: &[u8]| {
+            let event: serde_json::Value = serde_json::from_slice(line).unwrap_or_default();
+            let conditions = event["object"]["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            conditions.iter().any(|c| c["type"] == "Established" && c["status"] == "True")
+        };
+        read.split(|b| *b == b'\n').any(is)
+    };
+    client.beginning(&path, &[], established).await;
 }
 
 /// Every resource of every served group and version.

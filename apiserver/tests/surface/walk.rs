@@ -1,4 +1,7 @@
-//! One resource's walk through all that is served of it.
+//! One resource's walk through all that is served of it. What was done with success is noted; at the end every verb that
+//! discovery names, of the resource and of what hangs below it, must have been done in every format.
+
+use std::collections::BTreeSet;
 
 use gantry_machinery::codec::json;
 use gantry_machinery::value;
@@ -48,10 +51,12 @@ impl Served {
 }
 
 pub(crate) struct Walk {
-    client: Client,
-    resource: Served,
+    pub(super) client: Client,
+    pub(super) resource: Served,
     manifest: Value,
     faults: Vec<String>,
+    /// Subresource (empty: the object itself), verb and format of what was done.
+    done: BTreeSet<(String, &'static str, Format)>,
 }
 
 impl Walk {
@@ -59,7 +64,7 @@ impl Walk {
         if manifest.str_at(&["spec", "request"]) == Some("CSR") {
             manifest.set(&["spec", "request"], super::certificate_request());
         }
-        Self { client, resource, manifest, faults: Vec::new() }
+        Self { client, resource, manifest, faults: Vec::new(), done: BTreeSet::new() }
     }
 
     /// Walks; gives what was not as it should be.
@@ -74,19 +79,54 @@ impl Walk {
         }
         for format in &formats {
             self.life(*format).await;
+            self.emptied(*format).await;
         }
-        self.emptied().await;
         self.refusals().await;
+        if self.faults.is_empty() {
+            self.complete(&formats);
+        }
         self.faults
     }
 
-    fn fault(&mut self, what: impl std::fmt::Display) {
+    /// Whether everything that discovery names was done.
+    fn complete(&mut self, formats: &[Format]) {
+        let own = (String::new(), self.resource.verbs.clone());
+        let named: Vec<_> = [own].into_iter().chain(self.resource.subresources.clone()).collect();
+        for (subresource, verbs) in named {
+            for (verb, format) in verbs.iter().flat_map(|verb| formats.iter().map(move |format| (verb, *format))) {
+                // YAML has no frames.
+                let framed = verb != "watch" || format != Format::Yaml;
+                let done = self.done.iter().any(|(s, v, f)| *s == subresource && v == verb && *f == format);
+                self.holds(done || !framed, || format!("{verb} of /{subresource} in {format:?} was not walked"));
+            }
+        }
+    }
+
+    /// Notes what was done.
+    pub(super) fn did(&mut self, method: &str, path: &str, format: Format) {
+        let path = path.split('?').next().unwrap_or_default();
+        let below = path.strip_prefix(&self.collection_path()).unwrap_or_default();
+        let mut parts = below.split('/').skip(1);
+        let (named, subresource) = (parts.next().is_some(), parts.next().unwrap_or_default());
+        let verb = match (method, named) {
+            ("POST", _) => "create",
+            ("GET", false) => "list",
+            ("GET", true) => "get",
+            ("PUT", _) => "update",
+            ("PATCH", _) => "patch",
+            ("DELETE", false) => "deletecollection",
+            _ => "delete",
+        };
+        self.done.insert((subresource.to_owned(), verb, format));
+    }
+
+    pub(super) fn fault(&mut self, what: impl std::fmt::Display) {
         let of = format!("{} {}", self.resource.api_version(), self.resource.plural);
         self.faults.push(format!("{of}: {what}"));
     }
 
     /// Notes what does not hold; gives whether it does.
-    fn holds(&mut self, truth: bool, what: impl FnOnce() -> String) -> bool {
+    pub(super) fn holds(&mut self, truth: bool, what: impl FnOnce() -> String) -> bool {
         if !truth {
             self.fault(what());
         }
@@ -110,12 +150,12 @@ impl Walk {
         object
     }
 
-    async fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+    pub(super) async fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
         self.client.send(method, path, headers, body).await
     }
 
     /// Sends a body and reads the answer in one format; `None`, and a fault, where the code is another.
-    async fn exchange(
+    pub(super) async fn exchange(
         &mut self,
         method: &str,
         path: &str,
@@ -139,7 +179,10 @@ impl Walk {
             self.fault(format!("{said}: came as {:?}", answer.header("content-type")));
         }
         match format.read(&answer.body) {
-            Ok(value) => Some(value),
+            Ok(value) => {
+                self.did(method, path, format);
+                Some(value)
+            }
             Err(why) => {
                 self.fault(format!("{said}: {why}"));
                 None
@@ -147,7 +190,7 @@ impl Walk {
         }
     }
 
-    async fn get(&mut self, path: &str, accept: &str) -> Answer {
+    pub(super) async fn get(&mut self, path: &str, accept: &str) -> Answer {
         self.send("GET", path, &[("accept", accept)], Vec::new()).await
     }
 
@@ -207,7 +250,7 @@ impl Walk {
     }
 
     /// A Table has as many cells as columns, and a row for the object.
-    fn table(&mut self, path: &str, format: Format, answer: &Answer, name: &str) {
+    pub(super) fn table(&mut self, path: &str, format: Format, answer: &Answer, name: &str) {
         let table = format.read(&answer.body).unwrap_or_default();
         let columns = table.array_at(&["columnDefinitions"]).len();
         let rows = table.array_at(&["rows"]);
@@ -240,6 +283,14 @@ impl Walk {
                 format!("{name} is missing from a list in {format:?}")
             });
         }
+        if self.resource.namespaced {
+            let everywhere = path.replace("/namespaces/default/", "/");
+            let answer = self.get(&everywhere, format.media_type()).await;
+            let list = format.read(&answer.body).unwrap_or_default();
+            self.holds(names(&list).iter().any(|n| n == name), || {
+                format!("{name} is missing from the list of all namespaces in {format:?}: {}", answer.code)
+            });
+        }
         let media = format.media_type();
         let one = format!("{}?fieldSelector=metadata.name%3D{name}&limit=1", self.collection_path());
         if let Some(list) = self.exchange("GET", &one, "", format, Vec::new(), &[200]).await {
@@ -259,10 +310,16 @@ impl Walk {
 
     /// Watches begin with the object, in every shape that has frames.
     async fn watched(&mut self, name: &str, format: Format) {
-        if !self.resource.serves("watch") || format == Format::Yaml {
+        if !self.resource.serves("watch") {
             return;
         }
         let path = format!("{}?watch=1&fieldSelector=metadata.name%3D{name}&timeoutSeconds=60", self.collection_path());
+        if format == Format::Yaml {
+            let answer = self.get(&path, format.media_type()).await;
+            self.holds(answer.code == 406, || format!("a watch in YAML: {}", answer.code));
+            return;
+        }
+        self.done.insert((String::new(), "watch", format));
         let mut shapes = vec![("", self.resource.kind.clone())];
         shapes.push((";as=PartialObjectMetadata;v=v1;g=meta.k8s.io", "PartialObjectMetadata".to_owned()));
         if format != Format::Protobuf {
@@ -341,34 +398,6 @@ impl Walk {
         }
     }
 
-    /// What hangs below the object and is an object: read, written as it was read.
-    async fn subresources(&mut self, one: &str, format: Format) {
-        for (name, verbs) in std::mem::take(&mut self.resource.subresources) {
-            if !matches!(name.as_str(), "status" | "scale" | "approval" | "resize" | "ephemeralcontainers") {
-                continue;
-            }
-            let path = format!("{one}/{name}");
-            let got = match verbs.iter().any(|v| v == "get") {
-                true => self.exchange("GET", &path, "", format, Vec::new(), &[200]).await,
-                false => None,
-            };
-            if name == "scale" && format != Format::Protobuf {
-                let answer = self.get(&path, &format!("{};as=Table;v=v1;g=meta.k8s.io", format.media_type())).await;
-                let own = one.rsplit('/').next().unwrap_or_default().to_owned();
-                self.table(&path, format, &answer, &own);
-            }
-            if let Some(got) = got.filter(|_| verbs.iter().any(|v| v == "update")) {
-                let scale = name == "scale";
-                self.holds(!scale || got.str_at(&["kind"]) == Some("Scale"), || format!("{path} is {got:?}"));
-                self.exchange("PUT", &path, format.media_type(), format, format.write(&got), &[200]).await;
-            }
-            if matches!(name.as_str(), "status" | "scale") && verbs.iter().any(|v| v == "patch") {
-                let content_type = "application/merge-patch+json";
-                self.exchange("PATCH", &path, content_type, format, b"{}".to_vec(), &[200]).await;
-            }
-        }
-    }
-
     /// Deletes with options in the format; gone, or on its way out where finalizers hold it.
     async fn deleted(&mut self, one: &str, format: Format) {
         let options = value!({"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0});
@@ -381,31 +410,45 @@ impl Walk {
         let leaving = answer.code == 200 && answer.json()["metadata"]["deletionTimestamp"].is_string();
         self.holds(answer.code == 404 || leaving, || format!("still there after its deletion: {}", answer.text()));
         if leaving {
-            // Nobody else is there to take the finalizers off.
-            let release = json::encode(&value!({"metadata": {"finalizers": null}, "spec": {"finalizers": null}}));
-            let headers = [("content-type", "application/merge-patch+json")];
-            self.send("PATCH", one, &headers, release.clone()).await;
+            self.released(one).await;
         }
     }
 
+    /// Takes the finalizers off: nobody else is there to do it.
+    async fn released(&mut self, one: &str) {
+        let release = json::encode(&value!({"metadata": {"finalizers": null}, "spec": {"finalizers": null}}));
+        self.send("PATCH", one, &[("content-type", "application/merge-patch+json")], release).await;
+    }
+
     /// deletecollection with a selector.
-    async fn emptied(&mut self) {
+    async fn emptied(&mut self, format: Format) {
         if !self.resource.serves("deletecollection") || !self.faults.is_empty() {
             return;
         }
         let path = self.collection_path();
-        let body = json::encode(&self.object("walk-last"));
-        self.exchange("POST", &path, "application/json", Format::Json, body, &[201, 409]).await;
+        let media = format.media_type();
+        let name = format!("walk-last-{}", format!("{format:?}").to_lowercase());
+        let body = format.write(&self.object(&name));
+        self.exchange("POST", &path, media, format, body, &[201, 409]).await;
         let selected = format!("{path}?labelSelector=walk%3D{}", self.resource.mark());
-        let listed = self.exchange("DELETE", &selected, "application/json", Format::Json, Vec::new(), &[200]).await;
-        if listed.is_none() {
+        if self.exchange("DELETE", &selected, media, format, Vec::new(), &[200]).await.is_none() {
             return;
         }
-        if let Some(list) = self.exchange("GET", &selected, "", Format::Json, Vec::new(), &[200]).await {
+        if let Some(list) = self.exchange("GET", &selected, "", format, Vec::new(), &[200]).await {
             let leaving = |item: &Value| item.at(&["metadata", "deletionTimestamp"]).is_some();
             self.holds(list.array_at(&["items"]).iter().all(leaving), || {
                 format!("left after deletecollection: {list:?}")
             });
+        }
+        // Nobody else is there to take finalizers off what the next format will make again.
+        for item in self
+            .exchange("GET", &selected, "", format, Vec::new(), &[200])
+            .await
+            .iter()
+            .flat_map(|l| l.array_at(&["items"]))
+        {
+            let one = format!("{path}/{}", item.str_at(&["metadata", "name"]).unwrap_or_default());
+            self.released(&one).await;
         }
     }
 
@@ -416,7 +459,9 @@ impl Walk {
         for format in Format::ALL {
             let answer = self.get(&missing, format.media_type()).await;
             let status = format.read(&answer.body).unwrap_or_default();
-            let right = answer.code == 404 && status.str_at(&["reason"]) == Some("NotFound");
+            let spoken = format != Format::Protobuf || self.resource.built_in();
+            let (code, reason) = if spoken { (404, "NotFound") } else { (406, "NotAcceptable") };
+            let right = answer.code == code && status.str_at(&["reason"]) == Some(reason);
             self.holds(right, || format!("a missing object in {format:?}: {} {status:?}", answer.code));
         }
         let html = self.get(&missing, "text/html").await;

@@ -251,7 +251,7 @@ async fn find_out(api: &dyn ResourceApi, reports: &Reports, placement: &Placemen
         let read = api.get(&target).await;
         if let Some(events) = evidence(pod, read) {
             if events.iter().any(|event| matches!(event, Event::BindFailed(_))) {
-                reports.failed(pod.clone(), *profile, why);
+                reports.failed((**pod).clone(), *profile, why);
             }
             return events;
         }

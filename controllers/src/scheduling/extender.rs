@@ -206,7 +206,7 @@ impl Extenders {
 
     /// Has an extender bind a pod.
     pub(super) async fn bind(extender: &ExtenderConfig, placement: &Placement) -> Result<(), String> {
-        let PodId { namespace, name, uid } = &placement.pod;
+        let PodId { namespace, name, uid } = &*placement.pod;
         let args = BindingArgs {
             pod_name: name.to_string(),
             pod_namespace: namespace.to_string(),

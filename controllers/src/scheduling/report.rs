@@ -173,7 +173,7 @@ impl Reports {
     pub(super) fn bound(&self, placement: &Placement) {
         self.0.unwritten.lock().tidings.remove(&placement.pod.uid);
         if self.0.scheduled.lock().afford(Instant::now()) {
-            let PodId { namespace, name, .. } = &placement.pod;
+            let PodId { namespace, name, .. } = &*placement.pod;
             let message = format!("Successfully assigned {namespace}/{name} to {}", placement.node);
             self.recorder(placement.profile).normal(subject(&placement.pod), "Scheduled", message);
         }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::Scheduler;
+use crate::filter::tally::Tally;
 use crate::plan::{self, Consultation, Decision, Millis, Reasons};
 use crate::pods::{PodIndex, State};
 use crate::queue::Turn;
@@ -61,7 +62,7 @@ impl Scheduler {
         let class = self.classes.get(pod.class);
         let scored = self.scored(pod.class, usize::MAX, None).into_iter();
         let consultation = Consultation {
-            pod: pod.id.clone(),
+            pod: (*pod.id).clone(),
             ticket: pod.ticket,
             profile: class.demand.profile,
             interests: class.interests,
@@ -115,7 +116,7 @@ impl Scheduler {
         self.survey(index);
         let class = self.pods.at(index).class;
         let demand = Arc::clone(&self.classes.get(class).demand);
-        reasons.extend(plan::reasons(&self.scratch.verdicts, &demand));
+        reasons.extend(plan::reasons(&Tally::of(&self.scratch.verdicts), &demand));
         let nodes = self.columns.count();
         let mut message = format!("0/{nodes} nodes are available:");
         plan::list(&mut message, reasons);

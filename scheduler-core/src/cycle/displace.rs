@@ -5,8 +5,10 @@
 //! its victims terminate; pods of lower priority that were nominated to the node look for another.
 
 use super::Scheduler;
+use super::find::Verdicts;
 use crate::columns::Slot;
 use crate::filter::Verdict;
+use crate::filter::tally::Tally;
 use crate::plan::{Millis, PodId, Preemption, Victim};
 use crate::pods::{PodIndex, State};
 use crate::preempt::{Candidate, Outcome};
@@ -33,12 +35,12 @@ pub(super) enum Attempt {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tried {
     pub(super) without_victims: u32,
-    pub(super) still_failing: Vec<Verdict>,
+    pub(super) still_failing: Tally,
 }
 
 impl Scheduler {
-    /// Looks for the node that is freed at the least cost. The verdicts on all nodes are in `scratch`.
-    pub(super) fn attempt(&self, index: PodIndex) -> Attempt {
+    /// Looks for the node that is freed at the least cost, after no node was [found](Self::find).
+    pub(super) fn attempt(&mut self, index: PodIndex) -> Attempt {
         let Some(pod) = self.pods.get(index) else { return Attempt::Unasked };
         if !self.classes.get(pod.class).profile.post_filters.has(Plugin::DefaultPreemption) {
             return Attempt::Unasked;
@@ -46,20 +48,57 @@ impl Scheduler {
         if pod.never_preempts {
             return Attempt::Never;
         }
+        let priority = pod.priority;
         if self.must_have_patience(index) {
             return Attempt::Patience;
         }
-        let helpful = (0..).zip(&self.scratch.verdicts).filter(|(_, v)| !v.fits() && !v.is_unresolvable());
-        let helpful = helpful.map(|(slot, _)| slot);
-        if !self.anybody_below(pod.priority) {
-            let without_victims = u32::try_from(helpful.count()).unwrap_or(u32::MAX);
-            return Attempt::Hopeless(Tried { without_victims, still_failing: Vec::new() });
+        if !self.anybody_below(priority) {
+            let helpful = self.tally(index).turned_down().filter(|(v, _)| !v.is_unresolvable()).map(|(_, n)| n).sum();
+            return Attempt::Hopeless(Tried { without_victims: helpful, still_failing: Tally::default() });
         }
         let mut tried = Tried::default();
-        match self.cheapest(index, helpful, &mut tried) {
-            Some(candidate) => Attempt::Candidate(candidate),
-            None => Attempt::Hopeless(tried),
-        }
+        let candidate = if self.verdicts == Verdicts::OnBoard && self.is_about_amounts(index) {
+            self.cheapest_by_prices(index, &mut tried)
+        } else {
+            self.lay_out(index);
+            self.classes.count_looks(self.columns.slots());
+            let helpful = (0..).zip(&self.scratch.verdicts).filter(|(_, v)| !v.fits() && !v.is_unresolvable());
+            self.cheapest(index, helpful.map(|(slot, _)| slot), &mut tried)
+        };
+        candidate.map_or(Attempt::Hopeless(tried), Attempt::Candidate)
+    }
+
+    /// Whether amounts alone decide whom a pod could displace: what [`Prices`](crate::preempt::prices::Prices) are kept
+    /// for.
+    fn is_about_amounts(&self, index: PodIndex) -> bool {
+        let Some(pod) = self.pods.get(index) else { return false };
+        let class = self.classes.get(pod.class);
+        let asks = class.asks();
+        self.budgets.is_empty()
+            && self.ask.is_none()
+            && asks.ports.is_empty()
+            && asks.extended.is_empty()
+            && !class.is_wide()
+            && !Towards::new(&self.neighbours, pod.passport()).forbid()
+    }
+
+    /// The cheapest candidate among all nodes by what is kept of dry runs; the nodes that room is made on for others are
+    /// looked at one by one.
+    fn cheapest_by_prices(&mut self, index: PodIndex, tried: &mut Tried) -> Option<Candidate> {
+        let pod = self.pods.get(index)?;
+        let (class, priority) = (pod.class, pod.priority);
+        let mut apart: Vec<Slot> = self.rivals(index, priority).into_iter().map(|(slot, _)| slot).collect();
+        apart.sort_unstable();
+        let prices = self.classes.prices(class, priority, &self.columns, &self.seats);
+        let cheapest = prices.cheapest(|slot| apart.binary_search(&slot).is_ok());
+        (tried.without_victims, tried.still_failing) = prices.hopeless(apart.iter().copied());
+        let board = self.classes.get(class).last_board();
+        let helpful = |slot: &Slot| {
+            let verdict = self.contested(index, *slot, &self.rivals_on(*slot, index, priority));
+            !verdict.fits() && !verdict.is_unresolvable()
+        };
+        debug_assert!(cheapest.is_none_or(|slot| !board.verdicts()[slot as usize].fits()));
+        self.cheapest(index, cheapest.into_iter().chain(apart.iter().copied().filter(helpful)), tried)
     }
 
     /// Whether pods of lower priority are on nodes.
@@ -68,13 +107,21 @@ impl Scheduler {
     }
 
     /// Whether the pod's nominated node is still being freed for it.
-    fn must_have_patience(&self, index: PodIndex) -> bool {
+    fn must_have_patience(&mut self, index: PodIndex) -> bool {
         let Some(pod) = self.pods.get(index) else { return false };
         let slot = self.columns.find(&pod.nominated).filter(|slot| self.columns.is_present(*slot));
         let Some(slot) = slot else { return false };
-        if self.scratch.verdicts.get(slot as usize).is_some_and(|v| v.is_unresolvable()) {
+        let priority = pod.priority;
+        let verdict = if self.verdicts == Verdicts::OnBoard {
+            self.contested(index, slot, &self.rivals_on(slot, index, priority))
+        } else {
+            self.lay_out(index);
+            self.scratch.verdicts.get(slot as usize).copied().unwrap_or(Verdict::ABSENT)
+        };
+        if verdict.is_unresolvable() {
             return false;
         }
+        let Some(pod) = self.pods.get(index) else { return false };
         let mut below = self.seats.below(slot, pod.priority).iter().filter_map(|seat| self.pods.get(seat.pod));
         below.any(|victim| victim.is_being_displaced())
     }
@@ -97,7 +144,7 @@ impl Scheduler {
             let rivals = self.rivals_on(slot, index, pod.priority);
             match bystanders.dry_run(&case, slot, pod.priority, &rivals) {
                 Outcome::NoVictims => tried.without_victims += 1,
-                Outcome::StillFails(verdict) => tried.still_failing.push(verdict),
+                Outcome::StillFails(verdict) => tried.still_failing.add(verdict),
                 Outcome::Candidate(new) => {
                     let tie = |slot: Slot| columns.tie[slot as usize];
                     let better = best.as_ref().is_none_or(|best| {
@@ -144,13 +191,13 @@ impl Scheduler {
             let victim = self.pods.at(*victim);
             let leaving = victim.leaving || victim.doomed;
             victim.doomed |= !leaving;
-            victims.push(Victim { pod: victim.id.clone(), leaving });
+            victims.push(Victim { pod: (*victim.id).clone(), leaving });
         }
         let nominated: Vec<PodIndex> = self.nominations.on(&node).to_vec();
         let mut denominated: Vec<PodId> = Vec::new();
         for lower in nominated {
             if lower != index && self.pods.at(lower).priority < priority {
-                denominated.push(self.pods.at(lower).id.clone());
+                denominated.push((*self.pods.at(lower).id).clone());
                 self.nominate(lower, "");
             }
         }

@@ -85,7 +85,7 @@ impl Scheduler {
         self.renew_defaults(index);
         let winner = self.survey(index);
         let pod = self.pods.get(index)?;
-        let (id, class_id, scheduled, leaving) = (pod.id.clone(), pod.class, pod.scheduled, pod.leaving);
+        let (id, class_id, scheduled, leaving) = ((*pod.id).clone(), pod.class, pod.scheduled, pod.leaving);
         let class = self.classes.get(class_id);
         let mut verdicts: Vec<Verdict> = self.scratch.verdicts.clone();
         verdicts.truncate(self.columns.slots());
@@ -251,7 +251,7 @@ mod tests {
         let answer = core.explain("p", 1).expect("known");
         assert_eq!(answer.standing, Standing::On("big".into()));
         assert_eq!((answer.nodes, answer.feasible, answer.best.len()), (4, 2, 1));
-        assert_eq!((&answer.best[0].node, answer.best[0].total), (&placement.node, placement.score));
+        assert_eq!((&*answer.best[0].node, answer.best[0].total), (&*placement.node, placement.score));
         let reasons: Vec<(&str, &str, u32)> =
             answer.turned_down.iter().map(|t| (t.plugin, &*t.reason, t.nodes)).collect();
         let taint = ("TaintToleration", "node(s) had untolerated taint(s)", 1);

@@ -317,7 +317,7 @@ impl Scheduler {
                 format!("0/{nodes} nodes are available: this scheduler asks no extender about pods of a gang.");
             return Reasons { message: message.into(), plugins: Arc::new([]) };
         }
-        self.reasons_in_gang(class)
+        self.reasons_in_gang(index)
     }
 
     /// A pod of a gang that is not placed waits, and hears why.

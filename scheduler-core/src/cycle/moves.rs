@@ -15,7 +15,7 @@ use crate::pods::{Pod, PodIndex, State};
 use crate::profile::{Plugin, ProfileId};
 use crate::queue::Turn;
 use crate::rows::{Demand, PodRow};
-use crate::seats::{Seat, moment};
+use crate::seats::{self, Seat, moment};
 use crate::storage::Tenant;
 use crate::wide::WideRules;
 
@@ -80,8 +80,8 @@ impl Scheduler {
             None => {
                 let told = row.refused_because.map_or(0, |message| hash(&*message));
                 let class = self.join(demand);
-                let id = PodId { namespace: namespace.clone(), name, uid };
-                let tenant = row.needs.map(|needs| Arc::new(Tenant { id: id.clone(), needs: *needs }));
+                let id = Arc::new(PodId { namespace: namespace.clone(), name, uid });
+                let tenant = row.needs.map(|needs| Arc::new(Tenant { id: (*id).clone(), needs: *needs }));
                 let index = self.pods.add(Pod {
                     id,
                     class,
@@ -319,7 +319,8 @@ impl Scheduler {
     /// Takes a pod's seat on its node, in the order of importance.
     pub(super) fn sit(&mut self, index: PodIndex, slot: Slot) {
         let Some(pod) = self.pods.get(index) else { return };
-        let seat = Seat { priority: pod.priority, started: pod.started, pod: index, class: pod.class };
+        let takes = seats::takes(&self.classes.get(pod.class).load);
+        let seat = Seat { priority: pod.priority, started: pod.started, pod: index, class: pod.class, takes };
         let uid = |index| self.pods.get(index).map(|pod| &pod.id.uid);
         self.seats.enter(slot, seat, |a, b| uid(a).cmp(&uid(b)));
     }
@@ -329,6 +330,7 @@ impl Scheduler {
         if let Some(slot) = self.pods.at(index).state.slot() {
             self.seats.leave(slot, index);
             self.sit(index, slot);
+            self.seats.note_reseated(slot);
         }
     }
 

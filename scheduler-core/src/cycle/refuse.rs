@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::displace::{Attempt, Tried};
 use super::{Scheduler, hash};
-use crate::class::ClassId;
-use crate::filter::Verdict;
+use crate::filter::tally::Tally;
 use crate::plan::{self, Decision, Millis, Nomination, Reasons, Refusal};
 use crate::pods::{PodIndex, State};
 use crate::profile::{Plugin, PluginSet};
@@ -29,8 +28,8 @@ pub(super) enum Ending {
 }
 
 impl Scheduler {
-    /// Makes room for a pod if it may displace others; lets it wait for a change that helps, and says why it must. The
-    /// verdicts on all nodes are in `scratch`.
+    /// Makes room for a pod if it may displace others; lets it wait for a change that helps, and says why it must. No node
+    /// was [found](Self::find) for it.
     pub(super) fn refuse(&mut self, now: Millis, index: PodIndex) -> Decision {
         // Alike are those of a class, unless others' terms tell them apart.
         let pod = self.pods.at(index);
@@ -69,7 +68,7 @@ impl Scheduler {
             Attempt::Hopeless(tried) => (Ending::Hopeless(priority), Some(tried)),
             Attempt::Candidate(_) => (Ending::Made, None),
         };
-        let reasons = self.reasons(alike, ending, tried, shared);
+        let reasons = self.reasons(index, alike, ending, tried, shared);
         let (preemption, nomination) = match &attempt {
             Attempt::Candidate(candidate) => {
                 let preemption = self.displace(index, candidate);
@@ -112,7 +111,7 @@ impl Scheduler {
         let pod = self.pods.at(index);
         let told = hash(&*message);
         Refusal {
-            pod: pod.id.clone(),
+            pod: (*pod.id).clone(),
             news: std::mem::replace(&mut pod.told, told) != told,
             message,
             plugins,
@@ -133,13 +132,21 @@ impl Scheduler {
         self.reasons.contains_key(&(group, ending))
     }
 
-    /// Why a pod of a gang fits nowhere; nobody makes room for gangs. The verdicts on all nodes are in `scratch`.
-    pub(super) fn reasons_in_gang(&mut self, class: ClassId) -> Reasons {
-        self.reasons((class, 0), Ending::Gang, None, false)
+    /// Why a pod of a gang fits nowhere; nobody makes room for gangs. No node was [found](Self::find) for it.
+    pub(super) fn reasons_in_gang(&mut self, index: PodIndex) -> Reasons {
+        let class = self.pods.at(index).class;
+        self.reasons(index, (class, 0), Ending::Gang, None, false)
     }
 
     /// Why a group fits nowhere, worked out once for all its pods while nothing changes (`shared`).
-    fn reasons(&mut self, group: GroupId, ending: Ending, tried: Option<&Tried>, shared: bool) -> Reasons {
+    fn reasons(
+        &mut self,
+        index: PodIndex,
+        group: GroupId,
+        ending: Ending,
+        tried: Option<&Tried>,
+        shared: bool,
+    ) -> Reasons {
         if shared
             && self.known_reasons(group, ending)
             && let Some(known) = self.reasons.get(&(group, ending))
@@ -147,15 +154,16 @@ impl Scheduler {
             return known.clone();
         }
         let nodes = self.columns.count();
+        let demand = Arc::clone(&self.classes.get(group.0).demand);
+        let verdicts =
+            if demand.unsupported.is_some() || self.rejection.is_some() { Tally::default() } else { self.tally(index) };
         let class = self.classes.get(group.0);
-        let demand = Arc::clone(&class.demand);
         let reasons = if let Some(need) = demand.unsupported {
             Reasons { message: plan::unsupported_message(nodes, need).into(), plugins: Arc::new([]) }
         } else if let Some(rejection) = &self.rejection {
             let plugins = Arc::new([rejection.plugin]);
             Reasons { message: plan::rejected_message(nodes, rejection).into(), plugins }
         } else {
-            let verdicts = &self.scratch.verdicts;
             let end = match ending {
                 Ending::Made => String::new(),
                 _ if nodes == 0 => String::new(),
@@ -179,8 +187,8 @@ impl Scheduler {
                 }
             };
             Reasons {
-                message: plan::message(nodes, verdicts, &demand, class.conflicts(), &end).into(),
-                plugins: plan::plugins(verdicts),
+                message: plan::message(nodes, &verdicts, &demand, class.conflicts(), &end).into(),
+                plugins: plan::plugins(&verdicts),
             }
         };
         if shared {
@@ -201,8 +209,7 @@ fn said(asked: PluginSet, preemption: Option<&str>) -> String {
 /// What dry runs found, counted by nodes.
 fn hopeless(text: &mut String, nodes: u32, tried: &Tried, demand: &crate::rows::Demand) {
     let mut reasons = plan::reasons(&tried.still_failing, demand);
-    let failing = tried.still_failing.iter().filter(|v| **v != Verdict::ABSENT).count();
-    let untried = nodes - tried.without_victims - u32::try_from(failing).unwrap_or(0);
+    let untried = nodes - tried.without_victims - tried.still_failing.nodes();
     for (reason, nodes) in [
         ("Preemption is not helpful for scheduling", untried),
         ("No preemption victims found for incoming pod", tried.without_victims),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::Scheduler;
+use super::find::Verdicts;
 use crate::columns::Slot;
 use crate::pods::PodIndex;
 use crate::queue::{GroupId, Seen};
@@ -24,6 +25,7 @@ impl Scheduler {
         match self.storage.ask(&mut self.columns, &tenant, class.profile.filters) {
             Ok(ask) => self.ask = Some(ask),
             Err(rejection) => {
+                self.verdicts = Verdicts::InScratch;
                 self.scratch.verdicts.clear();
                 self.rejection = Some(rejection);
             }

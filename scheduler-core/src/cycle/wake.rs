@@ -12,9 +12,11 @@ impl Scheduler {
     /// Tries what has changed since they last looked against the groups of waiting pods; says whether anybody woke.
     pub(super) fn wake(&mut self) -> bool {
         let seen = self.seen();
-        let groups: Vec<GroupId> = self.queue.groups().collect();
+        let mut groups = std::mem::take(&mut self.groups);
+        groups.clear();
+        groups.extend(self.queue.groups());
         let mut woke = false;
-        for group in groups {
+        for group in groups.iter().copied() {
             let most = self.help(group, seen);
             for turn in if most == 0 { Vec::new() } else { self.queue.take_waiting(group, most) } {
                 // Taken out above already; `move_to` finds nothing left to take out.
@@ -23,6 +25,7 @@ impl Scheduler {
                 woke = true;
             }
         }
+        self.groups = groups;
         self.wake_gangs() || woke
     }
 
@@ -39,6 +42,7 @@ impl Scheduler {
             return 0;
         }
         group.seen = now;
+        let relieved = std::mem::replace(&mut group.reliefs, self.columns.reliefs()) != self.columns.reliefs();
         group.in_doubt = false;
         let Some(best) = group.best() else { return 0 };
         let (class, kin) = id;
@@ -55,6 +59,10 @@ impl Scheduler {
                 return found.room;
             }
             return usize::from(displaces && self.could_displace(best, None));
+        }
+        if !relieved && !in_doubt {
+            // Pods that came: whoever found no room then finds none now, not even by displacing them.
+            return 0;
         }
         self.classes.get_mut(class).learn(&self.columns);
         let changes = if in_doubt { None } else { self.columns.journal.since(seen.0) };

@@ -41,6 +41,15 @@ pub struct Shift {
 }
 
 impl Shift {
+    /// Adds a pod that takes so much CPU, memory and ephemeral storage; takes it away with a `sign` of -1.
+    #[inline]
+    pub fn take(&mut self, [cpu, memory, ephemeral]: [i64; 3], sign: i64) {
+        self.pods += sign;
+        self.cpu += sign * cpu;
+        self.memory += sign * memory;
+        self.ephemeral += sign * ephemeral;
+    }
+
     /// Adds what a pod takes, as far as `asked` looks at it; takes it away with a `sign` of -1.
     #[inline]
     pub fn add(&mut self, asked: &Load, load: &Load, sign: i64) {

@@ -234,13 +234,13 @@ impl Balance {
         match self {
             Self::Silent => 0,
             Self::Standard => {
-                let (cpu_used, memory_used) = (columns.cpu.used[at], columns.memory.used[at]);
-                super::balanced_allocation::score(
+                let with = super::balanced_allocation::balance(
                     columns.cpu.allocatable[at],
-                    (cpu_used, cpu_used + load.cpu),
+                    columns.cpu.used[at] + load.cpu,
                     columns.memory.allocatable[at],
-                    (memory_used, memory_used + load.memory),
-                )
+                    columns.memory.used[at] + load.memory,
+                );
+                super::balanced_allocation::change(columns.balance[at].into(), with)
             }
             Self::General(resources) => {
                 let balance = |with: bool| {

@@ -23,7 +23,8 @@ pub fn change(without: i64, with: i64) -> u32 {
 
 /// 100 less the standard deviation of the used fractions, in percent.
 #[inline]
-fn balance(cpu: i64, cpu_used: i64, memory: i64, memory_used: i64) -> i64 {
+#[must_use]
+pub fn balance(cpu: i64, cpu_used: i64, memory: i64, memory_used: i64) -> i64 {
     if cpu == 0 || memory == 0 {
         // One fraction, or none, does not deviate.
         return MAX;

@@ -2,8 +2,8 @@
 //! [`super::finalize`] write what is to be said or done about it.
 //!
 //! One task per API server, on the store's own watch: with several servers on one etcd each serves a new resource as
-//! soon as it sees the definition. Rows are in place before a definition is called established, so whoever waits for
-//! that finds the resource served.
+//! soon as it sees the definition. Rows are in place, and discovery names them, before a definition is called
+//! established, so whoever waits for that finds the resource served.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::definition::{self, Definition};
 use super::naming::{self, Claimed};
-use super::{conditions, finalize};
+use super::{announce, conditions, finalize};
 use crate::registry::handle::Handle;
 use crate::registry::request::RequestContext;
 use crate::registry::{Registry, body, metadata};
@@ -56,10 +56,12 @@ impl Registry {
     /// Call it once; it ends with `stop`.
     pub fn serve_custom_resources(self: &Arc<Self>, stop: CancellationToken) {
         let handle = self.as_user(RequestContext::in_process("system:apiserver"));
+        let (announcer, ends) = (handle.clone(), stop.clone());
         let mut follower =
             Follower { registry: self.clone(), handle, held: BTreeMap::new(), emptying: BTreeSet::new(), stop };
         let since = follower.load(self.store());
         tokio::spawn(follower.run(since));
+        tokio::spawn(announce::run(self.clone(), announcer, ends));
     }
 }
 
@@ -200,6 +202,12 @@ impl Follower {
                 && self.emptying.insert(name.clone())
             {
                 finalize::begin(&self.handle, name, &self.stop);
+            }
+        }
+        if !due.is_empty() {
+            let stop = self.stop.clone();
+            if stop.run_until_cancelled(self.registry.table().until_discoverable()).await.is_none() {
+                return;
             }
         }
         for name in due {

@@ -4,6 +4,7 @@
 //! kept, but requests are not forwarded: it says so in its condition, and requests to its group are answered with 503, as
 //! upstream answers for an extension server that cannot be reached.
 
+use gantry_machinery::resource::GroupVersionResource;
 use gantry_machinery::value::Value;
 use gantry_machinery::{names, time, value};
 
@@ -16,6 +17,15 @@ use crate::registry::validate::{Errors, Path, name};
 
 /// Where they are stored.
 pub const COLLECTION: &str = "apiservices.apiregistration.k8s.io";
+
+/// The resource.
+pub(crate) static API_SERVICES: GroupVersionResource =
+    GroupVersionResource::of("apiregistration.k8s.io", "v1", "apiservices");
+
+/// The label of those that the server keeps: as they were at start, or always.
+pub(crate) const MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
+/// Kept all the time: altered, they are put right.
+pub(crate) const ALWAYS: &str = "true";
 
 /// The kind.
 pub(super) static ALL: [Plain; 1] = [Plain::new(
@@ -183,6 +193,15 @@ pub fn own(group: &str, version: &str) -> Value {
         (_, v) if v.contains("beta") => 12,
         _ => 15,
     };
+    local(group, version, minimum, priority, "onstart")
+}
+
+/// The APIService of a group-version that definitions make: behind all of the server's own.
+pub(crate) fn announced(group: &str, version: &str) -> Value {
+    local(group, version, 1000, 100, ALWAYS)
+}
+
+fn local(group: &str, version: &str, minimum: i64, priority: i64, managed: &str) -> Value {
     let mut spec = value!({"version": version, "groupPriorityMinimum": minimum, "versionPriority": priority});
     if !group.is_empty() {
         spec.set(&["group"], group);
@@ -192,7 +211,7 @@ pub fn own(group: &str, version: &str) -> Value {
         "kind": "APIService",
         "metadata": {
             "name": (format!("{version}.{group}")),
-            "labels": {"kube-aggregator.kubernetes.io/automanaged": "onstart"}
+            "labels": {(MANAGED): managed}
         },
         "spec": spec
     })

@@ -137,7 +137,7 @@ async fn an_extender_may_bind() {
     .await;
     let config = ExtenderConfig { bind_verb: "bind".into(), ..extender(&url) };
     let placement = Placement {
-        pod: question().pod,
+        pod: Arc::new(question().pod),
         node: "a".into(),
         score: 0,
         attempts: 1,

@@ -1,0 +1,620 @@
+//! What a pass over all nodes finds, kept: a class's feasible nodes in groups that no term about other pods tells apart.
+//! A placement moves one node from one group to another; a decision then compares groups, not nodes, and takes the best
+//! node of the best group. Its cost follows the number of groups (zones, mostly, times pods of the class per node), not
+//! the nodes and not the pods.
+//!
+//! Each term looks at nodes through a [`Lens`]. Where its topology key names single nodes (host names), the pods on the
+//! node itself are all that counts, and how many they are is the node's mark. Otherwise the mark is the topology domain,
+//! and a table per lens holds the pods of each domain. Nodes with equal marks and equal raw scores of the rules that are
+//! scaled over all feasible nodes are one [`Group`]: equal verdicts, equal scores, but for what is the node's own, which
+//! a heap per group is ordered by.
+//!
+//! Made and repaired by `class` from the columns' journal, as boards are. It must find what
+//! [`Decision::make`](super::Decision::make) finds; that one is kept for the first pods of a class, which are not worth a
+//! chart, and for decisions that volumes or nominated pods have a say in.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use ahash::RandomState;
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+use super::{Towards, WideRules};
+use crate::class::{Class, ClassBoard};
+use crate::columns::{Change, Columns, Slot};
+use crate::intern::{NO_TEXT, TextId, fixed_hasher};
+use crate::neighbours::{BondId, CrowdId, Meaning, Neighbours};
+use crate::profile::Plugin;
+use crate::score::{self, MAX};
+use crate::tournament::{self, TIE_BITS};
+
+/// The best node for a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Best {
+    /// The node.
+    pub slot: Slot,
+    /// Its score.
+    pub score: u32,
+    /// How many nodes are feasible.
+    pub feasible: usize,
+}
+
+/// A class's nodes, grouped by what terms about other pods can tell apart.
+#[derive(Debug)]
+pub struct Chart {
+    lenses: Vec<Lens>,
+    /// The bonds towards the pods that it is for, by their serial numbers.
+    bonds: SmallVec<[u64; 4]>,
+    /// The board that it goes with, and the recounts that it has seen.
+    born: (u64, u64),
+    cursor: u64,
+    /// What each lens sees of each slot.
+    glimpses: Vec<Glimpse>,
+    places: Vec<Place>,
+    groups: Vec<Group>,
+    group_of: HashMap<Box<[u32]>, u32, RandomState>,
+    vacant: Vec<u32>,
+    /// Room to work in.
+    marks: Vec<u32>,
+    rated: Vec<Rated>,
+    turn: u32,
+}
+
+/// How one term looks at nodes.
+#[derive(Debug)]
+struct Lens {
+    role: Role,
+    column: usize,
+    /// Whether the pods on the node itself are all that counts.
+    by_node: bool,
+    counted: Counted,
+    domains: Vec<Domain>,
+    domain_of: HashMap<TextId, u32, RandomState>,
+    /// For a hard constraint by node: how many nodes that count have so many pods.
+    levels: BTreeMap<u32, u32>,
+    /// All pods seen.
+    pods: u64,
+}
+
+/// What a lens is for; constraints by their place in the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Hard(usize),
+    Soft(usize),
+    Required,
+    /// Pods of ours or of others that must not be near.
+    Forbidden,
+    Weighs(i64),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Counted {
+    Nobody,
+    Crowd(CrowdId),
+    Bond(BondId),
+}
+
+/// One value of a topology key.
+#[derive(Clone, Copy, Debug, Default)]
+struct Domain {
+    /// The nodes whose pods count.
+    nodes: u32,
+    pods: u64,
+    /// The last decision that found a feasible node in it.
+    turn: u32,
+}
+
+/// What a lens sees of a node.
+#[derive(Clone, Copy, Debug, Default)]
+struct Glimpse {
+    /// 0 for a node without the label. By node: one more than the pods that count; otherwise the domain.
+    mark: u32,
+    /// The pods that count.
+    pods: u32,
+    /// Whether the node's pods count at all.
+    member: bool,
+}
+
+/// Where a node is found: its group and its own key there; nowhere while it is not feasible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    group: u32,
+    key: u64,
+}
+
+const NOWHERE: Place = Place { group: u32::MAX, key: 0 };
+
+/// Nodes that are told apart by nothing but their own keys.
+#[derive(Debug, Default)]
+struct Group {
+    /// The mark of each lens, then the raw scores of taints and of node affinity.
+    marks: Box<[u32]>,
+    nodes: u32,
+    /// The nodes, best first. Entries that no longer say what is in the node's place are skipped.
+    heap: BinaryHeap<(u64, Reverse<Slot>)>,
+}
+
+/// A group that is feasible, in one decision.
+#[derive(Clone, Copy, Debug)]
+struct Rated {
+    group: u32,
+    /// Whether the constraints rate it at all.
+    has_all: bool,
+    /// Before it is scaled.
+    raw: f64,
+    spread: i64,
+    affinity: i64,
+}
+
+impl Chart {
+    /// A chart for the pods of a class, towards whom others hold these bonds. The class's board must be up to date.
+    pub fn new(class: &Class, columns: &Columns, neighbours: &Neighbours, towards: &Towards) -> Self {
+        let mut chart = Self {
+            lenses: lenses(class, columns, neighbours, towards),
+            bonds: towards.serials(),
+            born: (class.board_serial(), neighbours.recounts()),
+            cursor: columns.journal.head(),
+            glimpses: Vec::new(),
+            places: Vec::new(),
+            groups: Vec::new(),
+            group_of: HashMap::with_hasher(fixed_hasher()),
+            vacant: Vec::new(),
+            marks: Vec::new(),
+            rated: Vec::new(),
+            turn: 0,
+        };
+        chart.grow(columns.slots());
+        let rules = class.wide.as_deref();
+        let board = class.last_board();
+        for slot in 0..columns.slots() as Slot {
+            chart.resettle(rules, &board, columns, neighbours, slot, Change::Node);
+        }
+        chart
+    }
+
+    /// Whether it is for pods towards whom others hold these bonds.
+    #[must_use]
+    pub fn is_for(&self, towards: &Towards) -> bool {
+        towards.has_serials(&self.bonds)
+    }
+
+    /// Brings it up to date with the class's board; `false` when it must be made anew. Says how many nodes it looked at.
+    pub fn repair(&mut self, class: &Class, columns: &Columns, neighbours: &Neighbours) -> Option<u64> {
+        let slots = columns.slots();
+        let sound = |lens: &Lens| {
+            (!lens.by_node || lens.is_by_host() || columns.is_unique(lens.column))
+                && lens.domains.len() <= 2 * slots + 64
+        };
+        if self.born != (class.board_serial(), neighbours.recounts()) || !self.lenses.iter().all(sound) {
+            return None;
+        }
+        let changes = columns.journal.since(self.cursor)?;
+        self.grow(slots);
+        let rules = class.wide.as_deref();
+        let board = class.last_board();
+        for (slot, change) in changes {
+            self.resettle(rules, &board, columns, neighbours, slot, change);
+        }
+        let looked = columns.journal.head() - self.cursor;
+        self.cursor = columns.journal.head();
+        Some(looked)
+    }
+
+    /// What it occupies, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let heaps: usize = self.groups.iter().map(|group| group.heap.capacity()).sum();
+        self.glimpses.len() * size_of::<Glimpse>() + self.places.len() * size_of::<Place>() + heaps * 16
+    }
+
+    fn grow(&mut self, slots: usize) {
+        self.glimpses.resize(slots * self.lenses.len(), Glimpse::default());
+        self.places.resize(slots, NOWHERE);
+    }
+
+    /// One node anew.
+    fn resettle(
+        &mut self,
+        rules: Option<&WideRules>,
+        board: &ClassBoard<'_>,
+        columns: &Columns,
+        neighbours: &Neighbours,
+        slot: Slot,
+        change: Change,
+    ) {
+        let at = slot as usize;
+        let first = at * self.lenses.len();
+        self.marks.clear();
+        for (which, lens) in self.lenses.iter_mut().enumerate() {
+            let before = self.glimpses[first + which];
+            let after = lens.look(rules, board, columns, neighbours, at, (change == Change::Usage).then_some(before));
+            lens.replace(before, after);
+            self.glimpses[first + which] = after;
+            self.marks.push(after.mark);
+        }
+        let mut place = NOWHERE;
+        if board.verdicts()[at].fits() {
+            self.marks.push(board.unwelcome(slot).into());
+            self.marks.push(board.preferred(slot).cast_unsigned());
+            let key = tournament::key(board.own_score(slot), columns.standing(at));
+            place = Place { group: self.group(at), key };
+        }
+        self.put(slot, place);
+    }
+
+    /// The group of the node whose marks were taken last.
+    fn group(&mut self, at: usize) -> u32 {
+        let before = self.places[at].group;
+        if self.groups.get(before as usize).is_some_and(|group| *group.marks == *self.marks) {
+            return before;
+        }
+        if let Some(group) = self.group_of.get(&*self.marks) {
+            return *group;
+        }
+        let marks: Box<[u32]> = self.marks.as_slice().into();
+        let id = self.vacant.pop().unwrap_or_else(|| {
+            self.groups.push(Group::default());
+            u32::try_from(self.groups.len() - 1).expect("no more groups than nodes")
+        });
+        self.groups[id as usize].marks = marks.clone();
+        self.group_of.insert(marks, id);
+        id
+    }
+
+    fn put(&mut self, slot: Slot, place: Place) {
+        let before = std::mem::replace(&mut self.places[slot as usize], place);
+        if before == place {
+            return;
+        }
+        if let Some(group) = self.groups.get_mut(place.group as usize) {
+            group.nodes += u32::from(before.group != place.group);
+            group.heap.push((place.key, Reverse(slot)));
+            if group.heap.len() > 2 * group.nodes as usize + 64 {
+                group.tidy(place.group, &self.places);
+            }
+        }
+        if before.group != place.group
+            && let Some(group) = self.groups.get_mut(before.group as usize)
+        {
+            group.nodes -= 1;
+            if group.nodes == 0 {
+                group.heap.clear();
+                self.group_of.remove(&group.marks);
+                self.vacant.push(before.group);
+            }
+        }
+    }
+
+    /// The best node for one of the class's pods; `itself` says whether the pod satisfies its own required affinity.
+    pub fn best(&mut self, class: &Class, itself: impl Fn() -> bool) -> Option<Best> {
+        let none = WideRules::default();
+        let rules = class.wide.as_deref().unwrap_or(&none);
+        self.rate(rules, itself);
+        self.score_spread(rules);
+        self.score_affinity();
+        let raw = |rated: &Rated| -> [u32; 2] {
+            let marks = &self.groups[rated.group as usize].marks;
+            [marks[self.lenses.len()], marks[self.lenses.len() + 1]]
+        };
+        let worst = self.rated.iter().map(|rated| raw(rated)[0]).max()? as u16;
+        let most = self.rated.iter().map(|rated| raw(rated)[1].cast_signed()).max()?;
+        let weigh = |plugin| class.weight(plugin);
+        let (taints, node_affinity) = (weigh(Plugin::TaintToleration), weigh(Plugin::NodeAffinity));
+        let spread = i64::from(weigh(Plugin::PodTopologySpread));
+        let pod_affinity = i64::from(weigh(Plugin::InterPodAffinity));
+        let mut best: Option<(u64, Reverse<Slot>)> = None;
+        let mut feasible = 0;
+        for at in 0..self.rated.len() {
+            let rated = self.rated[at];
+            let group = &self.groups[rated.group as usize];
+            let [unwelcome, preferred] = [group.marks[self.lenses.len()], group.marks[self.lenses.len() + 1]];
+            let of_node = taints * score::taint_toleration::score(unwelcome as u16, worst)
+                + node_affinity * score::node_affinity::score(preferred.cast_signed(), most);
+            let of_pods = spread * rated.spread + pod_affinity * rated.affinity;
+            let more = of_node + u32::try_from(of_pods).unwrap_or(0);
+            feasible += group.nodes as usize;
+            if let Some((key, slot)) = self.groups[rated.group as usize].top(rated.group, &self.places) {
+                best = best.max(Some((key + (u64::from(more) << TIE_BITS), slot)));
+            }
+        }
+        let (key, Reverse(slot)) = best?;
+        Some(Best { slot, score: tournament::score_of(key), feasible })
+    }
+
+    /// Finds the groups that are feasible.
+    fn rate(&mut self, rules: &WideRules, itself: impl Fn() -> bool) {
+        let limits: SmallVec<[i64; 4]> = self.lenses.iter().map(|lens| lens.limit(rules)).collect();
+        let mut required = self.lenses.iter().filter(|lens| lens.role == Role::Required);
+        let asks = required.clone().next().is_some();
+        let first = asks && required.all(|lens| lens.pods == 0) && itself();
+        self.rated.clear();
+        for (group, known) in (0u32..).zip(&self.groups).filter(|(_, known)| known.nodes > 0) {
+            let mut has_all = true;
+            let mut feasible = true;
+            for ((lens, mark), limit) in self.lenses.iter().zip(&known.marks).zip(&limits) {
+                let fits = match lens.role {
+                    Role::Hard(_) => *mark != 0 && lens.pods_near(*mark) <= *limit,
+                    Role::Required => *mark != 0 && (first || lens.pods_near(*mark) > 0),
+                    Role::Forbidden => *mark == 0 || lens.pods_near(*mark) == 0,
+                    Role::Soft(_) => {
+                        has_all &= *mark != 0;
+                        true
+                    }
+                    Role::Weighs(_) => true,
+                };
+                feasible &= fits;
+            }
+            if feasible {
+                let has_all = has_all || rules.lenient;
+                self.rated.push(Rated { group, has_all, raw: 0.0, spread: 0, affinity: 0 });
+            }
+        }
+    }
+
+    /// As [`Decision`](super::Decision) does it, group by group.
+    fn score_spread(&mut self, rules: &WideRules) {
+        if !self.lenses.iter().any(|lens| matches!(lens.role, Role::Soft(_))) {
+            return;
+        }
+        self.turn = self.turn.wrapping_add(1);
+        let groups = &self.groups;
+        let nodes = |rated: &Rated| groups[rated.group as usize].nodes as usize;
+        let all: usize = self.rated.iter().filter(|rated| rated.has_all).map(nodes).sum();
+        for (which, lens) in self.lenses.iter_mut().enumerate() {
+            let Role::Soft(constraint) = lens.role else { continue };
+            let constraint = &rules.soft[constraint];
+            let domains = if constraint.is_hostname {
+                all
+            } else {
+                let marks = self.rated.iter().filter(|rated| rated.has_all);
+                lens.domains_among(marks.map(|r| (groups[r.group as usize].marks[which], nodes(r))), self.turn)
+            };
+            let per_pod = (domains as f64 + 2.0).ln();
+            for rated in &mut self.rated {
+                let mark = groups[rated.group as usize].marks[which];
+                if rated.has_all && mark != 0 {
+                    rated.raw += lens.pods_near(mark) as f64 * per_pod + (constraint.max_skew - 1) as f64;
+                }
+            }
+        }
+        let rounded = || self.rated.iter().filter(|rated| rated.has_all).map(|rated| rated.raw.round() as i64);
+        let (least, most) = (rounded().min().unwrap_or(i64::MAX), rounded().max().unwrap_or(0));
+        for rated in self.rated.iter_mut().filter(|rated| rated.has_all) {
+            let raw = rated.raw.round() as i64;
+            rated.spread = if most == 0 { MAX } else { MAX * (most + least - raw) / most };
+        }
+    }
+
+    /// As [`Decision`](super::Decision) does it, group by group.
+    fn score_affinity(&mut self) {
+        let weighing = |lens: &&Lens| matches!(lens.role, Role::Weighs(_)) && lens.pods > 0;
+        if self.lenses.iter().filter(weighing).count() == 0 {
+            return;
+        }
+        for rated in &mut self.rated {
+            for (lens, mark) in self.lenses.iter().zip(&self.groups[rated.group as usize].marks) {
+                if let (Role::Weighs(weight), true) = (lens.role, *mark != 0) {
+                    rated.affinity += weight * lens.pods_near(*mark);
+                }
+            }
+        }
+        let sums = || self.rated.iter().map(|rated| rated.affinity);
+        let (least, most) = (sums().min().unwrap_or(0), sums().max().unwrap_or(0));
+        let range = most - least;
+        for Rated { affinity: sum, .. } in &mut self.rated {
+            *sum = if range > 0 { (MAX as f64 * ((*sum - least) as f64 / range as f64)) as i64 } else { 0 };
+        }
+    }
+}
+
+impl Group {
+    /// The best of its nodes.
+    fn top(&mut self, id: u32, places: &[Place]) -> Option<(u64, Reverse<Slot>)> {
+        while let Some((key, Reverse(slot))) = self.heap.peek().copied() {
+            if places[slot as usize] == (Place { group: id, key }) {
+                return Some((key, Reverse(slot)));
+            }
+            self.heap.pop();
+        }
+        None
+    }
+
+    /// Drops the entries that say nothing any more.
+    fn tidy(&mut self, id: u32, places: &[Place]) {
+        let mut entries = std::mem::take(&mut self.heap).into_vec();
+        entries.retain(|(key, Reverse(slot))| places[*slot as usize] == (Place { group: id, key: *key }));
+        entries.sort_unstable();
+        entries.dedup();
+        self.heap = entries.into();
+    }
+}
+
+/// The terms that have a say in a class's decisions, in the order of the rules.
+fn lenses(class: &Class, columns: &Columns, neighbours: &Neighbours, towards: &Towards) -> Vec<Lens> {
+    let none = WideRules::default();
+    let rules = class.wide.as_deref().unwrap_or(&none);
+    let profile = &class.profile;
+    let crowd = |crowd: Option<CrowdId>| crowd.map_or(Counted::Nobody, Counted::Crowd);
+    let mut lenses = Vec::new();
+    let mut add = |role: Role, column: usize, counted: Counted| {
+        let by_host = matches!(role, Role::Soft(constraint) if rules.soft[constraint].is_hostname);
+        let by_node = by_host || columns.is_unique(column);
+        lenses.push(Lens::new(role, column, by_node, counted));
+    };
+    if profile.filters.has(Plugin::PodTopologySpread) {
+        rules.hard.iter().enumerate().for_each(|(at, c)| add(Role::Hard(at), c.column, crowd(c.crowd)));
+    }
+    if profile.filters.has(Plugin::InterPodAffinity) {
+        if let Some((keys, crowd)) = &rules.required {
+            keys.iter().for_each(|column| add(Role::Required, *column, Counted::Crowd(*crowd)));
+        }
+        rules.forbidden.iter().for_each(|(column, crowd)| add(Role::Forbidden, *column, Counted::Crowd(*crowd)));
+        let bonds = towards.bonds.iter().filter(|(_, meaning)| *meaning == Meaning::Forbids);
+        bonds.for_each(|(id, _)| add(Role::Forbidden, neighbours.bond_at(*id).column, Counted::Bond(*id)));
+    }
+    if class.weight(Plugin::PodTopologySpread) != 0 {
+        rules.soft.iter().enumerate().for_each(|(at, c)| add(Role::Soft(at), c.column, crowd(c.crowd)));
+    }
+    let silent = profile.ignore_preferred_terms_of_existing_pods && rules.preferred.is_empty();
+    if !silent && class.weight(Plugin::InterPodAffinity) != 0 {
+        for (weight, column, crowd) in &rules.preferred {
+            add(Role::Weighs(*weight), *column, Counted::Crowd(*crowd));
+        }
+        for (id, meaning) in &towards.bonds {
+            let weight = match meaning {
+                Meaning::Weighs(weight) => i64::from(*weight),
+                Meaning::Requires => profile.hard_pod_affinity_weight.into(),
+                Meaning::Forbids => continue,
+            };
+            add(Role::Weighs(weight), neighbours.bond_at(*id).column, Counted::Bond(*id));
+        }
+    }
+    lenses
+}
+
+impl Lens {
+    fn new(role: Role, column: usize, by_node: bool, counted: Counted) -> Self {
+        Self {
+            role,
+            column,
+            by_node,
+            counted,
+            // The first stands for nodes without the label.
+            domains: vec![Domain::default()],
+            domain_of: HashMap::with_hasher(fixed_hasher()),
+            levels: BTreeMap::new(),
+            pods: 0,
+        }
+    }
+
+    /// Whether it counts by node even where two nodes share a value: host names in preferences, as upstream has it.
+    fn is_by_host(&self) -> bool {
+        self.by_node && matches!(self.role, Role::Soft(_))
+    }
+
+    /// What it sees of a node; `before` where nothing about the node itself has changed since.
+    fn look(
+        &mut self,
+        rules: Option<&WideRules>,
+        board: &ClassBoard<'_>,
+        columns: &Columns,
+        neighbours: &Neighbours,
+        at: usize,
+        before: Option<Glimpse>,
+    ) -> Glimpse {
+        let count = match self.counted {
+            Counted::Nobody => 0,
+            Counted::Crowd(crowd) => neighbours.counts(crowd).at(at),
+            Counted::Bond(bond) => neighbours.bond_at(bond).counts.at(at),
+        };
+        let value = columns.labels(self.column)[at];
+        let member = before.map_or_else(|| self.is_member(rules, board, columns, at), |before| before.member);
+        let pods = if member { count } else { 0 };
+        let mark = if value == NO_TEXT {
+            0
+        } else if self.by_node {
+            match self.role {
+                // More than one is no worse.
+                Role::Required | Role::Forbidden => 1 + pods.min(1),
+                Role::Hard(_) | Role::Soft(_) | Role::Weighs(_) => 1 + pods,
+            }
+        } else if let Some(before) = before {
+            before.mark
+        } else {
+            *self.domain_of.entry(value).or_insert_with(|| {
+                self.domains.push(Domain::default());
+                u32::try_from(self.domains.len() - 1).expect("no more domains than nodes")
+            })
+        };
+        Glimpse { mark, pods, member }
+    }
+
+    /// Whether a node's pods count.
+    fn is_member(&self, rules: Option<&WideRules>, board: &ClassBoard<'_>, columns: &Columns, at: usize) -> bool {
+        let labelled = |constraints: &[super::Spread]| {
+            constraints.iter().all(|constraint| columns.labels(constraint.column)[at] != NO_TEXT)
+        };
+        match (self.role, rules) {
+            (Role::Hard(constraint), Some(rules)) => {
+                columns.present[at] != 0 && labelled(&rules.hard) && rules.hard[constraint].includes(board, at)
+            }
+            (Role::Soft(constraint), Some(rules)) => {
+                let constraint = &rules.soft[constraint];
+                constraint.is_hostname
+                    || columns.present[at] != 0
+                        && (rules.lenient || labelled(&rules.soft))
+                        && constraint.includes(board, at)
+            }
+            _ => columns.labels(self.column)[at] != NO_TEXT,
+        }
+    }
+
+    /// Takes what was seen of a node off the tables, and puts what is seen now in its place.
+    fn replace(&mut self, before: Glimpse, after: Glimpse) {
+        if before.member {
+            self.pods -= u64::from(before.pods);
+            if !self.by_node {
+                let domain = &mut self.domains[before.mark as usize];
+                domain.nodes -= 1;
+                domain.pods -= u64::from(before.pods);
+            } else if let (Role::Hard(_), Some(nodes)) = (self.role, self.levels.get_mut(&before.pods)) {
+                *nodes -= 1;
+                if *nodes == 0 {
+                    self.levels.remove(&before.pods);
+                }
+            }
+        }
+        if after.member {
+            self.pods += u64::from(after.pods);
+            if !self.by_node {
+                let domain = &mut self.domains[after.mark as usize];
+                domain.nodes += 1;
+                domain.pods += u64::from(after.pods);
+            } else if let Role::Hard(_) = self.role {
+                *self.levels.entry(after.pods).or_default() += 1;
+            }
+        }
+    }
+
+    /// The pods in the domain of a mark.
+    #[inline]
+    fn pods_near(&self, mark: u32) -> i64 {
+        if self.by_node {
+            i64::from(mark) - 1
+        } else {
+            i64::try_from(self.domains[mark as usize].pods).unwrap_or(i64::MAX)
+        }
+    }
+
+    /// For a hard constraint, the most pods that a domain may have for one more to come.
+    fn limit(&self, rules: &WideRules) -> i64 {
+        let Role::Hard(constraint) = self.role else { return 0 };
+        let constraint = &rules.hard[constraint];
+        let (least, domains) = if self.by_node {
+            let nodes: u32 = self.levels.values().sum();
+            (self.levels.first_key_value().map(|(pods, _)| i64::from(*pods)), nodes as usize)
+        } else {
+            let there = || self.domains.iter().filter(|domain| domain.nodes > 0);
+            (there().map(|domain| domain.pods as i64).min(), there().count())
+        };
+        let least = if domains < constraint.min_domains { 0 } else { least.unwrap_or(i32::MAX.into()) };
+        constraint.max_skew + least - i64::from(constraint.counts_itself)
+    }
+
+    /// How many values these groups of nodes have, nodes without the label taken as one.
+    fn domains_among(&mut self, groups: impl Iterator<Item = (u32, usize)>, turn: u32) -> usize {
+        let (mut values, mut unlabelled) = (0, false);
+        for (mark, nodes) in groups {
+            if self.by_node && mark != 0 {
+                values += nodes;
+            } else if self.by_node {
+                unlabelled = true;
+            } else if self.domains[mark as usize].turn != turn {
+                self.domains[mark as usize].turn = turn;
+                values += 1;
+            }
+        }
+        values + usize::from(unlabelled)
+    }
+}
