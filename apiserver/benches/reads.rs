@@ -73,7 +73,7 @@ impl Cluster {
             let mut config = Config::new(dir.path().join("pki"));
             config.bind_address = [127, 0, 0, 1].into();
             config.secure_port = 0;
-            let running = ApiServer::start(config, registry, Vec::new()).await.unwrap();
+            let running = ApiServer::start(config, registry).await.unwrap();
             let kubeconfig = dir.path().join("kubeconfig");
             running.write_admin_kubeconfig(&kubeconfig).unwrap();
             let access = Kubeconfig::load(&kubeconfig).unwrap().access(None).unwrap();

@@ -4,6 +4,7 @@
 //!
 //! Called by the registry's verbs. A plugin reads the store but never writes it, and decides at once: the one thing worth
 //! waiting for (a new namespace's default ServiceAccount) is waited for in [`Chain::settle`], before any plugin runs.
+//! What comes last with upstream, [`resource_quota`], is part of the commit here and no plugin.
 
 pub(crate) mod admin_access;
 pub(crate) mod certificates;
@@ -14,10 +15,13 @@ pub(crate) mod ip_address_in_use;
 pub(crate) mod limit_ranger;
 pub(crate) mod namespace_lifecycle;
 pub(crate) mod pod_group;
+pub(crate) mod pod_security;
 pub(crate) mod priority;
 pub(crate) mod rbac_escalation;
+pub(crate) mod resource_quota;
 pub(crate) mod runtime_class;
 pub(crate) mod service_account;
+pub(crate) mod storage_in_use;
 pub(crate) mod taint_nodes;
 
 use gantry_machinery::status::Status;
@@ -97,9 +101,11 @@ impl Default for Chain {
                 Box::new(limit_ranger::LimitRanger),
                 Box::new(service_account::ServiceAccount),
                 Box::new(taint_nodes::TaintNodesByCondition),
+                Box::new(pod_security::PodSecurity),
                 Box::new(priority::Priority),
                 Box::new(default_toleration_seconds::DefaultTolerationSeconds::default()),
                 Box::new(default_class::DefaultClass::STORAGE),
+                Box::new(storage_in_use::StorageObjectInUseProtection),
                 Box::new(claim_resize::ClaimResize),
                 Box::new(runtime_class::RuntimeClass),
                 Box::new(certificates::CertificateRequester),

@@ -12,7 +12,7 @@ pub(crate) mod body;
 pub(crate) mod call;
 pub mod components;
 mod continue_token;
-mod create;
+pub(crate) mod create;
 pub mod custom;
 mod decode;
 mod delete;
@@ -58,6 +58,7 @@ use self::request::RequestContext;
 use self::table::Table;
 use self::token::TokenIssuer;
 use crate::admission::Chain;
+use crate::admission::resource_quota::Turns;
 use crate::gate::authz::Authorizer;
 
 /// Everything the verbs share. One per process; cheap to hand around as an `Arc`.
@@ -67,6 +68,7 @@ pub struct Registry {
     components: Components,
     admission: Chain,
     addresses: ServiceRanges,
+    turns: Turns,
     tokens: OnceLock<Arc<dyn TokenIssuer>>,
     authorizer: OnceLock<Arc<Authorizer>>,
 }
@@ -87,6 +89,7 @@ impl Registry {
             components: Components::default(),
             admission: Chain::default(),
             addresses: ranges,
+            turns: Turns::default(),
             tokens: OnceLock::new(),
             authorizer: OnceLock::new(),
         })

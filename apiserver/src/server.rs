@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use gantry_machinery::resource::Resource;
 use gantry_machinery::status::Status;
+use gantry_store_cache::store::Store;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -174,19 +175,7 @@ impl ApiServer {
                 flow,
                 schemas,
                 metrics: metrics.clone(),
-                health: Health::new(vec![
-                    Check::alive("etcd", {
-                        let store = registry.store().clone();
-                        move || store.health()
-                    }),
-                    Check::ready("informer-sync", || Ok(())),
-                    Check::alive("poststarthook/rbac/bootstrap-roles", || Ok(())),
-                    Check::alive("poststarthook/scheduling/bootstrap-system-priority-classes", || Ok(())),
-                    Check::ready("shutdown", {
-                        let ready = ready.clone();
-                        move || if ready.load(Ordering::Acquire) { Ok(()) } else { Err("shutting down".to_owned()) }
-                    }),
-                ]),
+                health: Health::new(checks(registry.store().clone(), ready.clone())),
                 documents,
                 shutdown: shutdown.clone(),
                 request_timeout: config.request_timeout,
@@ -198,6 +187,37 @@ impl ApiServer {
         let serving = tokio::spawn(listener.run(service, shutdown.clone(), config.shutdown_grace));
         Ok(Running { address, pki, metrics, ready, shutdown, serving, following: [following, classifying] })
     }
+}
+
+/// What is done before the server listens, by the names that upstream gives the steps (`poststarthook/NAME`): an answer
+/// from this server says that they are done. Who watches over a cluster asks for them by name.
+const STARTED: [&str; 16] = [
+    "poststarthook/start-kube-apiserver-admission-initializer",
+    "poststarthook/generic-apiserver-start-informers",
+    "poststarthook/priority-and-fairness-config-consumer",
+    "poststarthook/priority-and-fairness-filter",
+    "poststarthook/start-apiextensions-informers",
+    "poststarthook/start-apiextensions-controllers",
+    "poststarthook/crd-informer-synced",
+    "poststarthook/start-system-namespaces-controller",
+    "poststarthook/rbac/bootstrap-roles",
+    "poststarthook/scheduling/bootstrap-system-priority-classes",
+    "poststarthook/start-cluster-authentication-info-controller",
+    "poststarthook/start-kube-aggregator-informers",
+    "poststarthook/apiservice-registration-controller",
+    "poststarthook/kube-apiserver-autoregistration",
+    "autoregister-completion",
+    "poststarthook/apiservice-openapi-controller",
+];
+
+/// What the health endpoints look at.
+fn checks(store: Store, ready: Arc<AtomicBool>) -> Vec<Check> {
+    let mut checks = vec![Check::alive("etcd", move || store.health()), Check::ready("informer-sync", || Ok(()))];
+    checks.extend(STARTED.map(|step| Check::alive(step, || Ok(()))));
+    checks.push(Check::ready("shutdown", move || {
+        if ready.load(Ordering::Acquire) { Ok(()) } else { Err("shutting down".to_owned()) }
+    }));
+    checks
 }
 
 impl Running {

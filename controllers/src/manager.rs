@@ -15,6 +15,7 @@ use crate::cleanup::pod_gc::PodGc;
 use crate::nodes::lifecycle::NodeLifecycle;
 use crate::nodes::taint_eviction::TaintEviction;
 use crate::policy::disruption::Disruption;
+use crate::policy::resource_quota::ResourceQuotas;
 use crate::policy::root_ca::RootCa;
 use crate::policy::service_account::ServiceAccounts;
 use crate::runtime::informers::Informers;
@@ -32,7 +33,7 @@ use crate::workloads::replicaset::ReplicaSets;
 pub struct ManagerConfig {
     /// Which loops: names, `*` for all, `-name` for all but that one (`--controllers`).
     pub controllers: String,
-    /// What the API serves: what namespaces are emptied of and the garbage collector follows.
+    /// What the API serves: what namespaces are emptied of, quotas count and the garbage collector follows.
     pub resources: Vec<Resource>,
     /// The PEM bundle that `kube-root-ca.crt` publishes; empty publishes nothing.
     pub root_ca: String,
@@ -82,6 +83,7 @@ pub const NAMES: &[&str] = &[
     "endpointslice-controller",
     "endpoints-controller",
     "disruption-controller",
+    "resourcequota-controller",
     "persistentvolume-binder-controller",
     "persistentvolumeclaim-protection-controller",
     "persistentvolume-protection-controller",
@@ -164,6 +166,7 @@ fn make(name: &str, informers: &Arc<Informers>, config: &ManagerConfig) -> Optio
         "endpointslice-controller" => (EndpointSlices::new(informers), 5),
         "endpoints-controller" => (EndpointsLoop::new(informers), 5),
         "disruption-controller" => (Disruption::new(informers), 1),
+        "resourcequota-controller" => (ResourceQuotas::new(informers, &config.resources), 5),
         "persistentvolume-binder-controller" => (Binder::new(informers), 1),
         "persistentvolumeclaim-protection-controller" => (ClaimProtection::new(informers), 1),
         "persistentvolume-protection-controller" => (VolumeProtection::new(informers), 1),

@@ -45,6 +45,8 @@ use crate::runtime::{ContainerRuntime, Operation, Outcome, PodId};
 const RETRY: Duration = Duration::from_secs(1);
 /// How often the runtime is asked for more before statuses are written: a sandbox, its pull and its start are three.
 const RUNTIME_ROUNDS_MAX: usize = 8;
+/// While pods come thick, the fleet hears of them this often: what it then writes shares a commit.
+const GATHER: Duration = Duration::from_millis(5);
 /// Deltas of the pod watch that may wait for the fleet.
 const DELTAS_MAX: usize = 16;
 
@@ -118,7 +120,8 @@ impl Fleet {
 
         let (sender, deltas) = mpsc::channel(DELTAS_MAX);
         let bound = FieldSelector::parse("spec.nodeName!=").expect("the selector is right");
-        let mut source = Reflector::new(api.clone(), gvr::PODS.clone(), LabelSelector::default(), bound);
+        let source = Reflector::new(api.clone(), gvr::PODS.clone(), LabelSelector::default(), bound);
+        let mut source = source.gathering(GATHER);
         let ended = stop.clone();
         tasks.spawn(async move {
             let following = async { while sender.send(source.next().await).await.is_ok() {} };

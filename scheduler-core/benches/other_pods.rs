@@ -60,7 +60,7 @@ fn mixed(c: &mut Criterion) {
         let small = |n: u64| of_app(web_with(n, system_spread), n / 3);
         measure(c, "small_apps", nodes, Stream::new(cluster(nodes), 5_000, small));
         let one_of_fifty = |n: u64| {
-            if n % 3 == 0 {
+            if n.is_multiple_of(3) {
                 return pod(n, 100);
             }
             of_app(web_with(n, zone_spread), n % 50)

@@ -30,7 +30,8 @@ fn does_not_grow(what: &str, looks: impl Fn(u32) -> u64) {
 #[test]
 fn a_repeated_class_is_placed_at_the_same_cost_on_any_cluster() {
     does_not_grow("plain", |nodes| looks_per_pod(cluster(nodes), |n| pod(n, 100)));
-    let terms: [(&str, fn(&mut Demand)); 4] = [
+    type Want = fn(&mut Demand);
+    let terms: [(&str, Want); 4] = [
         ("zone spread", zone_spread),
         ("zone affinity", zone_affinity),
         ("host anti-affinity", host_anti_affinity),

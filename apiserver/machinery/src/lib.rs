@@ -11,6 +11,7 @@ pub mod names;
 pub mod openapi;
 pub mod patch;
 pub mod quantity;
+pub mod quota;
 pub mod recorder;
 pub mod reflector;
 pub mod resource;

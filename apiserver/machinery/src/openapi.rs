@@ -6,6 +6,7 @@
 
 mod definitions;
 mod paths;
+mod pieces;
 mod protobuf;
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
 use self::definitions::Definitions;
+use self::pieces::Pieces;
 use crate::discovery::{Document, etag};
 use crate::resource::Resource;
 use crate::schema::{Message, Ref};
@@ -172,7 +174,7 @@ impl OpenApi {
                     (path.clone(), json!({"serverRelativeURL": url}))
                 })
                 .collect();
-            document(json!({ "paths": paths }).to_string().into())
+            document(json!({ "paths": paths }).to_string())
         })
     }
 
@@ -181,55 +183,56 @@ impl OpenApi {
         let rows = self.groups.get(path)?;
         let place = self.v3.get(path)?;
         Some(place.get_or_init(|| {
-            let texts = (self.descriptions)();
-            let mut definitions = Definitions::new(Language::V3, &*texts, &self.custom);
-            for message in &self.common {
-                definitions.add(message);
-            }
-            let mut paths = serde_json::Map::new();
-            for row in rows {
-                paths::add(&mut paths, row, Language::V3, &mut definitions);
-            }
-            let spec = json!({
-                "openapi": "3.0.0",
-                "info": {"title": "Kubernetes", "version": self.title_version},
-                "paths": paths,
-                "components": {"schemas": definitions.finish()},
-            });
-            document(spec.to_string().into())
+            let (paths, definitions) = self.pieces(Language::V3, rows);
+            let mut text = String::from("{\"components\":{\"schemas\":");
+            definitions.write(&mut text);
+            text.push_str(&format!("}},\"info\":{},\"openapi\":\"3.0.0\",\"paths\":", self.info()));
+            paths.write(&mut text);
+            text.push('}');
+            document(text)
         }))
     }
 
     /// `/openapi/v2` as JSON.
     pub fn v2(&self) -> &Document {
-        self.v2.get_or_init(|| document(self.v2_spec().to_string().into()))
+        self.v2.get_or_init(|| {
+            let (paths, definitions) = self.pieces(Language::V2, self.groups.values().flatten());
+            let mut text = String::from("{\"definitions\":");
+            definitions.write(&mut text);
+            text.push_str(&format!(",\"info\":{},\"paths\":", self.info()));
+            paths.write(&mut text);
+            text.push_str(",\"swagger\":\"2.0\"}");
+            document(text)
+        })
     }
 
     /// `/openapi/v2` in protobuf ([`V2_PROTOBUF`]), the form client-go asks for.
     pub fn v2_protobuf(&self) -> &Document {
         self.v2_protobuf.get_or_init(|| {
-            let body = Bytes::from(protobuf::encode(&self.v2_spec()));
+            let (paths, definitions) = self.pieces(Language::V2, self.groups.values().flatten());
+            let head = json!({"swagger": "2.0", "info": self.info()});
+            let body = Bytes::from(protobuf::encode(&head, paths, definitions).into_boxed_slice());
             let etag = etag(&body);
             Document { body, content_type: V2_PROTOBUF_ANSWER, etag }
         })
     }
 
-    fn v2_spec(&self) -> Json {
+    fn info(&self) -> Json {
+        json!({"title": "Kubernetes", "version": self.title_version})
+    }
+
+    /// The paths of these rows, and the definitions that they need.
+    fn pieces<'r>(&self, language: Language, rows: impl IntoIterator<Item = &'r Row>) -> (Pieces, Pieces) {
         let texts = (self.descriptions)();
-        let mut definitions = Definitions::new(Language::V2, &*texts, &self.custom);
+        let mut definitions = Definitions::new(language, &*texts, &self.custom);
         for message in &self.common {
             definitions.add(message);
         }
-        let mut paths = serde_json::Map::new();
-        for row in self.groups.values().flatten() {
-            paths::add(&mut paths, row, Language::V2, &mut definitions);
+        let mut paths = Pieces::default();
+        for row in rows {
+            paths::add(&mut paths, row, language, &mut definitions);
         }
-        json!({
-            "swagger": "2.0",
-            "info": {"title": "Kubernetes", "version": self.title_version},
-            "paths": paths,
-            "definitions": definitions.finish(),
-        })
+        (paths, definitions.finish())
     }
 
     /// Changes with the document of these rows. Built-in types change only with the server's version, so their documents
@@ -245,14 +248,16 @@ impl OpenApi {
             if let Ref::Shared(message) = &row.message {
                 let mut definitions = Definitions::new(Language::V3, &NoDescriptions, &self.custom);
                 definitions.add(&Ref::Shared(message.clone()));
-                text.push_str(&definitions.finish().to_string());
+                definitions.finish().write(&mut text);
             }
         }
         etag(text.as_bytes()).trim_matches('"').to_owned()
     }
 }
 
-fn document(body: Bytes) -> Document {
+fn document(text: String) -> Document {
+    // Without the room that the text had to grow in.
+    let body = Bytes::from(text.into_boxed_str().into_boxed_bytes());
     let etag = etag(&body);
     Document { body, content_type: "application/json", etag }
 }

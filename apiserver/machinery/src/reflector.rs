@@ -44,6 +44,11 @@ pub struct Reflector {
     reached: Revision,
     streaming_lists: bool,
     pause: Duration,
+    gather: Duration,
+    /// When changes were last handed out.
+    handed_out: Option<Instant>,
+    /// Until when the next ones are gathered.
+    gathering_until: Option<Instant>,
 }
 
 /// `Unsynced → Between ⇄ Watching`, and from either back to `Unsynced` when the server says 410.
@@ -71,7 +76,18 @@ impl Reflector {
             reached: Revision(0),
             streaming_lists: true,
             pause: PAUSE_FIRST,
+            gather: Duration::ZERO,
+            handed_out: None,
+            gathering_until: None,
         }
+    }
+
+    /// While changes come thick, hands them out once in this time, together: for readers that are in no hurry, and whom
+    /// being woken for each costs more than the change does. After a quiet time the first is handed out at once.
+    #[must_use]
+    pub fn gathering(mut self, time: Duration) -> Self {
+        self.gather = time;
+        self
     }
 
     /// Asks with a plain list instead of `sendInitialEvents`: cheaper where the server is this process.
@@ -107,6 +123,11 @@ impl Reflector {
                         Err(status) => self.wait_after("watch", &status).await,
                     }
                 }
+                State::Watching { .. } if self.gathering_until.is_some() => {
+                    if let Some(until) = self.gathering_until.take() {
+                        tokio::time::sleep_until(until).await;
+                    }
+                }
                 State::Watching { stream, since } => match stream.next(BATCH_EVENTS_MAX).await {
                     Some(Ok(mut events)) => {
                         self.pause = PAUSE_FIRST;
@@ -115,6 +136,11 @@ impl Reflector {
                         }
                         events.retain(|event| !matches!(event, WatchEvent::Bookmark { .. }));
                         if !events.is_empty() {
+                            let now = Instant::now();
+                            let before = self.handed_out.replace(now);
+                            // Twice the time: whoever has just gathered comes a whole one after the last.
+                            let thick = before.is_some_and(|before| now.duration_since(before) < 2 * self.gather);
+                            self.gathering_until = thick.then(|| now + self.gather);
                             return Delta::Changes(events);
                         }
                     }
@@ -240,4 +266,109 @@ fn revision_of(event: &WatchEvent) -> Revision {
 
 fn expired(status: &Status) -> bool {
     status.code == 410
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use gantry_store_cache::key::ObjectKey;
+    use gantry_store_cache::object::Facets;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::resource::gvr;
+    use crate::resource_api::{Binding, DeleteOptions, Deleted, ObjectList, PatchBody, Target, WriteOptions};
+    use crate::value::Value;
+
+    /// An API with one empty collection whose changes a test tells.
+    struct Told(Mutex<Option<mpsc::UnboundedReceiver<WatchEvent>>>);
+
+    struct Telling(mpsc::UnboundedReceiver<WatchEvent>);
+
+    #[async_trait]
+    impl WatchStream for Telling {
+        async fn next(&mut self, max: usize) -> Option<Result<Vec<WatchEvent>, Status>> {
+            let mut events = Vec::new();
+            (self.0.recv_many(&mut events, max).await > 0).then_some(Ok(events))
+        }
+    }
+
+    fn unused<T>() -> Result<T, Status> {
+        Err(Status::no_such_resource())
+    }
+
+    #[async_trait]
+    impl ResourceApi for Told {
+        async fn get(&self, _: &Target<'_>) -> Result<Arc<StoredObject>, Status> {
+            unused()
+        }
+        async fn list(&self, _: &Collection<'_>, _: &ListOptions) -> Result<ObjectList, Status> {
+            unused()
+        }
+        async fn watch(&self, _: &Collection<'_>, _: &WatchOptions) -> Result<Box<dyn WatchStream>, Status> {
+            Ok(Box::new(Telling(self.0.lock().expect("no holder panics").take().ok_or_else(Status::no_such_resource)?)))
+        }
+        async fn create(&self, _: &Target<'_>, _: Value, _: &WriteOptions) -> Result<Arc<StoredObject>, Status> {
+            unused()
+        }
+        async fn update(&self, _: &Target<'_>, _: Value, _: &WriteOptions) -> Result<Arc<StoredObject>, Status> {
+            unused()
+        }
+        async fn patch(&self, _: &Target<'_>, _: PatchBody, _: &WriteOptions) -> Result<Arc<StoredObject>, Status> {
+            unused()
+        }
+        async fn delete(&self, _: &Target<'_>, _: &DeleteOptions) -> Result<Deleted, Status> {
+            unused()
+        }
+        async fn delete_collection(
+            &self,
+            _: &Collection<'_>,
+            _: &ListOptions,
+            _: &DeleteOptions,
+        ) -> Result<ObjectList, Status> {
+            unused()
+        }
+        async fn bind_batch(&self, bindings: Vec<Binding>) -> Vec<Result<(), Status>> {
+            bindings.iter().map(|_| unused()).collect()
+        }
+    }
+
+    fn change(revision: u64) -> WatchEvent {
+        let (key, revision) = (ObjectKey::new("pods", "d", "p"), Revision(revision));
+        WatchEvent::Modified(Arc::new(StoredObject::new(key, revision, revision, Bytes::new(), Facets::default())))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn thick_changes_are_gathered_and_the_first_after_a_quiet_time_is_not() {
+        let (tell, told) = mpsc::unbounded_channel();
+        tell.send(WatchEvent::Bookmark { revision: Revision(1), initial_events_end: true }).unwrap();
+        let (labels, fields) = (LabelSelector::default(), FieldSelector::default());
+        let api = Arc::new(Told(Mutex::new(Some(told))));
+        let gather = Duration::from_millis(10);
+        let mut reflector = Reflector::new(api, gvr::PODS.clone(), labels, fields).gathering(gather);
+        assert!(matches!(reflector.next().await, Delta::Replace(items) if items.is_empty()));
+        let began = Instant::now();
+        // A change every millisecond for 95 ms, then one long after.
+        tokio::spawn(async move {
+            for revision in 2..97 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                let _ = tell.send(change(revision));
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let _ = tell.send(change(97));
+            std::future::pending::<()>().await;
+        });
+        let mut deltas = Vec::new();
+        while reflector.revision() < Revision(97) {
+            let Delta::Changes(events) = reflector.next().await else { panic!("a list") };
+            deltas.push((began.elapsed().as_millis(), events.len()));
+        }
+        assert_eq!(deltas.iter().map(|(_, count)| count).sum::<usize>(), 96);
+        assert_eq!(deltas[..2], [(1, 1), (2, 1)], "at once, until they come thick");
+        assert!(deltas.len() <= 13, "{deltas:?}");
+        assert_eq!(deltas.last(), Some(&(1095, 1)), "at once after a quiet time");
+    }
 }

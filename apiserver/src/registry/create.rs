@@ -14,7 +14,7 @@ use super::managed::{self, Ownership};
 use super::request::RequestContext;
 use super::validate::Errors;
 use super::{Registry, answer, body, gated, metadata, versions};
-use crate::admission::{Attributes, Operation, namespace_lifecycle};
+use crate::admission::{Attributes, Operation, namespace_lifecycle, resource_quota};
 
 /// How often `generateName` draws another suffix when a name is taken (upstream's number).
 const GENERATED_NAMES_MAX: usize = 8;
@@ -119,11 +119,13 @@ impl Registry {
     async fn commit_new(&self, call: &Call<'_>, mut object: Value, base: &str) -> Result<Written, Status> {
         let strategy = &*call.row.strategy;
         let unaddressed = self.addresses.concern(call.row).then(|| object.clone());
+        let _turn = self.turns.wait(&self.store, call).await;
         for attempt in 1.. {
             let name = metadata::text(&object, "name").to_owned();
             let key = call.key(&name);
             let mut beside = self.addresses.on_create(&self.store, call.row, &mut object)?;
             beside.extend(namespace_lifecycle::guard(&self.store, call, &name)?);
+            beside.extend(resource_quota::charge(&self.store, call, &object, None)?);
             let facets = body::facets(strategy, &object);
             let encoded = body::encode_as(strategy, &mut object);
             self.check_size(encoded.bytes.len())?;
@@ -148,7 +150,7 @@ impl Registry {
                     let object = object.ok_or_else(|| Status::internal("a put gave no object"))?;
                     return Ok(Written { object, created: true });
                 }
-                // Something beside the object changed in between: an address was taken, or the namespace was written.
+                // Something beside the object changed in between: an address was taken, the namespace or a quota written.
                 Err(TxnError::Conflict { key: taken, .. }) if taken != key => {
                     if attempt >= GENERATED_NAMES_MAX {
                         return Err(Status::conflict(call.row.gvr(), &name, MODIFIED));
@@ -206,4 +208,4 @@ pub(super) fn warn_of_duplicate_owners(call: &Call<'_>, object: &mut Value) {
 }
 
 /// The operations that a write takes along beside the object itself.
-pub(super) type Beside = smallvec::SmallVec<[Op; 1]>;
+pub(crate) type Beside = smallvec::SmallVec<[Op; 1]>;

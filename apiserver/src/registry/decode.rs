@@ -1,7 +1,10 @@
 //! Request bodies and patches to checked values: which schema a body is read by, and what its unknown fields do.
 
 use gantry_machinery::codec;
-use gantry_machinery::resource_api::{DeleteOptions, FieldValidation, PatchBody, Propagation, Target, WriteOptions};
+use gantry_machinery::codec::json::{DecodeError, Decoded};
+use gantry_machinery::resource_api::{
+    DeleteOptions, FieldValidation, PatchBody, PatchKind, Propagation, Target, WriteOptions,
+};
 use gantry_machinery::schema::{self, Message};
 use gantry_machinery::status::{FieldError, FieldErrorKind, Status};
 use gantry_machinery::value::Value;
@@ -133,21 +136,140 @@ fn warned(request: &RequestContext, decoded: codec::json::Decoded, validation: F
     decoded.value
 }
 
-/// A patched object, checked against the schema as a body from outside is; what a patch brought in that the schema does
-/// not know is treated as the caller asked.
-pub(super) fn check(call: &Call<'_>, mut object: Value) -> Result<Value, Status> {
-    let (validation, strategy) = (call.options.field_validation, &call.row.strategy);
-    if !strategy.is_custom() && codec::json::conform(&mut object, strategy.message()) {
-        return Ok(object);
+/// A patch as it was sent.
+pub(super) struct Patch {
+    /// How it changes an object.
+    pub(super) kind: PatchKind,
+    /// What it says.
+    pub(super) document: Value,
+    /// What a strict reader would not accept of it: fields named twice, operations with fields that none has.
+    faults: Vec<String>,
+}
+
+impl Patch {
+    /// The document of a patch that is no apply.
+    ///
+    /// # Errors
+    /// 400 for what is no JSON.
+    pub(super) fn read(body: &PatchBody, validation: FieldValidation) -> Result<Self, Status> {
+        let document = json_document(body)?;
+        let mut faults = Vec::new();
+        if validation != FieldValidation::Ignore {
+            faults = codec::json::repeated(&body.body).map_err(undecodable)?;
+            if body.kind == PatchKind::Json {
+                faults = operation_faults(faults, &document);
+            }
+        }
+        Ok(Self { kind: body.kind, document, faults })
     }
-    match strategy.recheck(&object, validation) {
-        Ok(decoded) => Ok(warned(call.request, decoded, validation)),
+
+    /// What upstream shows of a patch that cannot be: the result, or of a strategic patch the patch.
+    fn shown(&self, result: &Value) -> String {
+        if self.kind == PatchKind::Strategic { as_go(&self.document) } else { codec::json::to_string(result) }
+    }
+}
+
+/// What a patch that is no apply says, whatever else may be wrong with it.
+pub(super) fn json_document(patch: &PatchBody) -> Result<Value, Status> {
+    codec::json::parse(&patch.body).map_err(undecodable)
+}
+
+fn undecodable(error: impl std::fmt::Display) -> Status {
+    Status::bad_request(format!("error decoding patch: {error}"))
+}
+
+/// The faults of a JSON patch, by the operations that have them.
+fn operation_faults(repeated: Vec<String>, operations: &Value) -> Vec<String> {
+    let mut faults: Vec<String> = repeated.into_iter().map(|fault| format!("json patch {fault}")).collect();
+    for (at, operation) in operations.as_array().into_iter().flatten().enumerate() {
+        let fields = operation.as_object().into_iter().flat_map(|fields| fields.keys());
+        let unknown = fields.filter(|field| !matches!(field.as_str(), "op" | "path" | "from" | "value"));
+        faults.extend(unknown.map(|field| format!("json patch unknown field \"[{at}].{field}\"")));
+    }
+    faults
+}
+
+/// A value as Go prints one of no particular type (`%+v`): `map[spec:map[replicas:3]]`.
+fn as_go(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let mut entries: Vec<_> = fields.iter().collect();
+            entries.sort_by_key(|(one, _)| *one);
+            let entries: Vec<String> =
+                entries.into_iter().map(|(key, value)| format!("{key}:{}", as_go(value))).collect();
+            format!("map[{}]", entries.join(" "))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(as_go).collect::<Vec<_>>().join(" ")),
+        Value::String(text) => text.to_string(),
+        Value::Null => "<nil>".to_owned(),
+        other => codec::json::to_string(other),
+    }
+}
+
+/// A patched object, checked against the schema as a body from outside is; what a patch brought in that the schema does
+/// not know, and what is wrong with the patch itself, is treated as the caller asked.
+pub(super) fn check_patched(call: &Call<'_>, mut object: Value, patch: &Patch) -> Result<Value, Status> {
+    let validation = call.options.field_validation;
+    let mut warnings = conformed(call, &mut object);
+    match &mut warnings {
+        Ok(warnings) if validation == FieldValidation::Warn => {
+            warnings.splice(0..0, patch.faults.iter().cloned());
+        }
+        Ok(_) if !patch.faults.is_empty() => warnings = Err(DecodeError::Strict(patch.faults.clone())),
+        Err(DecodeError::Strict(faults)) => {
+            faults.splice(0..0, patch.faults.iter().cloned());
+        }
+        _ => {}
+    }
+    settle(call, object, warnings, |result| patch.shown(result))
+}
+
+/// The object that an apply makes, checked likewise. What the applied document may say is the apply's to check.
+pub(super) fn check_applied(call: &Call<'_>, mut object: Value) -> Result<Value, Status> {
+    let warnings = conformed(call, &mut object);
+    settle(call, object, warnings, codec::json::to_string)
+}
+
+/// Makes the object what its kind's schema has, and gives what went. Built-in kinds mostly need no second reading.
+fn conformed(call: &Call<'_>, object: &mut Value) -> Result<Vec<String>, DecodeError> {
+    let strategy = &call.row.strategy;
+    if !strategy.is_custom() && codec::json::conform(object, strategy.message()) {
+        return Ok(Vec::new());
+    }
+    let Decoded { value, warnings } = strategy.recheck(object, call.options.field_validation)?;
+    *object = value;
+    Ok(warnings)
+}
+
+/// The object, its warnings left with the request; or 422 with the text that shows what was to be.
+fn settle(
+    call: &Call<'_>,
+    object: Value,
+    warnings: Result<Vec<String>, DecodeError>,
+    shown: impl FnOnce(&Value) -> String,
+) -> Result<Value, Status> {
+    match warnings {
+        Ok(warnings) => Ok(warned(call.request, Decoded { value: object, warnings }, call.options.field_validation)),
         Err(error) => {
             let mut errors = Errors::new();
-            errors.invalid(&Path::new("patch"), codec::json::to_string(&object), error.to_string());
+            errors.invalid(&Path::new("patch"), shown(&object), error.to_string());
             Err(Status::invalid("", "", "", &errors.into_vec()))
         }
     }
+}
+
+/// Refuses, or warns of, a key that an applied document gives twice.
+pub(super) fn check_unique(call: &Call<'_>, document: &[u8]) -> Result<(), Status> {
+    let validation = call.options.field_validation;
+    if validation == FieldValidation::Ignore {
+        return Ok(());
+    }
+    let Some(fault) = codec::yaml::repeated(document) else { return Ok(()) };
+    if validation == FieldValidation::Strict {
+        return Err(Status::bad_request(format!("error strict decoding YAML: error converting YAML to JSON: {fault}")));
+    }
+    call.request.warnings.add(format!("error converting YAML to JSON: {fault}"));
+    Ok(())
 }
 
 /// The configuration of a server-side apply: JSON or YAML. What it may say is the apply's to check.
@@ -159,11 +281,6 @@ pub(super) fn apply_document(bytes: &[u8]) -> Result<Value, Status> {
             _ => Err(Status::bad_request("error decoding YAML: the document is no object")),
         },
     }
-}
-
-/// The document of a patch that is no apply.
-pub(super) fn patch_document(patch: &PatchBody) -> Result<Value, Status> {
-    codec::json::parse(&patch.body).map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))
 }
 
 fn yaml(bytes: &[u8]) -> Result<Value, Status> {

@@ -6,12 +6,13 @@ use gantry_machinery::status::Status;
 use gantry_machinery::value::Value;
 
 use super::call::{Call, settle_name};
+use super::decode::{self, Patch};
 use super::handle::Written;
 use super::managed::{self, Ownership};
 use super::request::RequestContext;
 use super::rewrite::{Current, Part, Proposal, Rewrite};
 use super::update::serves_update;
-use super::{Registry, decode, metadata};
+use super::{Registry, metadata};
 
 /// How often a patch that names no version is tried before the client is told 409 (upstream's number).
 pub(super) const PATCH_ATTEMPTS: usize = 5;
@@ -49,11 +50,11 @@ impl Registry {
         if let Some(written) = self.patch_pod_status(&call, &body).await? {
             return Ok(written);
         }
-        let document = decode::patch_document(&body)?;
+        let document = Patch::read(&body, options.field_validation)?;
         let how = Rewrite { attempts: PATCH_ATTEMPTS, part: Part::AsCalled };
         let written = self
             .rewrite(&call, how, |current| {
-                let object = patched(&call, current, body.kind, &document)?;
+                let object = patched(&call, current, &document)?;
                 Ok(Proposal { object, ownership: Ownership::Update })
             })
             .await?;
@@ -63,14 +64,7 @@ impl Registry {
     /// Server-side apply: takes the fields that the document names over for its manager, creating the object if there is
     /// none.
     async fn apply(&self, call: &Call<'_>, body: &PatchBody) -> Result<Written, Status> {
-        if call.options.field_manager.is_empty() {
-            return Err(Status::invalid(
-                "meta.k8s.io",
-                "PatchOptions",
-                "",
-                &[required("fieldManager", "is required for apply patch")],
-            ));
-        }
+        check_applier(call)?;
         let mut applied = decode::apply_document(&body.body)?;
         settle_name(call, &mut applied)?;
         if applied.at(&["metadata", "managedFields"]).is_some_and(|m| m.as_array().is_none_or(|a| !a.is_empty())) {
@@ -80,17 +74,25 @@ impl Registry {
             let how = Rewrite { attempts: PATCH_ATTEMPTS, part: Part::AsCalled };
             let written = self
                 .rewrite(call, how, |current| {
-                    let object = decode::check(call, managed::applied(call, Some(&current.value), &applied)?)?;
+                    let object = decode::check_applied(call, managed::applied(call, Some(&current.value), &applied)?)?;
+                    decode::check_unique(call, &body.body)?;
                     Ok(Proposal { object: unversioned(object, current), ownership: Ownership::Settled })
                 })
                 .await?;
             if let Some(written) = written {
                 return Ok(written);
             }
-            if !call.subresource.is_empty() || !metadata::text(&applied, "uid").is_empty() {
+            if !call.subresource.is_empty() {
                 return Err(Status::not_found(call.row.gvr(), call.name));
             }
-            let object = decode::check(call, managed::applied(call, None, &applied)?)?;
+            let uid = metadata::text(&applied, "uid");
+            if !uid.is_empty() {
+                let why =
+                    format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+                return Err(Status::conflict(call.row.gvr(), call.name, &why));
+            }
+            let object = decode::check_applied(call, managed::applied(call, None, &applied)?)?;
+            decode::check_unique(call, &body.body)?;
             match self.create_object(call, object, Ownership::Settled).await {
                 // Somebody created it in between: apply to that.
                 Err(status) if status.is_already_exists() && attempt < PATCH_ATTEMPTS => {}
@@ -102,13 +104,22 @@ impl Registry {
 }
 
 /// The object after the patch, checked against the schema as a body from outside is.
-fn patched(call: &Call<'_>, current: &Current, kind: PatchKind, document: &Value) -> Result<Value, Status> {
+fn patched(call: &Call<'_>, current: &Current, patch: &Patch) -> Result<Value, Status> {
     let mut object = (*current.value).clone();
-    change(&mut object, kind, document, call.row.strategy.message())?;
-    if kind == PatchKind::Strategic {
-        patch::unstructured::check(&object, call.row.strategy.message(), document)?;
+    change(&mut object, patch.kind, &patch.document, call.row.strategy.message())?;
+    if patch.kind == PatchKind::Strategic {
+        patch::unstructured::check(&object, call.row.strategy.message(), &patch.document)?;
     }
-    Ok(unversioned(decode::check(call, object)?, current))
+    Ok(unversioned(decode::check_patched(call, object, patch)?, current))
+}
+
+/// Who applies must say under which name.
+pub(super) fn check_applier(call: &Call<'_>) -> Result<(), Status> {
+    if !call.options.field_manager.is_empty() {
+        return Ok(());
+    }
+    let missing = required("fieldManager", "is required for apply patch");
+    Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &[missing]))
 }
 
 /// Applies one of the three patch formats that are no apply.
@@ -127,7 +138,7 @@ pub(super) fn change(
 }
 
 /// Takes out the version that the patch left as it was: it is the version read, not one that the client named.
-fn unversioned(mut object: Value, current: &Current) -> Value {
+pub(super) fn unversioned(mut object: Value, current: &Current) -> Value {
     if metadata::text(&object, "resourceVersion") == metadata::text(&current.value, "resourceVersion") {
         metadata::of(&mut object).remove("resourceVersion");
     }

@@ -50,7 +50,7 @@ impl Registry {
                 return Err(Status::not_found(call.row.gvr(), call.name));
             };
             let Some(parts) = Parts::of(&stored) else { return Ok(None) };
-            let Some(patch) = of_status_alone(decode::patch_document(body)?, parts.uid) else { return Ok(None) };
+            let Some(patch) = of_status_alone(decode::json_document(body)?, parts.uid) else { return Ok(None) };
             let Some(proposal) = propose(call, &stored, &parts, patch)? else { return Ok(None) };
             let Some((bytes, facets)) = proposal else {
                 return Ok(Some(Written { object: stored, created: false }));

@@ -15,7 +15,7 @@ use super::handle::Written;
 use super::managed::{self, Ownership};
 use super::validate::{Errors, Path};
 use super::{Registry, answer, body, gated, metadata, versions};
-use crate::admission::{Attributes, Operation};
+use crate::admission::{Attributes, Operation, resource_quota};
 
 /// What a new state is made from: the stored object and its decoded form.
 pub(super) struct Current {
@@ -149,6 +149,7 @@ impl Registry {
         let (row, strategy, old) = (call.row, &*call.row.strategy, &*current.old);
         let key = current.stored.key.clone();
         let mut beside = self.addresses.on_update(&self.store, row, &mut new, old)?;
+        beside.extend(resource_quota::charge(&self.store, call, &new, Some(old))?);
         let gone = should_vanish(&new);
         let facets = body::facets(strategy, &new);
         if call.options.dry_run {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use gantry_machinery::resource_api::PatchBody;
+use gantry_machinery::codec::json;
+use gantry_machinery::resource_api::{FieldValidation, PatchBody, PatchKind};
 use gantry_machinery::selector::LabelSelector;
 use gantry_machinery::status::Status;
 use gantry_machinery::value;
@@ -10,14 +11,15 @@ use gantry_machinery::value::Value;
 use gantry_store_cache::object::{Facets, StoredObject};
 
 use super::call::{Call, settle_name, settle_namespace, settle_type};
+use super::decode::{self, Patch};
 use super::handle::Written;
-use super::managed::Ownership;
+use super::managed::{self, Ownership};
 use super::patch::PATCH_ATTEMPTS;
 use super::rewrite::{Part, Proposal, Rewrite};
 use super::strategy::ScalePaths;
 use super::table::Row;
 use super::validate::{Errors, Path};
-use super::{Registry, body, decode, metadata, patch};
+use super::{Registry, body, metadata, patch};
 
 const API_VERSION: &str = "autoscaling/v1";
 
@@ -37,7 +39,10 @@ impl Registry {
 
     /// PATCH of a Scale: the patch is made on the Scale, not on the object.
     pub(super) async fn patch_scale(&self, call: &Call<'_>, body: &PatchBody) -> Result<Written, Status> {
-        let document = decode::patch_document(body)?;
+        if body.kind == PatchKind::Apply {
+            return self.apply_scale(call, body).await;
+        }
+        let document = Patch::read(body, call.options.field_validation)?.document;
         let message = decode::message_of("autoscaling", "v1", "Scale")?;
         self.rescale(call, |old| {
             let mut scale = scale(old, call.row.strategy.scale_paths());
@@ -49,6 +54,39 @@ impl Registry {
             Ok(scale)
         })
         .await
+    }
+
+    /// An apply of a Scale: the apply to the object of what the Scale says of it, recorded under the subresource.
+    async fn apply_scale(&self, call: &Call<'_>, body: &PatchBody) -> Result<Written, Status> {
+        patch::check_applier(call)?;
+        let applied = decode::apply_document(&body.body)?;
+        let message = decode::message_of("autoscaling", "v1", "Scale")?;
+        let bytes = json::encode(&applied);
+        let expected = ("autoscaling", "v1", "Scale");
+        let mut scale = json::decode_body(&bytes, message, expected, FieldValidation::Strict)?.value;
+        settle_name(call, &mut scale)?;
+        settle_namespace(call, &mut scale)?;
+        check(&scale, scale.i64_at(&["spec", "replicas"]).unwrap_or_default(), call.name)?;
+        let resource = &call.row.resource;
+        let mut document = value!({
+            "apiVersion": (resource.api_version().to_string()),
+            "kind": (resource.kind.to_string()),
+            "metadata": (scale.at(&["metadata"]).cloned().unwrap_or_default()),
+        });
+        // What was not said is not owned, so that zero must have been said.
+        if let Some(replicas) = applied.at(&["spec", "replicas"]) {
+            document.set(&spec_replicas(call.row.strategy.scale_paths()), replicas.clone());
+        }
+        let how = Rewrite { attempts: PATCH_ATTEMPTS, part: Part::Object };
+        let written = self
+            .rewrite(call, how, |current| {
+                let object = decode::check_applied(call, managed::applied(call, Some(&current.value), &document)?)?;
+                decode::check_unique(call, &body.body)?;
+                Ok(Proposal { object: patch::unversioned(object, current), ownership: Ownership::Settled })
+            })
+            .await?
+            .ok_or_else(|| Status::not_found(call.row.gvr(), call.name))?;
+        Ok(Written { object: self.scale_of(call.row, &written.object)?, created: false })
     }
 
     async fn rescale(
@@ -150,8 +188,6 @@ fn selector_text(object: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use gantry_machinery::codec::json;
-
     use super::*;
 
     #[test]

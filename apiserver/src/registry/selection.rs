@@ -54,8 +54,7 @@ impl Selection {
         let fields = match row.strategy.version() {
             None => fields,
             Some(version) => {
-                let offered = row.strategy.selectable_fields();
-                translated = version.translated(fields).map_err(|field| unsupported(&field, offered))?;
+                translated = version.translated(fields).map_err(|field| unsupported(&field, row))?;
                 &translated
             }
         };
@@ -70,7 +69,7 @@ impl Selection {
                 _ => {
                     let offered = row.strategy.selectable_fields();
                     let Some(known) = offered.iter().find(|f| **f == field) else {
-                        return Err(unsupported(field, offered));
+                        return Err(unsupported(field, row));
                     };
                     if let Some(value) = exact() {
                         facets.push(Facet::Field(known, value));
@@ -171,9 +170,10 @@ impl Selection {
     }
 }
 
-fn unsupported(field: &str, offered: &[&str]) -> Status {
-    // Kinds with fields of their own and kinds without are refused by two different functions upstream.
-    Status::bad_request(if offered.is_empty() {
+fn unsupported(field: &str, row: &Row) -> Status {
+    // Kinds with fields of their own, and custom ones, are refused by other functions upstream than kinds without.
+    let plain = row.strategy.selectable_fields().is_empty() && !row.strategy.is_custom();
+    Status::bad_request(if plain {
         format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
     } else {
         format!("field label not supported: {field}")

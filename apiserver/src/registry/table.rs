@@ -130,9 +130,9 @@ pub struct Table {
     custom: ArcSwap<ByPath<Arc<Row>>>,
     /// Counts the changes of `custom`.
     changes: watch::Sender<u64>,
-    gates: Gates,
     /// Up to which of them discovery tells; `None` where nobody makes documents.
     told: watch::Sender<Option<u64>>,
+    gates: Gates,
 }
 
 impl Table {

@@ -30,7 +30,7 @@ use gantry_apiserver::registry::runtime_config::RuntimeConfig;
 use gantry_apiserver::registry::table::Table;
 use gantry_apiserver::server::{ApiServer, Running};
 use gantry_machinery::codec::yaml;
-use gantry_machinery::feature::Gates;
+use gantry_machinery::feature::{Gate, Gates};
 use gantry_machinery::value::Value;
 use gantry_store_cache::config::{ExecutorKind, StoreConfig};
 use gantry_store_cache::store::Store;
@@ -117,7 +117,8 @@ async fn every_resource_by_every_verb_in_every_format() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_resource_of_every_version() {
     let every = RuntimeConfig::parse(["api/all=true"]).unwrap();
-    walk_all(Server::serving(Table::served(&every, Gates::default()), EVENTS).await).await;
+    let gates = Gate::ALL.into_iter().fold(Gates::default(), |gates, gate| gates.with(gate, true));
+    walk_all(Server::serving(Table::served(&every, gates), EVENTS).await).await;
 }
 
 async fn walk_all(mut server: Server) {

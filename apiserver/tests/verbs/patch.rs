@@ -3,8 +3,9 @@
 use futures_util::future::join_all;
 use gantry_machinery::resource::gvr;
 use gantry_machinery::resource_api::PatchKind::{Apply, Json, Merge, Strategic};
+use gantry_machinery::resource_api::{FieldValidation, PatchBody, PatchKind, ResourceApi, Target, WriteOptions};
 
-use crate::support::{Cluster, config_map, pod, told, value};
+use crate::support::{Cluster, config_map, deployment, pod, told, value};
 
 #[tokio::test]
 async fn every_format_changes_the_object() {
@@ -84,4 +85,83 @@ async fn apply_creates_then_changes_then_conflicts() {
     let status = cluster.patch(&gvr::CONFIG_MAPS, "a", Apply, document).await.unwrap_err();
     assert_eq!((status.code, status.reason), (409, "Conflict"));
     assert!(status.has_cause("FieldManagerConflict"));
+}
+
+/// A patch with `fieldValidation=Strict`.
+async fn strictly(cluster: &Cluster, kind: PatchKind, document: &str) -> (u16, String) {
+    let target = Target::object(&gvr::CONFIG_MAPS, "default", "strict");
+    let options = WriteOptions {
+        field_manager: "m".into(),
+        field_validation: FieldValidation::Strict,
+        ..WriteOptions::default()
+    };
+    let (code, _, message) =
+        told(cluster.api.patch(&target, PatchBody { kind, body: document.to_owned().into() }, &options).await);
+    (code, message)
+}
+
+#[tokio::test]
+async fn strict_patches_name_no_field_twice_and_no_field_that_is_unknown() {
+    let cluster = Cluster::new().await;
+    cluster.create(&gvr::CONFIG_MAPS, "default", config_map("strict")).await.unwrap();
+    let before = cluster.revision();
+    let (code, message) = strictly(&cluster, Merge, r#"{"data":{"a":"1","a":"2"},"datum":{}}"#).await;
+    assert_eq!(code, 422);
+    assert!(
+        message.ends_with("strict decoding error: duplicate field \"data.a\", unknown field \"datum\""),
+        "{message}"
+    );
+    let operations = r#"[{"op":"add","path":"/data/a","path":"/data/b","value":"1","why":"?"}]"#;
+    let (code, message) = strictly(&cluster, Json, operations).await;
+    assert_eq!(code, 422);
+    let both = "json patch duplicate field \"[0].path\", json patch unknown field \"[0].why\"";
+    assert!(message.ends_with(both), "{message}");
+    let (code, message) = strictly(&cluster, Strategic, r#"{"data":{"b":"1"},"datum":{"x":[1,null]}}"#).await;
+    assert_eq!(code, 422);
+    assert_eq!(
+        message,
+        " \"\" is invalid: patch: Invalid value: \"map[data:map[b:1] datum:map[x:[1 <nil>]]]\": strict decoding error: \
+         unknown field \"datum\""
+    );
+    let applied = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: strict\ndata:\n  a: one\n  a: two\n";
+    let (code, message) = strictly(&cluster, Apply, applied).await;
+    assert_eq!(code, 400);
+    assert_eq!(
+        message,
+        "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  line 7: key \"a\" already \
+         set in map"
+    );
+    assert_eq!(cluster.revision(), before);
+}
+
+#[tokio::test]
+async fn a_scale_can_be_applied_and_its_applier_owns_the_number() {
+    let cluster = Cluster::new().await;
+    cluster.create(&gvr::DEPLOYMENTS, "default", deployment("web")).await.unwrap();
+    let target = Target { subresource: "scale", ..Target::object(&gvr::DEPLOYMENTS, "default", "web") };
+    let scale = r#"{"apiVersion":"autoscaling/v1","kind":"Scale","metadata":{"name":"web"},"spec":{"replicas":5}}"#;
+    let apply = |force: bool| {
+        let options = WriteOptions { field_manager: "scaler".into(), force, ..WriteOptions::default() };
+        let api = cluster.api.clone();
+        async move { api.patch(&target, PatchBody { kind: Apply, body: scale.into() }, &options).await }
+    };
+    let (code, _, message) = told(apply(false).await);
+    assert_eq!(code, 409);
+    assert!(message.contains("conflict"), "{message}");
+    let shown = value(&apply(true).await.unwrap());
+    assert_eq!((shown.str_at(&["kind"]), shown.i64_at(&["spec", "replicas"])), (Some("Scale"), Some(5)));
+    let stored = value(&cluster.get(&gvr::DEPLOYMENTS, "web").await.unwrap());
+    let entries = stored.array_at(&["metadata", "managedFields"]);
+    let own = entries.iter().find(|e| e.str_at(&["manager"]) == Some("scaler")).unwrap();
+    assert_eq!((own.str_at(&["operation"]), own.str_at(&["subresource"])), (Some("Apply"), Some("scale")));
+    assert!(own.at(&["fieldsV1", "f:spec", "f:replicas"]).is_some());
+}
+
+#[tokio::test]
+async fn an_apply_with_a_uid_creates_nothing() {
+    let cluster = Cluster::new().await;
+    let document = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"none","uid":"u"}}"#;
+    let (code, reason, message) = told(cluster.patch(&gvr::CONFIG_MAPS, "none", Apply, document).await);
+    assert_eq!((code, reason), (409, "Conflict"));
+    assert!(message.ends_with("the provided object specified uid u, and no existing object was found"), "{message}");
 }

@@ -1,6 +1,7 @@
 //! The informers of a process: one per resource, made when the first loop asks, shared by all.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use ahash::HashMap;
 use gantry_machinery::clock::Clock;
@@ -17,6 +18,9 @@ use tokio_util::task::TaskTracker;
 use super::informer::{Entry, IndexFn, Informer, Row};
 use super::rows::{HasMeta, LeaseRow, Meta, MetaRow, NodeRow, PodRow, SelectingRow};
 use crate::storage::rows::{Claim, Class, Volume};
+
+/// While changes of a collection come thick, loops hear of them this often.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// The index of every informer here: objects by the uid of their managing controller.
 pub const BY_CONTROLLER: &str = "controller";
@@ -250,8 +254,7 @@ impl Informers {
                 handler(entry.key(), known(before), known(after));
             }
         });
-        let reflector =
-            Reflector::new(self.api.clone(), resource.clone(), LabelSelector::default(), FieldSelector::default());
+        let reflector = self.reflector(resource);
         self.tasks.spawn(async move {
             stop.run_until_cancelled(informer.follow(reflector)).await;
         });
@@ -277,13 +280,17 @@ impl Informers {
         indexes: &[(&'static str, IndexFn<R>)],
     ) -> Arc<Informer<R>> {
         let informer = Arc::new(Informer::new(resource.collection(), indexes));
-        let reflector =
-            Reflector::new(self.api.clone(), resource.clone(), LabelSelector::default(), FieldSelector::default());
+        let reflector = self.reflector(resource);
         let (following, stop) = (informer.clone(), self.stop.clone());
         self.tasks.spawn(async move {
             stop.run_until_cancelled(following.follow(reflector)).await;
         });
         informer
+    }
+
+    fn reflector(&self, resource: &GroupVersionResource) -> Reflector {
+        let (labels, fields) = (LabelSelector::default(), FieldSelector::default());
+        Reflector::new(self.api.clone(), resource.clone(), labels, fields).gathering(GATHER)
     }
 }
 

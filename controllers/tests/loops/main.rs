@@ -6,8 +6,8 @@ mod support;
 
 use std::time::Duration;
 
-use gantry_machinery::resource::gvr;
-use gantry_machinery::resource_api::Propagation;
+use gantry_machinery::resource::{GroupVersionResource, gvr};
+use gantry_machinery::resource_api::{Propagation, Target, WriteOptions};
 use serde_json::{Value, json};
 use support::{Cluster, condition, deployment};
 
@@ -272,5 +272,38 @@ async fn budgets_say_how_many_pods_may_go() {
     let status = cluster.wait(&gvr::POD_DISRUPTION_BUDGETS, "default", "web", allows(1)).await.unwrap();
     assert_eq!(status["status"]["desiredHealthy"], 3);
     assert_eq!(condition(&status, "DisruptionAllowed")["reason"], "SufficientPods");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_counts_its_namespace_refuses_what_it_has_no_room_for_and_gets_room_back() {
+    static QUOTAS: GroupVersionResource = GroupVersionResource::of("", "v1", "resourcequotas");
+    let cluster = Cluster::new().await;
+    let map = |name: &str| json!({"metadata": {"name": name}, "data": {}});
+    let used =
+        |quota: Option<&Value>| quota.and_then(|q| q["status"]["used"]["count/configmaps"].as_str().map(str::to_owned));
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"count/configmaps": "2", "pods": "1"}}});
+    cluster.create(&gvr::CONFIG_MAPS, "default", map("a")).await;
+    cluster.create(&QUOTAS, "default", quota).await;
+    let counted = cluster.wait(&QUOTAS, "default", "q", |q| used(q).is_some()).await.unwrap();
+    assert_eq!(counted["status"]["hard"], json!({"count/configmaps": "2", "pods": "1"}));
+    let before: usize = used(Some(&counted)).unwrap().parse().unwrap();
+    let room = 2 - before;
+    for n in 0..room {
+        cluster.create(&gvr::CONFIG_MAPS, "default", map(&format!("more-{n}"))).await;
+    }
+    // Charged in the creation's own transaction: no loop had to look.
+    cluster.wait(&QUOTAS, "default", "q", |q| used(q).as_deref() == Some("2")).await;
+    let over = gantry_machinery::value!({"metadata": {"name": "over"}});
+    let target = Target::object(&gvr::CONFIG_MAPS, "default", "");
+    let refused = cluster.api.create(&target, over, &WriteOptions::default()).await.unwrap_err();
+    assert_eq!(
+        refused.message,
+        "configmaps \"over\" is forbidden: exceeded quota: q, requested: count/configmaps=1, used: count/configmaps=2, \
+         limited: count/configmaps=2"
+    );
+    cluster.delete(&gvr::CONFIG_MAPS, "default", "a", None).await;
+    cluster.wait(&QUOTAS, "default", "q", |q| used(q).as_deref() == Some("1")).await;
+    cluster.create(&gvr::CONFIG_MAPS, "default", map("over")).await;
     cluster.stop().await;
 }

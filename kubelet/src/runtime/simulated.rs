@@ -19,6 +19,9 @@ use super::{ContainerRuntime, Happened, Operation, Outcome, PodId, What};
 use crate::pods::brief::{PodBrief, RestartPolicy};
 use crate::seeded;
 
+/// The time between beats, on which delays end.
+const BEAT: Duration = Duration::from_millis(5);
+
 /// How the simulation behaves.
 #[derive(Clone, Debug)]
 pub struct SimulatedConfig {
@@ -50,6 +53,7 @@ impl Default for SimulatedConfig {
 pub struct Simulated {
     config: SimulatedConfig,
     clock: Clock,
+    began: Instant,
     /// Held for moments, never across an await.
     state: Mutex<State>,
     changed: Notify,
@@ -93,7 +97,7 @@ impl Simulated {
     /// A runtime without containers.
     #[must_use]
     pub fn new(config: SimulatedConfig, clock: Clock) -> Self {
-        Self { config, clock, state: Mutex::default(), changed: Notify::new() }
+        Self { config, clock, began: Instant::now(), state: Mutex::default(), changed: Notify::new() }
     }
 
     fn after(&self, delay: Duration, pod: PodId, what: Happened) {
@@ -104,10 +108,16 @@ impl Simulated {
         } else {
             state.sequence += 1;
             let sequence = state.sequence;
-            state.later.push(Reverse(Due { at: Instant::now() + delay, sequence, outcome }));
+            state.later.push(Reverse(Due { at: self.next_beat(Instant::now() + delay), sequence, outcome }));
         }
         drop(state);
         self.changed.notify_one();
+    }
+
+    /// Delays end on common beats: what ends together is told, and its status written, together.
+    fn next_beat(&self, at: Instant) -> Instant {
+        let since = at.duration_since(self.began).as_nanos().next_multiple_of(BEAT.as_nanos());
+        self.began + Duration::from_nanos(u64::try_from(since).unwrap_or(u64::MAX))
     }
 
     fn spread(&self, delay: Duration, salt: u64) -> Duration {

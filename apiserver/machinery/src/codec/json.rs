@@ -14,7 +14,7 @@ mod pick;
 mod scan;
 
 pub use conform::conform;
-pub use decode::{DecodeError, Decoded, decode, decode_body, decode_value};
+pub use decode::{DecodeError, Decoded, decode, decode_body, decode_value, repeated};
 pub(super) use decode::{expect_kind, is_zero, zero};
 pub use encode::{encode, encode_into, encode_with_revision_slot, push_string, to_string};
 pub use interop::{from_value, to_value};

@@ -9,7 +9,7 @@ use serde_saphyr::{DuplicateKeyPolicy, Options};
 use super::json::{self, DecodeError, Decoded};
 use crate::resource_api::FieldValidation;
 use crate::schema::Message;
-use crate::status::Status;
+use crate::status::{Status, quote};
 use crate::value::Value;
 
 /// How deep a document may nest: twice what the schemas of large CustomResourceDefinitions need, and what the parser's
@@ -60,17 +60,28 @@ fn read(bytes: &[u8], duplicate_keys: DuplicateKeyPolicy) -> Result<Value, Decod
     Ok(value)
 }
 
+/// The first key that a document gives twice, in upstream's words; `None` if there is none.
+#[must_use]
+pub fn repeated(bytes: &[u8]) -> Option<String> {
+    let Err(DecodeError::Syntax(text)) = read(bytes, DuplicateKeyPolicy::Error) else { return None };
+    let place = || {
+        let (_, rest) = text.split_once("line ")?;
+        let (line, rest) = rest.split_once(' ')?;
+        let (_, key) = rest.split_once("duplicate mapping key: ")?;
+        let key = key.split_once(", set DuplicateKeyPolicy").map_or(key, |(key, _)| key);
+        Some(format!("yaml: unmarshal errors:\n  line {line}: key {} already set in map", quote(key)))
+    };
+    Some(place().unwrap_or(text.clone()))
+}
+
 /// A YAML document as an object of this type, as [`json::decode`] does it.
 /// # Errors
-/// As [`json::decode`]. Keys given twice are reported without their path.
+/// As [`json::decode`]. Of keys given twice the first is reported, by its line.
 pub fn decode(bytes: &[u8], message: &Message, validation: FieldValidation) -> Result<Decoded, DecodeError> {
     let value = parse(bytes)?;
     let repeated = match validation {
         FieldValidation::Ignore => None,
-        FieldValidation::Warn | FieldValidation::Strict => match read(bytes, DuplicateKeyPolicy::Error) {
-            Err(DecodeError::Syntax(text)) => Some(text),
-            _ => None,
-        },
+        FieldValidation::Warn | FieldValidation::Strict => repeated(bytes),
     };
     let mut decoded = match (json::decode_value(&value, message, validation), &repeated) {
         (Err(DecodeError::Strict(mut faults)), Some(text)) => {

@@ -1,9 +1,8 @@
 //! Types as OpenAPI schemas, each defined once per document.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value as Json, json};
 
+use super::pieces::Pieces;
 use super::{CustomSchemas, Describe, Language, MetaRefs};
 use crate::schema::{self, Field, Merge, Message, Ref, Type};
 
@@ -24,21 +23,21 @@ pub(super) struct Definitions<'a> {
     language: Language,
     texts: &'a dyn Describe,
     custom: &'a CustomSchemas,
-    made: BTreeMap<String, Json>,
+    made: Pieces,
 }
 
 impl<'a> Definitions<'a> {
     pub(super) fn new(language: Language, texts: &'a dyn Describe, custom: &'a CustomSchemas) -> Self {
-        Self { language, texts, custom, made: BTreeMap::new() }
+        Self { language, texts, custom, made: Pieces::default() }
     }
 
     /// A reference to a type, which is defined with all it is made of.
     pub(super) fn add(&mut self, message: &Ref<Message>) -> Json {
-        if !self.made.contains_key(&*message.name) {
+        if !self.made.contains(&message.name) {
             // Named before its fields are walked: types may hold themselves.
-            self.made.insert(message.name.to_string(), Json::Null);
+            self.made.insert(message.name.to_string(), &Json::Null);
             let schema = self.custom(&message.name).unwrap_or_else(|| self.object(message));
-            self.made.insert(message.name.to_string(), schema);
+            self.made.insert(message.name.to_string(), &schema);
         }
         self.language.reference(&message.name)
     }
@@ -77,7 +76,9 @@ impl<'a> Definitions<'a> {
             },
             "x-kubernetes-group-version-kind": [gvk],
         });
-        self.made.entry(name.clone()).or_insert(schema);
+        if !self.made.contains(&name) {
+            self.made.insert(name.clone(), &schema);
+        }
         self.language.reference(&name)
     }
 
@@ -92,16 +93,16 @@ impl<'a> Definitions<'a> {
     }
 
     /// The definitions by name.
-    pub(super) fn finish(self) -> Json {
-        Json::Object(self.made.into_iter().collect())
+    pub(super) fn finish(self) -> Pieces {
+        self.made
     }
 
     fn standard(&mut self, name: &str, mut schema: Json) -> Json {
-        if !self.made.contains_key(name) {
+        if !self.made.contains(name) {
             if let Some(text) = self.texts.definition(name) {
                 schema["description"] = text.into();
             }
-            self.made.insert(name.to_owned(), schema);
+            self.made.insert(name.to_owned(), &schema);
         }
         self.language.reference(name)
     }

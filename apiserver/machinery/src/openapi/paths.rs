@@ -3,6 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::definitions::Definitions;
+use super::pieces::Pieces;
 use super::{Language, Row, group_path};
 use crate::schema::{Message, Ref};
 
@@ -70,7 +71,7 @@ enum Body<'a> {
 }
 
 /// Adds all paths of a row.
-pub(super) fn add(paths: &mut Map<String, Json>, row: &Row, language: Language, definitions: &mut Definitions<'_>) {
+pub(super) fn add(paths: &mut Pieces, row: &Row, language: Language, definitions: &mut Definitions<'_>) {
     let resource = &row.resource;
     let base = format!("/{}", group_path(&resource.gvr.group, &resource.gvr.version));
     let can = |verb: &str| resource.verbs.iter().any(|v| v == verb);
@@ -101,7 +102,7 @@ pub(super) fn add(paths: &mut Map<String, Json>, row: &Row, language: Language, 
         if !parameters.is_empty() {
             item.insert("parameters".into(), parameters.into());
         }
-        paths.insert(path, item.into());
+        paths.insert(path, &item.into());
     };
 
     let object = definitions.add(&row.message);

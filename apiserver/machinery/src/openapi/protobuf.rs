@@ -4,22 +4,24 @@
 
 use serde_json::{Map, Value as Json};
 
-/// Encodes a v2 document.
-pub(super) fn encode(spec: &Json) -> Vec<u8> {
+use super::pieces::Pieces;
+
+/// Encodes a v2 document; `head` is what it holds beside its paths and definitions.
+pub(super) fn encode(head: &Json, paths: Pieces, definitions: Pieces) -> Vec<u8> {
     let mut out = Message::default();
-    out.text(1, &spec["swagger"]);
+    out.text(1, &head["swagger"]);
     out.message(2, |info| {
-        info.text(1, &spec["info"]["title"]);
-        info.text(2, &spec["info"]["version"]);
+        info.text(1, &head["info"]["title"]);
+        info.text(2, &head["info"]["version"]);
     });
-    out.message(8, |paths| {
-        for (path, item) in fields(&spec["paths"]) {
-            paths.named(2, path, |out| path_item(out, item));
+    out.message(8, |out| {
+        for (path, item) in paths.into_values() {
+            out.named(2, &path, |out| path_item(out, &item));
         }
     });
-    out.message(9, |definitions| {
-        for (name, definition) in fields(&spec["definitions"]) {
-            definitions.named(1, name, |out| schema(out, definition));
+    out.message(9, |out| {
+        for (name, definition) in definitions.into_values() {
+            out.named(1, &name, |out| schema(out, &definition));
         }
     });
     out.0

@@ -8,7 +8,8 @@ use gantry_machinery::schema::{self, Field, Merge, Message, Patch, Presence, Pro
 
 use super::schema::{Additional, ListType, Schema, Ty};
 
-const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+/// The type of every object's metadata.
+pub(super) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 /// The type of a whole custom object. `name` is its OpenAPI name, `kind` its group, version and kind as the table has it.
 pub(crate) fn message(schema: &Schema, name: String, kind: String) -> Message {

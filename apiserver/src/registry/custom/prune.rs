@@ -5,10 +5,13 @@
 //! Defaults fill what is absent, and `null` where that is not allowed. Both are idempotent.
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
 use compact_str::CompactString;
+use gantry_machinery::schema::{self, Message};
 use gantry_machinery::value::{Object, Value};
 
+use super::fields::OBJECT_META;
 use super::schema::{Additional, Schema};
 
 /// Reported paths at most, as upstream's decoders stop there.
@@ -84,8 +87,13 @@ fn prune_value(value: &mut Value, schema: Option<&Schema>, unknown: &mut Unknown
 }
 
 fn prune_fields(fields: &mut Object, schema: &Schema, embedded: bool, unknown: &mut Unknown) {
+    // At the top, what a body is read by has seen to it.
+    let inside = !unknown.at.is_empty();
     fields.retain(|key, value| {
         if embedded && is_meta(key) {
+            if inside && key == "metadata" {
+                prune_metadata(value, unknown);
+            }
             return true;
         }
         let below = match (schema.property(key), &schema.additional) {
@@ -104,6 +112,22 @@ fn prune_fields(fields: &mut Object, schema: &Schema, embedded: bool, unknown: &
         unknown.at.pop();
         true
     });
+}
+
+/// Takes out of the metadata of an object inside another what no metadata has.
+fn prune_metadata(metadata: &mut Value, unknown: &mut Unknown) {
+    static KNOWN: LazyLock<&Message> =
+        LazyLock::new(|| schema::message(OBJECT_META).expect("the generated table has ObjectMeta"));
+    let Some(fields) = metadata.as_object_mut() else { return };
+    unknown.at.push("metadata".to_owned());
+    fields.retain(|key, _| {
+        let known = KNOWN.field_index(key).is_some();
+        if !known {
+            unknown.note(key);
+        }
+        known
+    });
+    unknown.at.pop();
 }
 
 /// Fills in a whole object's defaults, after taking out nulls that may not be.
@@ -200,7 +224,7 @@ mod tests {
             "known": "k", "unknown": {"deep": 1},
             "free": {"kept": {"all": 1}, "strict": {"a": "1", "b": "2"}},
             "list": [{"n": "1", "x": 1}], "map": {"k": {"n": "1", "y": 2}},
-            "pod": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"z": 1}, "status": {}},
+            "pod": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "odd": 1}, "spec": {"z": 1}, "status": {}},
         }});
         let mut unknown = Unknown::default();
         prune(&mut object, &schema, &mut unknown);
@@ -217,6 +241,7 @@ mod tests {
             "spec.free.strict.b",
             "spec.list[0].x",
             "spec.map.k.y",
+            "spec.pod.metadata.odd",
             "spec.pod.spec.z",
             "spec.pod.status",
         ];

@@ -33,6 +33,10 @@ pub fn schema(row: &Row, refs: &MetaRefs) -> Option<Json> {
     let gvr = row.gvr();
     let gvk = json!({"group": gvr.group, "version": gvr.version, "kind": row.resource.kind});
     schema["x-kubernetes-group-version-kind"] = json!([gvk]);
+    if !kind.selectable.is_empty() {
+        let fields = kind.selectable.iter().map(|(path, _)| json!({"fieldPath": path}));
+        schema["x-kubernetes-selectable-fields"] = fields.collect();
+    }
     Some(schema)
 }
 

@@ -114,6 +114,17 @@ pub fn decode(bytes: &[u8], message: &Message, validation: FieldValidation) -> R
     }
 }
 
+/// The fields that a document of no particular type names twice, as [`decode`] reports them: `duplicate field "spec.a"`.
+/// # Errors
+/// [`DecodeError::Syntax`] for what is no JSON.
+pub fn repeated(bytes: &[u8]) -> Result<Vec<String>, DecodeError> {
+    let text = text(bytes);
+    let mut decoder = Decoder { scanner: Scanner::new(&text), report: true, faults: Vec::new() };
+    decoder.free(0, &Path { parent: None, step: Step::Root })?;
+    decoder.scanner.end()?;
+    Ok(decoder.faults)
+}
+
 /// A value from elsewhere (YAML, a patch's result) as an object of this type: checked and brought into form as
 /// [`decode`] does with bytes.
 /// # Errors
@@ -151,12 +162,20 @@ pub(in crate::codec) fn expect_kind(value: &mut Value, group: &str, version: &st
     if let Some(status) = wrong_kind(api_version, sent, group, version, kind) {
         return Err(status);
     }
-    if api_version.is_none_or(str::is_empty) {
-        let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-        value.set(&["apiVersion"], api_version);
+    let complete = |text: Option<&str>| text.is_some_and(|text| !text.is_empty());
+    if complete(api_version) && complete(sent) {
+        return Ok(());
     }
-    if value.str_at(&["kind"]).is_none_or(str::is_empty) {
-        value.set(&["kind"], kind);
+    // In front, where every writer has them: who shows objects without their type looks for it there.
+    let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let fields = std::mem::replace(value, Value::object());
+    let whole = value.force_object();
+    whole.insert("kind", kind);
+    whole.insert("apiVersion", api_version);
+    if let Value::Object(fields) = fields {
+        for (key, value) in fields.into_iter().filter(|(key, _)| key != "kind" && key != "apiVersion") {
+            whole.push_unchecked(key, value);
+        }
     }
     Ok(())
 }
