@@ -208,7 +208,7 @@ impl World {
                 // All of it is read again, and heard of at once.
                 for placement in gang.into_iter().filter(|_| !done) {
                     if self.pods.get(&*placement.pod.uid).is_some_and(|pod| pod.node.is_empty()) {
-                        self.unheard.push(Event::BindFailed(placement.pod.uid));
+                        self.unheard.push(Event::BindFailed(placement.pod.uid.clone()));
                     }
                 }
             }
