@@ -12,7 +12,9 @@ use hashbrown::HashSet;
 use super::Scheduler;
 use crate::columns::Slot;
 use crate::gangs::Standing;
-use crate::plan::{Apart, Decision, GANG_UNSCHEDULABLE, GangName, Millis, Placement, Reasons, Refusal, Together};
+use crate::plan::{
+    Apart, Decision, GANG_UNSCHEDULABLE, GangName, Millis, Nomination, Placement, Reasons, Refusal, Together,
+};
 use crate::pods::{Pod, PodIndex, State};
 use crate::profile::Plugin;
 use crate::queue::{Seen, Turn};
@@ -78,11 +80,11 @@ impl Scheduler {
     }
 
     /// A pod belongs to a group, from its first day on.
-    pub(super) fn join_gang(&mut self, index: PodIndex, namespace: &str, group: &str) {
+    pub(super) fn join_gang(&mut self, index: PodIndex, group: &str) {
         if group.is_empty() || !self.config.gangs {
             return;
         }
-        let gang = self.gangs.name(namespace, group);
+        let gang = self.gangs.name(&self.pods.at(index).id.namespace, group);
         self.pods.at(index).gang = Some(Arc::clone(&gang));
         if self.gangs.join(&gang, index) {
             self.reconsider(&gang);
@@ -151,9 +153,10 @@ impl Scheduler {
         }
         self.undo(&members, &parts, before);
         let news = self.gangs.tell(&gang, false);
+        // Before anybody gives up room that was kept for it: that may help the others.
+        self.gangs.wait(&gang, self.stirred());
         let parts = members.into_iter().zip(parts);
         let refusals = parts.map(|(member, part)| self.refuse_with_gang(now, member, part)).collect();
-        self.gangs.wait(&gang, self.stirred());
         Some(Decision::RefuseAll(Apart { gang, refusals, news }))
     }
 
@@ -330,6 +333,11 @@ impl Scheduler {
                 plugins: Arc::new([Plugin::GangScheduling.name()]),
             },
         };
+        // Room that was made for it while it stood alone is kept no more.
+        let pod = self.pods.at(index);
+        let was_nominated = !pod.nominated.is_empty() || !pod.told_nominated.is_empty();
+        self.move_to(index, State::Aside);
+        self.nominate(index, "");
         let ticket = self.queue.ticket();
         self.move_to(index, State::Waiting);
         self.arrivals.refused += 1;
@@ -337,6 +345,7 @@ impl Scheduler {
         (pod.ticket, pod.kin, pod.waits_with_gang) = (ticket, 0, true);
         let turn = Turn::new(pod.priority, ticket, index);
         self.queue.wait_with_gang(now, turn);
-        self.refusal(index, reasons)
+        let nomination = was_nominated.then_some(Nomination::Nowhere);
+        Refusal { nomination, ..self.refusal(index, reasons) }
     }
 }

@@ -80,7 +80,7 @@ impl Scheduler {
             None => {
                 let told = row.refused_because.map_or(0, |message| hash(&*message));
                 let class = self.join(demand);
-                let id = Arc::new(PodId { namespace: namespace.clone(), name, uid });
+                let id = Arc::new(PodId { namespace, name, uid });
                 let tenant = row.needs.map(|needs| Arc::new(Tenant { id: (*id).clone(), needs: *needs }));
                 let index = self.pods.add(Pod {
                     id,
@@ -111,7 +111,7 @@ impl Scheduler {
                     tenant,
                     volumes: None,
                 });
-                self.join_gang(index, &namespace, &row.group);
+                self.join_gang(index, &row.group);
                 index
             }
         };

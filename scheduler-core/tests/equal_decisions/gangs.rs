@@ -79,7 +79,7 @@ impl Reference {
         }
         for (uid, placed) in before {
             self.unplace(&uid);
-            self.pods.insert(uid, placed);
+            self.pods.insert(uid, Placed { nominated: None, ..placed });
         }
         let told = pods.into_iter().zip(parts).map(|((_, uid), part)| {
             let others = "pod group is unschedulable, waiting for minCount pods from a gang to be scheduled";
@@ -137,16 +137,17 @@ impl Bench {
         let mut fitting = Vec::new();
         for (group, needed) in waiting {
             let before = self.slow.pods.clone();
-            if self.slow.place_together(&group, needed).is_ok() {
+            let fits = self.slow.place_together(&group, needed).is_ok();
+            if fits {
                 let placed: Vec<String> = before
                     .iter()
                     .filter(|(uid, p)| p.node != self.slow.pods[*uid].node)
                     .map(|(uid, _)| uid.clone())
                     .collect();
                 placed.iter().for_each(|uid| self.slow.unplace(uid));
-                self.slow.pods = before;
                 fitting.push(group);
             }
+            self.slow.pods = before;
         }
         fitting
     }
