@@ -142,8 +142,9 @@ impl Scheduler {
             self.gangs.stop_waiting(&gang);
             let news = self.gangs.tell(&gang, true);
             for member in &members {
-                // What waits for it now is not the gang any more.
-                if self.pods.at(*member).state == State::Waiting {
+                // What is left over waits with the gang no more, and whose turn it was has another.
+                let state = self.pods.at(*member).state;
+                if state == State::Waiting || state == State::Active && *member == index {
                     self.activate(*member);
                 }
             }
