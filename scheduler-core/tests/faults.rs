@@ -308,7 +308,9 @@ impl World {
         };
         for pod in self.pods.values().filter(|pod| pod.node.is_empty() && runs(pod)) {
             let cpu = pod.demand.requests.cpu;
-            for (name, node) in &self.nodes {
+            // A pod that room was made for before its gang fell apart keeps it until its gang is complete again.
+            let kept = |node: &str| self.pods.values().any(|p| !p.group.is_empty() && *p.nominated == *node);
+            for (name, node) in self.nodes.iter().filter(|(name, _)| !kept(name)) {
                 let (pods, used) = self.used(name);
                 let fits = pods < node.allocatable.pods && used + cpu <= node.allocatable.cpu;
                 assert!(!fits, "{} would fit on {name}", pod.name);
