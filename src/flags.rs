@@ -164,10 +164,40 @@ pub(crate) struct Remote {
 }
 
 #[derive(Args, Debug, Clone)]
+pub(crate) struct Serving {
+    /// The address that health and metrics are served on
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub(crate) bind_address: IpAddr,
+    /// The port that health and metrics are served on; 0 for none [default: 10259 the scheduler, 10257 the controllers]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) secure_port: Option<u16>,
+    /// The certificate that health and metrics are served with, and what follows it [default: a self-signed one]
+    #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
+    pub(crate) tls_cert_file: Option<PathBuf>,
+    /// The key of --tls-cert-file
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
+    pub(crate) tls_private_key_file: Option<PathBuf>,
+    /// The authorities that sign client certificates [default: as the cluster publishes them]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_ca_file: Option<PathBuf>,
+    /// The cluster that is asked whose token a request carries [default: the one to work for]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) authentication_kubeconfig: Option<PathBuf>,
+    /// The cluster that is asked what somebody may read [default: the one to work for]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) authorization_kubeconfig: Option<PathBuf>,
+    /// What everybody may read, comma-separated
+    #[arg(long, value_name = "PATHS", value_delimiter = ',', default_value = "/healthz,/readyz,/livez")]
+    pub(crate) authorization_always_allow_paths: Vec<String>,
+}
+
+#[derive(Args, Debug, Clone)]
 pub(crate) struct Scheduler {
     /// The cluster to work for [default: the configuration's clientConnection.kubeconfig]
     #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
     pub(crate) kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) serving: Serving,
     #[command(flatten)]
     pub(crate) scheduling: Scheduling,
     /// Whether to wait for a Lease that only one of several instances holds [default: as configured, or true]
@@ -190,6 +220,8 @@ pub(crate) struct Election {
 pub(crate) struct ControllerManager {
     #[command(flatten)]
     pub(crate) remote: Remote,
+    #[command(flatten)]
+    pub(crate) serving: Serving,
     #[command(flatten)]
     pub(crate) election: Election,
     #[command(flatten)]

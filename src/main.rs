@@ -1,5 +1,6 @@
 //! `gantry`: roles and flags. Composes the parts; every decision is in the crate it belongs to.
 
+mod component;
 mod explain;
 mod flags;
 mod log;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gantry_controllers::manager::{self, Manager, ManagerConfig};
+use gantry_controllers::runtime::figures::Figures;
 use gantry_controllers::runtime::leader::{LeaderConfig, lead};
 use gantry_controllers::scheduling::config::Configuration;
 use gantry_controllers::scheduling::metrics::Metrics;
@@ -15,13 +16,12 @@ use gantry_kubelet::fleet::{Fleet, FleetConfig};
 use gantry_machinery::client::Client;
 use gantry_machinery::client::kubeconfig::Kubeconfig;
 use gantry_machinery::clock::Clock;
-use gantry_machinery::feature::Gates;
-use gantry_machinery::recorder::Recorder;
 use gantry_machinery::resource::{self, Resource};
 use gantry_machinery::resource_api::ResourceApi;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::component::{self, Standing};
 use crate::flags::{ControllerManager, Controllers, Kubelet, Nodes, Scheduler, Scheduling};
 use crate::serve::runtime;
 use crate::signals::Signals;
@@ -38,22 +38,22 @@ pub(crate) fn configuration(flags: &Scheduling) -> anyhow::Result<Configuration>
     Ok(config)
 }
 
-/// Starts the scheduler; gives its figures.
+/// What a scheduler of this configuration measures.
+pub(crate) fn figures(config: &Configuration) -> Metrics {
+    Metrics::new(config.profiles.iter().map(|profile| &*profile.name))
+}
+
+/// Starts the scheduler, which fills in its figures.
 pub(crate) fn start_scheduler(
     api: Arc<dyn ResourceApi>,
     config: &Configuration,
-    gates: Gates,
+    metrics: Arc<Metrics>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
-) -> Arc<Metrics> {
-    let metrics = Arc::new(Metrics::new(config.profiles.iter().map(|profile| &*profile.name)));
-    let (recorder, recording) = Recorder::new(api.clone(), Clock::System, "default-scheduler", stop.clone());
-    tasks.spawn(recording);
+) {
     let extenders = config.extenders.clone().into();
-    let options = SchedulingOptions { core: config.core(gates), extenders, ..SchedulingOptions::default() };
-    let given = metrics.clone();
-    tasks.spawn(scheduling::run(api, Clock::System, recorder, given, options, stop.clone()));
-    metrics
+    let options = SchedulingOptions { core: config.core(), extenders, ..SchedulingOptions::default() };
+    tasks.spawn(scheduling::run(api, Clock::System, metrics, options, stop.clone()));
 }
 
 /// Starts the controllers that the flags name. `resources`: what the API serves; `root_ca`: what `kube-root-ca.crt`
@@ -61,12 +61,13 @@ pub(crate) fn start_scheduler(
 pub(crate) fn start_controllers(
     api: Arc<dyn ResourceApi>,
     flags: &Controllers,
+    figures: Arc<Figures>,
     resources: Vec<Resource>,
     root_ca: String,
     stop: &CancellationToken,
 ) -> anyhow::Result<manager::Running> {
-    let config =
-        ManagerConfig { controllers: flags.controllers.join(","), resources, root_ca, ..ManagerConfig::default() };
+    let controllers = flags.controllers.join(",");
+    let config = ManagerConfig { controllers, resources, root_ca, figures, ..ManagerConfig::default() };
     Ok(Manager::start_until(api, &config, stop)?)
 }
 
@@ -89,21 +90,27 @@ pub(crate) fn start_nodes(
 /// The role `scheduler`.
 pub(crate) fn scheduler(flags: Scheduler) -> anyhow::Result<()> {
     log::start(&flags.logging);
-    let config = configuration(&flags.scheduling)?;
-    let gates = flags.features.gates()?;
+    let config = configuration(&flags.scheduling)?.gated(flags.features.gates()?);
     let kubeconfig = flags.kubeconfig.or_else(|| config.kubeconfig.clone());
     let kubeconfig =
         kubeconfig.ok_or_else(|| anyhow::anyhow!("--kubeconfig FILE must say which cluster to work for"))?;
     run(&kubeconfig, "scheduler", |api, tasks, stop| async move {
         let elect = flags.leader_elect.unwrap_or(config.leader_elect);
         let lease = elect.then(|| config.lease.config(identity()));
+        let metrics = Arc::new(figures(&config));
+        let (standing, shown) = (Arc::new(Standing::new("kube-scheduler", &stop)), metrics.clone());
+        let component = component::Scheduler { config: &config, metrics: metrics.clone(), api: api.clone() };
+        let serving = component::serve(&flags.serving, 10259, component.part(&standing), &api).await?;
         let work = async move |api, leading: CancellationToken| {
-            start_scheduler(api, &config, gates, &tasks, &leading);
+            standing.leads(&leading);
+            start_scheduler(api, &config, shown, &tasks, &leading);
             tasks.close();
             tasks.wait().await;
             Ok(())
         };
-        elected(api, lease, stop, work).await
+        let outcome = elected(api, lease, stop.clone(), work).await;
+        component::end(serving).await;
+        outcome
     })
 }
 
@@ -120,12 +127,19 @@ pub(crate) fn controller_manager(flags: ControllerManager) -> anyhow::Result<()>
     run(&flags.remote.kubeconfig, "controller-manager", |api, _tasks, stop| async move {
         let controllers = flags.controllers;
         let resources = resource::collections().cloned().collect();
+        let standing = Arc::new(Standing::new("kube-controller-manager", &stop));
+        let figures = Arc::new(Figures::default());
+        let part = component::controllers(&controllers, &figures, &standing);
+        let serving = component::serve(&flags.serving, 10257, part, &api).await?;
         let work = async move |api, leading: CancellationToken| {
-            start_controllers(api, &controllers, resources, root_ca, &leading)?.stopped().await;
+            standing.leads(&leading);
+            start_controllers(api, &controllers, figures, resources, root_ca, &leading)?.stopped().await;
             Ok(())
         };
         let lease = flags.election.leader_elect.then(|| LeaderConfig::new("kube-controller-manager", identity()));
-        elected(api, lease, stop, work).await
+        let outcome = elected(api, lease, stop.clone(), work).await;
+        component::end(serving).await;
+        outcome
     })
 }
 

@@ -14,6 +14,7 @@ use gantry_apiserver::registry::kinds;
 use gantry_apiserver::registry::runtime_config::RuntimeConfig;
 use gantry_apiserver::registry::table::Table;
 use gantry_apiserver::server::{ApiServer, Running};
+use gantry_machinery::feature::Gates;
 use gantry_scheduler_core::rows::projection::{NodeProjection, PodProjection};
 use gantry_store_cache::config::{EtcdConfig, StoreConfig};
 use gantry_store_cache::projection::Projection;
@@ -28,6 +29,8 @@ pub(crate) struct Served {
     pub(crate) server: Running,
     pub(crate) registry: Arc<Registry>,
     pub(crate) kubeconfig: PathBuf,
+    /// Which features are on.
+    pub(crate) gates: Gates,
     store: Store,
 }
 
@@ -50,7 +53,7 @@ impl Served {
         server.metrics().add_source(move |out| gates.write_metrics(out));
         let kubeconfig = data_dir.join("admin.kubeconfig");
         server.write_admin_kubeconfig(&kubeconfig)?;
-        Ok(Self { server, registry, kubeconfig, store })
+        Ok(Self { server, registry, kubeconfig, gates, store })
     }
 
     /// Ends the server, then the store: every acknowledged write is on disk when this returns.

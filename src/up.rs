@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gantry_apiserver::metrics::process;
 use gantry_apiserver::registry::request::RequestContext;
+use gantry_controllers::runtime::figures::Figures;
 use gantry_machinery::resource_api::ResourceApi;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,16 +31,21 @@ async fn cluster(flags: Up) -> anyhow::Result<()> {
     let configuration = remote::configuration(&flags.scheduling)?;
     let mut signals = Signals::listen()?;
     let served = Served::start(&flags.apiserver).await?;
-    let gates = served.registry.table().gates();
+    let configuration = configuration.gated(served.gates);
     let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
     let api =
         |name: &str| -> Arc<dyn ResourceApi> { Arc::new(served.registry.as_user(RequestContext::in_process(name))) };
-    let scheduling = remote::start_scheduler(api("system:kube-scheduler"), &configuration, gates, &tasks, &stop);
+    let scheduling = Arc::new(remote::figures(&configuration));
+    remote::start_scheduler(api("system:kube-scheduler"), &configuration, scheduling.clone(), &tasks, &stop);
     let resources = served.registry.table().collections().map(|row| (*row.resource).clone()).collect();
     let root_ca = served.server.pki().ca.certificate.clone();
     let manager = api("system:kube-controller-manager");
-    let controllers = remote::start_controllers(manager, &flags.controllers, resources, root_ca, &stop)?;
+    let figures = Arc::new(Figures::default());
+    let controllers = {
+        let figures = figures.clone();
+        remote::start_controllers(manager, &flags.controllers, figures, resources, root_ca, &stop)?
+    };
     for part in ["scheduler", "controller-manager"] {
         let stop = stop.clone();
         let test = move || if stop.is_cancelled() { Err("shutting down".to_owned()) } else { Ok(()) };
@@ -46,6 +53,8 @@ async fn cluster(flags: Up) -> anyhow::Result<()> {
     }
     let _fleet = remote::start_nodes(api("system:nodes"), &flags.nodes, &tasks, &stop)?;
     served.server.metrics().add_source(move |out| scheduling.write(out));
+    served.server.metrics().add_source(move |out| figures.write(out));
+    served.server.metrics().add_source(process::write);
 
     say(&format!(
         "gantry is ready on {} ({:.2} s)\n  export KUBECONFIG={}\n  kubectl get nodes",

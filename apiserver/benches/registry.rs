@@ -15,6 +15,8 @@ use gantry_apiserver::registry::kinds;
 use gantry_apiserver::registry::request::RequestContext;
 use gantry_apiserver::registry::table::Table;
 use gantry_machinery::codec::json;
+use gantry_machinery::event::NewEvent;
+use gantry_machinery::recorder::{Severity, Subject};
 use gantry_machinery::resource::gvr;
 use gantry_machinery::resource_api::{Binding, PatchBody, PatchKind, ResourceApi, Target, WriteOptions};
 use gantry_machinery::value;
@@ -96,6 +98,60 @@ fn benches(criterion: &mut Criterion) {
                 spent += begin.elapsed();
             }
             spent / u32::try_from(BATCH).unwrap()
+        });
+    });
+}
+
+/// What a scheduler says of a pod that it has placed.
+fn events(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let api = runtime.block_on(cluster());
+    let mut next = 0;
+    let event = |n: u64| NewEvent {
+        name: format!("pod-{n}.17f3a2b4c5d6e7f8").into(),
+        regarding: Subject {
+            api_version: "v1".into(),
+            kind: "Pod".into(),
+            namespace: "default".into(),
+            name: format!("pod-{n}").into(),
+            uid: format!("00000000-0000-4000-8000-{n:012}").into(),
+            ..Subject::default()
+        },
+        severity: Severity::Normal,
+        reason: "Scheduled".into(),
+        action: "Binding".into(),
+        note: format!("Successfully assigned default/pod-{n} to node-{n}"),
+        controller: "default-scheduler".into(),
+        instance: "default-scheduler-host".into(),
+        at: "2026-01-02T03:04:05.000006Z".into(),
+    };
+    for (name, at_once) in [("one_by_one", 1), ("64_at_once", BATCH), ("512_at_once", 512)] {
+        criterion.bench_function(&format!("registry/create_events/{name}"), |bencher| {
+            bencher.iter_custom(|rounds| {
+                let mut spent = Duration::ZERO;
+                for _ in 0..rounds {
+                    let events: Vec<NewEvent> = (next..next + at_once).map(event).collect();
+                    next += at_once;
+                    let begin = Instant::now();
+                    assert!(runtime.block_on(api.create_events(events)).iter().all(Result::is_ok));
+                    spent += begin.elapsed();
+                }
+                spent / u32::try_from(at_once).unwrap()
+            });
+        });
+    }
+    criterion.bench_function("registry/create_event_as_an_object/64_at_once", |bencher| {
+        let (target, options) = (Target::object(&gvr::EVENTS, "default", ""), WriteOptions::default());
+        bencher.iter_custom(|rounds| {
+            let begin = Instant::now();
+            for _ in 0..rounds {
+                let creations = (next..next + BATCH).map(|n| api.create(&target, event(n).object(), &options));
+                for created in runtime.block_on(futures_util::future::join_all(creations)) {
+                    created.unwrap();
+                }
+                next += BATCH;
+            }
+            begin.elapsed() / u32::try_from(BATCH).unwrap()
         });
     });
 }
@@ -200,5 +256,5 @@ fn renewals(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(registry, benches, statuses, renewals);
+criterion_group!(registry, benches, events, statuses, renewals);
 criterion_main!(registry);

@@ -2,6 +2,7 @@
 
 pub(crate) mod admission;
 pub mod bootstrap;
+pub mod component;
 pub mod config;
 pub mod gate;
 pub mod http;

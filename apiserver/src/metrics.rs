@@ -4,6 +4,7 @@
 //! hold, by the parts that measure stages of their own. Labels come from the table of resources, never from what a
 //! client sent, so the number of series is bounded.
 
+pub mod process;
 pub mod sources;
 
 use std::fmt::Write;

@@ -18,6 +18,7 @@ mod decode;
 mod delete;
 mod delete_collection;
 pub mod describe;
+mod events;
 mod eviction;
 mod finalize;
 mod gated;

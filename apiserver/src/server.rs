@@ -311,7 +311,8 @@ fn token_keys(config: &Config, pki: &Pki) -> Result<TokenKeys, StartError> {
     Ok(TokenKeys::new(&signing, &others, &config.service_account_issuer, &config.api_audiences)?)
 }
 
-fn read(flag: &'static str, path: &Path) -> Result<String, StartError> {
+/// The text of a file that a flag names.
+pub(crate) fn read(flag: &'static str, path: &Path) -> Result<String, StartError> {
     fs::read_to_string(path).map_err(|e| StartError::File { flag, path: path.to_owned(), why: e.to_string() })
 }
 

@@ -17,7 +17,9 @@ use gantry_apiserver::registry::kinds;
 use gantry_apiserver::registry::table::Table;
 use gantry_apiserver::server::{ApiServer, Running};
 use gantry_machinery::client::kubeconfig::Kubeconfig;
+use gantry_machinery::event::NewEvent;
 use gantry_machinery::interchange::Part;
+use gantry_machinery::recorder::{Severity, Subject};
 use gantry_machinery::resource_api::{Binding, ResourceApi};
 use gantry_store_cache::config::StoreConfig;
 use gantry_store_cache::object::StoredObject;
@@ -367,6 +369,35 @@ async fn another_process_reads_rows_and_binds_in_batches() {
     let deleted = client.send("DELETE", &format!("{PODS}/a?gracePeriodSeconds=0"), &[], "").await;
     assert_eq!(deleted.code, 200);
     assert_eq!(texts(&rows.next().await.unwrap().unwrap()), ["-a.n"]);
+
+    let event = |name: &str, namespace: &str| NewEvent {
+        name: name.into(),
+        regarding: Subject {
+            api_version: "v1".into(),
+            kind: "Pod".into(),
+            namespace: namespace.into(),
+            name: "b".into(),
+            uid: "u".into(),
+            ..Subject::default()
+        },
+        severity: Severity::Normal,
+        reason: "Scheduled".into(),
+        action: "Binding".into(),
+        note: "Successfully assigned default/b to n".into(),
+        controller: "test".into(),
+        instance: "test-1".into(),
+        at: "2026-01-02T03:04:05.000006Z".into(),
+    };
+    let bad = NewEvent { note: "x".repeat(2000), ..event("b.3", "default") };
+    let told = vec![event("b.1", "default"), event("b.1", "default"), event("b.2", "nowhere"), bad];
+    let answers = remote.create_events(told).await;
+    let codes: Vec<u16> = answers.iter().map(|a| a.as_ref().err().map_or(200, |status| status.code)).collect();
+    assert_eq!(codes, [200, 409, 404, 422], "each is answered as if it came alone");
+    let stored = client.send("GET", "/apis/events.k8s.io/v1/namespaces/default/events/b.1", &[], "").await;
+    assert_eq!(stored.code, 200);
+    for part in ["\"note\":\"Successfully assigned default/b to n\"", "\"reportingController\":\"test\""] {
+        assert!(stored.text().contains(part), "{}", stored.text());
+    }
 }
 
 #[tokio::test]
@@ -376,7 +407,8 @@ async fn batches_and_rows_are_for_those_who_may_do_the_same_one_by_one() {
     let grpc = [("content-type", "application/grpc"), ("authorization", "Bearer jane-token")];
     // Frame of an empty message: asks to bind nothing, or for the rows of nothing.
     let rows = "\0\0\0\0\u{e}\n\u{c}test.names/1";
-    for (path, message) in [("BindBatch", "\0\0\0\0\0"), ("BindGang", "\0\0\0\0\0"), ("Rows", rows)] {
+    let nothing = "\0\0\0\0\0";
+    for (path, message) in [("BindBatch", nothing), ("BindGang", nothing), ("CreateEvents", nothing), ("Rows", rows)] {
         let path = format!("/gantry.interchange.v1.Interchange/{path}");
         let answer = stranger.send("POST", &path, &grpc, message).await;
         assert_eq!((answer.code, answer.header("grpc-status")), (200, "7"), "{path}: {answer:?}");

@@ -18,6 +18,7 @@ use crate::policy::disruption::Disruption;
 use crate::policy::resource_quota::ResourceQuotas;
 use crate::policy::root_ca::RootCa;
 use crate::policy::service_account::ServiceAccounts;
+use crate::runtime::figures::Figures;
 use crate::runtime::informers::Informers;
 use crate::runtime::reconcile::{Reconcile, run};
 use crate::services::endpoint_slice::EndpointSlices;
@@ -45,6 +46,8 @@ pub struct ManagerConfig {
     pub node_eviction_rate: f64,
     /// What time it is.
     pub clock: Clock,
+    /// Where the loops' figures are gathered.
+    pub figures: Arc<Figures>,
 }
 
 impl Default for ManagerConfig {
@@ -57,6 +60,7 @@ impl Default for ManagerConfig {
             node_grace: Duration::from_secs(50),
             node_eviction_rate: 0.1,
             clock: Clock::System,
+            figures: Arc::default(),
         }
     }
 }
@@ -116,7 +120,7 @@ impl Manager {
         let informers = Informers::new(api, config.clock, tasks.clone(), stop.clone());
         for name in chosen {
             let Some((looped, workers)) = make(name, &informers, config) else { continue };
-            run(looped, workers, &tasks, stop.clone());
+            config.figures.add(name, run(looped, workers, &tasks, stop.clone()));
             tracing::debug!(looped = name, workers, "started");
         }
         tasks.close();

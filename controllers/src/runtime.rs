@@ -5,6 +5,8 @@
 
 pub mod custom;
 pub mod expectations;
+pub mod figures;
+pub(crate) mod histogram;
 pub mod informer;
 pub mod informers;
 pub mod leader;

@@ -3,7 +3,7 @@
 //! ```text
 //! nodes, pods ─ feed (list + watch → rows) ─→ inbox ─→ the core's own thread: step(now, events) → plan
 //!                                               ↑                    │ placements          │ refusals, evictions
-//!                        outcomes of bindings ──┴── bind (bind_batch)┘                     └─→ report, evict
+//!                        outcomes of bindings ──┴── bind (bind_batch)┘                     └─→ report, evict, events
 //! ```
 //! Works over any [`ResourceApi`], in process or remote; who runs it decides about leadership. One core thread keeps
 //! the computing off the runtime; everything between the parts is bounded: the inbox holds the feed back, and the core
@@ -11,6 +11,7 @@
 
 mod bind;
 pub mod config;
+mod events;
 mod evict;
 pub mod explain;
 pub mod extender;
@@ -29,7 +30,6 @@ mod worker;
 use std::sync::Arc;
 
 use gantry_machinery::clock::Clock;
-use gantry_machinery::recorder::Recorder;
 use gantry_machinery::resource_api::ResourceApi;
 use gantry_scheduler_core::cycle::Config;
 use tokio_util::sync::CancellationToken;
@@ -49,10 +49,6 @@ pub struct SchedulingOptions {
     pub batches_in_flight_max: usize,
     /// Pods assumed and not yet known to be bound, at most.
     pub unconfirmed_max: usize,
-    /// `Scheduled` events per second in the long run; the burst is ten times that. A `Scheduled` event says what the
-    /// pod's `PodScheduled` condition says too, and costs as much as the binding itself, so a flood of pods gets events
-    /// for a sample of them. Upstream writes one for each.
-    pub scheduled_events_per_second: u32,
     /// The extenders, in the order of the core's interests.
     pub extenders: Arc<[ExtenderConfig]>,
 }
@@ -64,7 +60,6 @@ impl Default for SchedulingOptions {
             batch_max: 512,
             batches_in_flight_max: 4,
             unconfirmed_max: 8192,
-            scheduled_events_per_second: 100,
             extenders: Arc::new([]),
         }
     }
@@ -74,18 +69,19 @@ impl Default for SchedulingOptions {
 pub async fn run(
     api: Arc<dyn ResourceApi>,
     clock: Clock,
-    recorder: Recorder,
     metrics: Arc<Metrics>,
     options: SchedulingOptions,
     stop: CancellationToken,
 ) {
     let inbox = Arc::new(Inbox::default());
     let (placements, to_bind) = tokio::sync::mpsc::unbounded_channel();
-    let reports = report::Reports::new(api.clone(), clock, recorder, &options);
+    let events = events::Events::new(api.clone(), clock, metrics.clone());
+    let reports = report::Reports::new(api.clone(), clock, events.clone(), metrics.clone(), &options);
 
-    let (evictions, evicting) = evict::new(api.clone(), inbox.clone(), clock, reports.clone(), &options);
+    let (evictions, evicting) =
+        evict::new(api.clone(), inbox.clone(), clock, reports.clone(), metrics.clone(), &options);
     let notices = Arc::new(volumes::Notices::default());
-    let feeding = feed::run(api.clone(), inbox.clone(), notices.clone(), options.core.gangs);
+    let feeding = feed::run(api.clone(), inbox.clone(), notices.clone(), metrics.clone(), options.core.gangs);
     let extenders = Arc::new(Extenders::new(api.clone(), options.extenders.clone()));
     let (questions, to_ask) = tokio::sync::mpsc::unbounded_channel();
     let asking = extenders.clone().run(to_ask, inbox.clone(), reports.clone());
@@ -95,7 +91,7 @@ pub async fn run(
     let thread = worker::spawn(inbox.clone(), hands, reports.clone(), metrics, options.clone());
 
     let work = async {
-        tokio::join!(feeding, evicting, reports.run(), asking);
+        tokio::join!(feeding, evicting, reports.run(), events.run(), asking);
     };
     let binding = tokio::spawn(binding);
     stop.run_until_cancelled(work).await;

@@ -3,7 +3,6 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use gantry_scheduler_core::cycle::Event;
-use gantry_scheduler_core::rows::PodRow;
 
 #[path = "support/measure.rs"]
 mod measure;
@@ -11,7 +10,7 @@ mod measure;
 mod stream;
 use measure::{NODES, config, measure};
 use stream::{
-    Stream, cluster, host_anti_affinity, pod, preferred_anti_affinity, service, system_spread, web, web_with,
+    Stream, cluster, host_anti_affinity, of_app, pod, preferred_anti_affinity, service, system_spread, web, web_with,
     zone_affinity, zone_spread,
 };
 
@@ -38,19 +37,6 @@ fn others_terms(c: &mut Criterion) {
         scheduler.step(0, shy.collect::<Vec<_>>(), usize::MAX);
         measure(c, "kept_away", nodes, Stream::new(scheduler, 5_000, web));
     }
-}
-
-/// Gives a pod of `app=web` another application, also in its terms.
-fn of_app(mut row: Box<PodRow>, app: u64) -> Box<PodRow> {
-    let app: Box<str> = format!("web-{app}").into();
-    row.labels[0].1 = app.clone();
-    if let Some(own) = &mut row.demand.own {
-        own.labels[0].1 = app.clone();
-    }
-    for selector in row.demand.spread.iter_mut().filter_map(|constraint| constraint.selector.as_mut()) {
-        selector.requirements[0].values[0] = app.clone();
-    }
-    row
 }
 
 /// Fifty applications, each spread over zones, their pods in turn, among plain pods; and applications of three pods each,

@@ -57,6 +57,8 @@ pub struct Class {
     plain: bool,
     /// Its terms about other pods, if it has any; set by `cycle`, which knows the other pods.
     pub wide: Option<Box<WideRules>>,
+    /// The class of the same terms that select nobody, whose chart serves while it has few pods; set by `cycle`.
+    pub ground: Option<ClassId>,
     pods: u32,
     used_at: u64,
     board: Option<Box<Board>>,
@@ -177,6 +179,7 @@ impl Class {
             fit: Fit::new(columns, &profile.fit, &demand),
             balance: Balance::new(columns, &profile.balanced, &demand),
             wide: None,
+            ground: None,
             plain: asks.is_none() && load.ephemeral <= 0 && load.extended.is_empty() && load.ports.is_empty(),
             asks,
             profile: Arc::clone(profile),
@@ -299,6 +302,21 @@ impl Class {
             self.passes = 0;
         }
         Some(best)
+    }
+
+    /// Has a chart for pods towards whom nobody holds a bond, up to date; for others to stand on.
+    fn keep_chart(&mut self, columns: &Columns, neighbours: &Neighbours) {
+        let mut known = self.charts.pop();
+        match known.as_mut().map(|chart| chart.repair(self, columns, neighbours)) {
+            Some(Some(looks)) => self.looks += looks,
+            Some(None) => known = None,
+            None => {}
+        }
+        let chart = known.unwrap_or_else(|| {
+            self.looks += columns.slots() as u64;
+            Chart::new(self, columns, neighbours, &Towards::default())
+        });
+        self.charts.push(chart);
     }
 
     /// What freeing each node would cost its pods of a priority. The board must be up to date.
@@ -710,6 +728,15 @@ pub struct Classes {
     outlooks: Outlooks,
 }
 
+/// What a class referred to.
+#[derive(Debug)]
+pub struct Legacy {
+    /// Its terms about other pods.
+    pub terms: Option<Box<WideRules>>,
+    /// The class that it stood on.
+    pub ground: Option<ClassId>,
+}
+
 /// How many classes without pods are kept for the next pod of their kind.
 const IDLE_MAX: usize = 1024;
 
@@ -762,8 +789,8 @@ impl Classes {
         id
     }
 
-    /// Takes one pod out of a class. Gives back the terms of classes that were forgotten over it, to be released.
-    pub fn leave(&mut self, id: ClassId) -> Vec<WideRules> {
+    /// Takes one pod out of a class. Gives back what classes referred to that were forgotten over it, to be released.
+    pub fn leave(&mut self, id: ClassId) -> Vec<Legacy> {
         let class = self.get_mut(id);
         class.pods -= 1;
         if class.pods == 0 {
@@ -776,8 +803,8 @@ impl Classes {
     }
 
     /// Forgets the idle classes that were not used for longest: half of them, so that this is rare.
-    fn drop_idle(&mut self) -> Vec<WideRules> {
-        let mut terms = Vec::new();
+    fn drop_idle(&mut self) -> Vec<Legacy> {
+        let mut legacies = Vec::new();
         let mut idle: Vec<(u64, ClassId)> = (0..)
             .zip(&self.classes)
             .filter_map(|(id, class)| class.as_ref().filter(|c| c.pods == 0).map(|c| (c.used_at, id)))
@@ -789,10 +816,10 @@ impl Classes {
                 self.free.push(id);
                 self.idle -= 1;
                 self.board_bytes -= class.bytes();
-                terms.extend(class.wide.map(|wide| *wide));
+                legacies.push(Legacy { terms: class.wide, ground: class.ground });
             }
         }
-        terms
+        legacies
     }
 
     /// A class.
@@ -849,6 +876,28 @@ impl Classes {
         passes: u32,
     ) -> Option<Option<Best>> {
         self.within_budget(id, |class| class.by_chart(columns, neighbours, towards, passes))
+    }
+
+    /// The best node for a pod of a class with terms about other pods and few pods that count for them, by the chart of its
+    /// [ground](Class::ground). The outer `None` where that does not serve: they are on more than `nodes_max` nodes.
+    pub fn by_ground(
+        &mut self,
+        id: ClassId,
+        columns: &Columns,
+        neighbours: &Neighbours,
+        towards: &Towards,
+        nodes_max: usize,
+    ) -> Option<Option<Best>> {
+        let class = self.get(id);
+        let ground = class.ground?;
+        let slots = class.wide.as_deref()?.few_slots(neighbours, towards, nodes_max)?;
+        self.board(ground, columns);
+        self.within_budget(ground, |ground| ground.keep_chart(columns, neighbours));
+        let mut chart = self.get_mut(ground).charts.pop()?;
+        let best = chart.best_upon(self.get(id), self.get(ground), columns, neighbours, towards, &slots);
+        self.get_mut(ground).charts.push(chart);
+        self.looks += slots.len() as u64;
+        best
     }
 
     /// What freeing each node would cost a class's pods of a priority. Its [board](Self::board) must be up to date.

@@ -15,7 +15,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use crate::intern::{Interner, NO_TEXT, TextId, fixed_hasher};
-use crate::rows::{Amounts, HostPort, NodeRow, Taint};
+use crate::rows::{Amounts, Features, HostPort, NodeRow, Taint};
 use crate::score::balanced_allocation;
 
 /// The index of a node in all columns. Reused after its node and all pods on it are gone.
@@ -200,6 +200,8 @@ pub struct Columns {
     pub present: Vec<u8>,
     /// 1 where the node is cordoned.
     pub unschedulable: Vec<u8>,
+    /// The features that nodes declare.
+    pub features: Vec<Features>,
     /// The node's taints.
     pub taint_set: Vec<TaintSetId>,
     /// The node's place among equals, from the seed and its name.
@@ -256,6 +258,7 @@ impl Columns {
             extended: Vec::new(),
             present: Vec::new(),
             unschedulable: Vec::new(),
+            features: Vec::new(),
             taint_set: Vec::new(),
             tie: Vec::new(),
             names: Vec::new(),
@@ -353,6 +356,7 @@ impl Columns {
         self.balance.resize(slots, 100);
         self.present.resize(slots, 0);
         self.unschedulable.resize(slots, 0);
+        self.features.resize(slots, Features::default());
         self.taint_set.resize(slots, 0);
         self.tie.resize(slots, 0);
         self.names.resize(slots, NO_TEXT);
@@ -373,6 +377,7 @@ impl Columns {
         }
         self.set_allocatable(at, &row.allocatable);
         self.unschedulable[at] = u8::from(row.unschedulable);
+        self.features[at] = row.features;
         self.taint_set[at] = self.taint_set_id(&row.taints);
         let labels: Vec<(TextId, TextId)> =
             row.labels.iter().map(|(k, v)| (self.texts.id(k), self.texts.id(v))).collect();
@@ -396,6 +401,7 @@ impl Columns {
         self.set_labels(at, Vec::new());
         self.taint_set[at] = 0;
         self.unschedulable[at] = 0;
+        self.features[at] = Features::default();
         self.present[at] = 0;
         self.count -= 1;
         self.record(slot, Change::Node);

@@ -27,6 +27,7 @@ use crate::columns::{Columns, Slot};
 use crate::gangs::{Gangs, Standing};
 use crate::intern::fixed_hasher;
 use crate::kindred::Kindred;
+use crate::meter::{self, Meter, Point, Stopwatch, Tallies, Timed};
 use crate::neighbours::Neighbours;
 use crate::nominations::Nominations;
 use crate::plan::{Decision, Millis, Placement, Plan, Reasons};
@@ -119,6 +120,9 @@ pub struct Config {
     /// How many pods of a class with terms about other pods are decided on by a pass over all nodes before what passes
     /// find is kept: keeping it takes as long as some passes, and pays for classes that come again. Changes no decision.
     pub passes_first: u32,
+    /// On how many nodes the pods may be that count for a class with terms about other pods, for it to do without a chart
+    /// of its own; at most 64. Changes no decision.
+    pub ground_nodes_max: usize,
 }
 
 impl Default for Config {
@@ -132,6 +136,7 @@ impl Default for Config {
             interests: Vec::new(),
             gangs: false,
             passes_first: 4,
+            ground_nodes_max: 64,
         }
     }
 }
@@ -206,6 +211,7 @@ pub struct Scheduler {
     /// Why groups fit nowhere, as of what was seen then.
     reasons: HashMap<(GroupId, refuse::Ending), Reasons, ahash::RandomState>,
     reasons_at: Seen,
+    meter: Meter,
 }
 
 impl Scheduler {
@@ -241,13 +247,21 @@ impl Scheduler {
             storage: Storage::default(),
             ask: None,
             rejection: None,
+            meter: Meter::default(),
         }
+    }
+
+    /// The same, timing itself by a clock: a sample of what it does comes with each plan.
+    #[must_use]
+    pub fn timed_by(mut self, stopwatch: Box<dyn Stopwatch>) -> Self {
+        self.meter.lend(stopwatch);
+        self
     }
 
     /// Takes in `events` and decides on at most `limit` pods. `now` must not go back.
     pub fn step(&mut self, now: Millis, events: impl IntoIterator<Item = Event>, limit: usize) -> Plan {
         for event in events {
-            self.apply(now, event);
+            self.take_in(now, event);
         }
         self.release_rested(now);
         self.recall();
@@ -277,7 +291,40 @@ impl Scheduler {
             }
         }
         plan.next_wake = self.queue.next_wake();
+        plan.laps = std::mem::take(&mut self.meter.laps);
         plan
+    }
+
+    /// Applies an event, timing it if it is its turn.
+    fn take_in(&mut self, now: Millis, event: Event) {
+        let began = self.meter.event();
+        let label = if began.is_timed() { self.label(&event) } else { "" };
+        self.apply(now, event);
+        self.meter.end(began, || Timed::Event(label));
+    }
+
+    /// Upstream's label of what happened.
+    fn label(&self, event: &Event) -> &'static str {
+        let pod_known = |uid: &str| self.pods.find(uid).and_then(|index| self.pods.get(index));
+        match event {
+            Event::Node(row) if self.columns.find(&row.name).is_some() => "NodeUpdate",
+            Event::Node(_) | Event::Nodes(_) => "NodeAdd",
+            Event::NodeGone(_) => "NodeDelete",
+            Event::Pod(row) => match (row.node.is_empty(), pod_known(&row.uid).is_some()) {
+                (true, false) => "UnscheduledPodAdd",
+                (true, true) => "UnscheduledPodUpdate",
+                (false, false) => "AssignedPodAdd",
+                (false, true) => "AssignedPodUpdate",
+            },
+            Event::Pods(_) => "PodAdd",
+            Event::PodGone(uid) if pod_known(uid).is_some_and(|pod| pod.state.slot().is_none()) => {
+                "UnscheduledPodDelete"
+            }
+            Event::PodGone(_) => "AssignedPodDelete",
+            Event::Storage(_) => "StorageUpdate",
+            Event::BindFailed(_) | Event::EvictionFailed { .. } => "ScheduleAttemptFailure",
+            _ => "WildCardEvent",
+        }
     }
 
     fn apply(&mut self, now: Millis, event: Event) {
@@ -367,11 +414,33 @@ impl Scheduler {
         if self.classes.get(class).demand.unsupported.is_some() {
             return Some(self.refuse(now, index));
         }
-        let Some(Found { slot, score, .. }) = self.find(index) else { return Some(self.refuse(now, index)) };
-        if self.classes.get(class).interests != 0 {
-            return self.consult(index);
-        }
-        Some(self.place(index, slot, score))
+        self.meter.decide();
+        let began = self.meter.begin();
+        let found = self.find(index);
+        let (profile, passed) = (self.classes.get(class).demand.profile, found.is_some());
+        self.meter.end(began, || Timed::Point { point: Point::Filter, profile, passed });
+        self.evaluated(index);
+        let decision = match found {
+            None => Some(self.refuse(now, index)),
+            Some(_) if self.classes.get(class).interests != 0 => self.consult(index),
+            Some(Found { slot, score, .. }) => {
+                let began = self.meter.begin();
+                let placed = self.place(index, slot, score);
+                self.meter.end(began, || Timed::Point { point: Point::Reserve, profile, passed: true });
+                Some(placed)
+            }
+        };
+        self.meter.decided();
+        decision
+    }
+
+    /// Counts which plugins had a say in a decision.
+    fn evaluated(&mut self, index: PodIndex) {
+        let pod = self.pods.at(index);
+        let (class, volumes) = (self.classes.get(pod.class), pod.tenant.is_some());
+        let filters = meter::filters(&class.profile, &class.demand, volumes, self.neighbours.anybody_forbids());
+        let scores = meter::scores(&class.profile, &class.demand);
+        self.meter.tallies.evaluated(class.demand.profile, filters, scores);
     }
 
     /// Assumes that a pod runs on a node.
@@ -386,12 +455,19 @@ impl Scheduler {
         let class = self.pods.at(index).class;
         let node = self.columns.shared_name(slot);
         let pod = self.pods.at(index);
-        pod.overdue = false;
+        let flushed = std::mem::take(&mut pod.overdue);
         let (attempts, since) = (pod.attempts, pod.since);
         let pod = Arc::clone(&pod.id);
+        self.meter.tallies.placed_after_flush += u64::from(flushed);
         let class = self.classes.get(class);
         let (profile, interests) = (class.demand.profile, class.interests);
         Placement { pod, node, score, attempts, since, profile, interests, volumes }
+    }
+
+    /// Which plugins had a say how often, and whom they keep waiting.
+    #[must_use]
+    pub fn tallies(&self) -> &Tallies {
+        &self.meter.tallies
     }
 
     /// How many pods came into the queues.

@@ -18,7 +18,7 @@ pub mod volume_zone;
 
 use crate::columns::{Columns, Load, Slot};
 use crate::profile::{Plugin, PluginSet, Profile};
-use crate::rows::Demand;
+use crate::rows::{Demand, Features};
 
 pub use node_affinity::NodeAffinity;
 pub use taint_toleration::TaintToleration;
@@ -41,6 +41,9 @@ pub enum Rule {
     EnforcedAffinity,
     /// The node selector or required affinity does not match.
     NodeAffinity,
+    /// The node does not declare a feature that the pod needs. Upstream asks this last; here it goes with what else is about
+    /// the node itself, so that of a node that lacks more than that this is what is told.
+    Features,
     /// A host port is taken.
     Ports,
     /// A resource does not suffice; the verdict says which.
@@ -76,6 +79,7 @@ impl Rule {
             Self::Unschedulable => "NodeUnschedulable",
             Self::Taints => "TaintToleration",
             Self::NotNamed | Self::EnforcedAffinity | Self::NodeAffinity => "NodeAffinity",
+            Self::Features => "NodeDeclaredFeatures",
             Self::Ports => "NodePorts",
             Self::Resources => "NodeResourcesFit",
             Self::DiskConflict | Self::ClaimInUse => "VolumeRestrictions",
@@ -98,6 +102,7 @@ impl Rule {
             Self::Taints => "node(s) had untolerated taint(s)",
             Self::EnforcedAffinity => "node(s) didn't match scheduler-enforced node affinity",
             Self::NodeAffinity => "node(s) didn't match Pod's node affinity/selector",
+            Self::Features => "node(s) didn't match Pod's required features",
             Self::Ports => "node(s) didn't have free ports for the requested pod ports",
             Self::DiskConflict => "node(s) had no available disk",
             Self::ClaimInUse => {
@@ -114,7 +119,7 @@ impl Rule {
     }
 
     fn of(code: u8) -> Self {
-        const ALL: [Rule; 19] = [
+        const ALL: [Rule; 20] = [
             Rule::Fits,
             Rule::Absent,
             Rule::NotNamed,
@@ -122,6 +127,7 @@ impl Rule {
             Rule::Taints,
             Rule::EnforcedAffinity,
             Rule::NodeAffinity,
+            Rule::Features,
             Rule::Ports,
             Rule::Resources,
             Rule::DiskConflict,
@@ -223,6 +229,7 @@ pub struct NodeRules {
     pub taints: TaintToleration,
     /// Of the profile: required of every pod.
     added: Option<NodeAffinity>,
+    features: Features,
     asked: PluginSet,
 }
 
@@ -237,6 +244,7 @@ impl NodeRules {
             affinity: NodeAffinity::new(columns, demand),
             taints: TaintToleration::new(demand),
             added,
+            features: demand.features,
             asked: profile.filters,
         }
     }
@@ -264,6 +272,9 @@ impl NodeRules {
             if !self.affinity.matches(columns, slot) {
                 return Verdict::new(Rule::NodeAffinity);
             }
+        }
+        if !self.features.are_in(columns.features[slot as usize]) && self.asked.has(Plugin::NodeDeclaredFeatures) {
+            return Verdict::new(Rule::Features);
         }
         Verdict::FITS
     }

@@ -30,6 +30,7 @@ pub mod filter;
 pub mod gangs;
 pub mod intern;
 pub mod kindred;
+pub mod meter;
 pub mod neighbours;
 pub mod nominations;
 pub mod outlook;

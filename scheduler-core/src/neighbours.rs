@@ -54,33 +54,67 @@ pub struct Passport<'a> {
     pub leaving: bool,
 }
 
-/// Counts per slot.
+/// Counts per slot: most questions are about few pods, on few nodes.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
-    by_slot: Vec<u32>,
+    /// The slots with a count, in order, while they are few.
+    few: Vec<(Slot, u32)>,
+    /// All slots, once they were many.
+    many: Option<Vec<u32>>,
     /// The sum.
     pub total: u64,
 }
+
+/// So many slots are few.
+const FEW: usize = 64;
 
 impl Counts {
     /// The count at a slot.
     #[inline]
     #[must_use]
     pub fn at(&self, slot: usize) -> u32 {
-        self.by_slot.get(slot).copied().unwrap_or(0)
+        match &self.many {
+            Some(many) => many.get(slot).copied().unwrap_or(0),
+            None if self.few.is_empty() => 0,
+            None => {
+                let found = self.few.binary_search_by_key(&slot, |(slot, _)| *slot as usize);
+                found.map_or(0, |at| self.few[at].1)
+            }
+        }
+    }
+
+    /// The slots with a count, in order; `None` when they are many, or were.
+    #[must_use]
+    pub fn few(&self) -> Option<&[(Slot, u32)]> {
+        self.many.is_none().then_some(&*self.few)
     }
 
     fn add(&mut self, slot: Slot, enters: bool) {
-        let at = slot as usize;
-        if self.by_slot.len() <= at {
-            self.by_slot.resize(at + 1, 0);
+        self.total = if enters { self.total + 1 } else { self.total - 1 };
+        let by = if enters { 1 } else { -1 };
+        if let Some(many) = &mut self.many {
+            let at = slot as usize;
+            if many.len() <= at {
+                many.resize(at + 1, 0);
+            }
+            many[at] = many[at].wrapping_add_signed(by);
+            return;
         }
-        if enters {
-            self.by_slot[at] += 1;
-            self.total += 1;
-        } else {
-            self.by_slot[at] -= 1;
-            self.total -= 1;
+        match self.few.binary_search_by_key(&slot, |(slot, _)| *slot) {
+            Ok(at) => {
+                self.few[at].1 = self.few[at].1.wrapping_add_signed(by);
+                if self.few[at].1 == 0 {
+                    self.few.remove(at);
+                }
+            }
+            Err(at) => {
+                self.few.insert(at, (slot, 1));
+                if self.few.len() > FEW {
+                    let mut many = vec![0; self.few.last().map_or(0, |(slot, _)| *slot as usize + 1)];
+                    self.few.drain(..).for_each(|(slot, count)| many[slot as usize] = count);
+                    self.many = Some(many);
+                }
+            }
         }
     }
 }
@@ -192,6 +226,7 @@ impl Neighbours {
         match question {
             Question::Spread(namespace, selector) => nobody(namespace, selector),
             Question::Matching(terms) => terms.iter().any(|term| match (&*term.namespaces, &term.selector) {
+                (_, None) => true,
                 ([namespace], Some(selector)) => term.namespace_selector.is_none() && nobody(namespace, selector),
                 _ => false,
             }),

@@ -84,6 +84,7 @@ impl Outlook {
         let of = &*self.of;
         of.profile == demand.profile
             && of.tolerations == demand.tolerations
+            && of.features == demand.features
             && of.node_selector == demand.node_selector
             && of.node_terms == demand.node_terms
             && of.preferred_node_terms == demand.preferred_node_terms

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::filter::tally::Tally;
 use crate::filter::{Rule, resources_fit, volume_binding};
+use crate::meter::Lap;
 use crate::profile::ProfileId;
 use crate::rows::{Demand, Unsupported};
 use crate::storage::VolumeWork;
@@ -24,6 +25,8 @@ pub struct Plan {
     pub more: bool,
     /// When the next pod leaves its backoff or has waited long enough to be tried again without a reason.
     pub next_wake: Option<Millis>,
+    /// A sample of how long things took, where the scheduler was lent a stopwatch.
+    pub laps: Vec<Lap>,
 }
 
 /// One pod's fate.

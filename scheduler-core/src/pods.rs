@@ -122,6 +122,8 @@ pub struct Pod {
     pub tenant: Option<Arc<Tenant>>,
     /// What is assumed about its volumes since it was placed.
     pub volumes: Option<Arc<VolumeWork>>,
+    /// The plugins that turned nodes down, while it waits.
+    pub refused_by: Option<Arc<[&'static str]>>,
 }
 
 impl Pod {

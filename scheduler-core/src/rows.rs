@@ -36,8 +36,50 @@ pub struct NodeRow {
     pub unschedulable: bool,
     /// `status.allocatable`.
     pub allocatable: Amounts,
+    /// `status.declaredFeatures`, as far as pods may need them.
+    pub features: Features,
     /// `status.images`.
     pub images: Vec<NodeImage>,
+}
+
+/// Features that nodes declare and pods may need (KEP-5328), those of 1.36: a bit each.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Features(u8);
+
+impl Features {
+    /// `RestartAllContainersOnContainerExits`: a container's end may restart all of them.
+    pub const RESTART_ALL_CONTAINERS: Self = Self(1);
+    /// `UserNamespacesHostNetworkSupport`: a user namespace on the host's network.
+    pub const USER_NAMESPACES_HOST_NETWORK: Self = Self(2);
+
+    /// With others added.
+    #[must_use]
+    pub const fn with(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// Whether all of these are among the others.
+    #[must_use]
+    pub const fn are_in(self, others: Self) -> bool {
+        self.0 & !others.0 == 0
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl<'a> FromIterator<&'a str> for Features {
+    /// From their names; those that no pod can need are left out.
+    fn from_iter<I: IntoIterator<Item = &'a str>>(names: I) -> Self {
+        names.into_iter().fold(Self::default(), |all, name| match name {
+            "RestartAllContainersOnContainerExits" => all.with(Self::RESTART_ALL_CONTAINERS),
+            "UserNamespacesHostNetworkSupport" => all.with(Self::USER_NAMESPACES_HOST_NETWORK),
+            _ => all,
+        })
+    }
 }
 
 /// A taint of a node.
@@ -171,11 +213,33 @@ pub struct Demand {
     pub pods: Option<Box<PodAffinity>>,
     /// The pod's namespace and labels, kept only where its own spread or affinity terms make them matter.
     pub own: Option<Box<Own>>,
+    /// The features that its node must declare.
+    pub features: Features,
     /// What it needs that this scheduler cannot decide: such a pod waits, with this as the reason.
     pub unsupported: Option<Unsupported>,
     /// The profile that schedules it, a [`ProfileId`](crate::profile::ProfileId): set by the core from the scheduler's name,
     /// 0 in rows.
     pub profile: u16,
+}
+
+impl Demand {
+    /// The same demand with terms about other pods that select nobody: all such demands think alike of nodes that hold
+    /// none of the pods they select.
+    #[must_use]
+    pub fn ground(&self) -> Self {
+        let mut ground = self.clone();
+        ground.own = self.own.as_ref().map(|_| Box::default());
+        ground.defaulted = false;
+        ground.spread.iter_mut().for_each(|constraint| constraint.selector = None);
+        if let Some(pods) = &mut ground.pods {
+            let terms = pods.required.iter_mut().chain(&mut pods.forbidden);
+            for term in terms.chain(pods.preferred.iter_mut().map(|(_, term)| term)) {
+                (term.selector, term.namespace_selector) = (None, None);
+                term.namespaces.clear();
+            }
+        }
+        ground
+    }
 }
 
 /// The part of a pod's identity that its own terms refer to.

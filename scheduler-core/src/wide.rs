@@ -146,6 +146,24 @@ impl WideRules {
             || !self.preferred.is_empty()
     }
 
+    /// The nodes that hold pods which count for its terms or hold terms towards its pods, where they are
+    /// few: at most `most`.
+    #[must_use]
+    pub fn few_slots(&self, neighbours: &Neighbours, towards: &Towards, most: usize) -> Option<Vec<Slot>> {
+        let spread = self.hard.iter().chain(&self.soft).filter_map(|s| s.crowd);
+        let terms = self.required.iter().map(|(_, c)| *c).chain(self.forbidden.iter().map(|(_, c)| *c));
+        let crowds = spread.chain(terms).chain(self.preferred.iter().map(|(.., c)| *c));
+        let crowds = crowds.map(|crowd| neighbours.counts(crowd));
+        let bonds = towards.bonds.iter().map(|(bond, _)| &neighbours.bond_at(*bond).counts);
+        let mut slots: Vec<Slot> = Vec::new();
+        for counts in crowds.chain(bonds) {
+            slots.extend(counts.few()?.iter().map(|(slot, _)| *slot));
+        }
+        slots.sort_unstable();
+        slots.dedup();
+        (slots.len() <= most).then_some(slots)
+    }
+
     /// Gives back what it refers to.
     pub fn release(self, neighbours: &mut Neighbours) {
         let spread = self.hard.iter().chain(&self.soft).filter_map(|s| s.crowd);

@@ -55,10 +55,14 @@ impl Cluster {
         reason = "a role that ends before it has begun panics the test; else `Role` waits for it"
     )]
     pub(crate) fn role(&self, role: &str, args: &[&str]) -> Role {
+        // Several on one machine cannot all have the usual port.
+        let ported = matches!(role, "scheduler" | "controller-manager") && !args.contains(&"--secure-port");
+        let no_port: &[&str] = if ported { &["--secure-port", "0"] } else { &[] };
         let mut process = gantry()
             .arg(role)
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
+            .args(no_port)
             .args(args)
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())

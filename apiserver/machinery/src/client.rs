@@ -5,6 +5,7 @@
 //! burst of events does not hold up calls.
 
 pub mod kubeconfig;
+pub mod tls;
 
 mod answer;
 pub mod connection;
@@ -27,6 +28,7 @@ use self::connection::Connection;
 use self::interchange::Interchange;
 use self::kubeconfig::Access;
 use crate::codec::json;
+use crate::event::NewEvent;
 use crate::resource::{GroupVersionResource, gvr};
 use crate::resource_api::{
     Binding, Collection, DeleteOptions, Deleted, FieldValidation, ListOptions, ObjectList, PatchBody, PatchKind,
@@ -38,6 +40,8 @@ use crate::value::Value;
 
 /// Bindings sent at once by [`ResourceApi::bind_batch`]: servers other than ours take them one by one.
 const BINDINGS_AT_ONCE: usize = 64;
+/// Events sent at once by [`ResourceApi::create_events`]: they must not crowd out what matters more.
+const EVENTS_AT_ONCE: usize = 16;
 /// How often a request put off with 429 is sent again before the caller is told.
 const PATIENCE: usize = 3;
 /// The longest `Retry-After` that is waited for.
@@ -247,6 +251,17 @@ impl ResourceApi for Client {
 
     async fn rows(&self, projection: &str) -> Result<Option<Box<dyn RowStream>>, Status> {
         self.interchange.rows(&self.watches, projection).await
+    }
+
+    async fn create_events(&self, events: Vec<NewEvent>) -> Vec<Result<(), Status>> {
+        if let Some(answers) = self.interchange.create_events(&self.calls, &events).await {
+            return answers;
+        }
+        let sent = events.into_iter().map(|event| async move {
+            let target = Target::object(&gvr::EVENTS, &event.regarding.namespace, "");
+            self.create(&target, event.object(), &WriteOptions::default()).await.map(drop)
+        });
+        stream::iter(sent).buffered(EVENTS_AT_ONCE).collect().await
     }
 
     async fn bind_batch(&self, bindings: Vec<Binding>) -> Vec<Result<(), Status>> {

@@ -17,11 +17,13 @@ pub enum Gate {
     GenericWorkload,
     /// The pods of a gang are placed together or not at all (KEP-4671).
     GangScheduling,
+    /// Pods go only where the node declares the features they need (KEP-5328).
+    NodeDeclaredFeatures,
 }
 
 impl Gate {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::GenericWorkload, Self::GangScheduling];
+    pub const ALL: [Self; 3] = [Self::GenericWorkload, Self::GangScheduling, Self::NodeDeclaredFeatures];
 
     /// Its name.
     #[must_use]
@@ -29,6 +31,7 @@ impl Gate {
         match self {
             Self::GenericWorkload => "GenericWorkload",
             Self::GangScheduling => "GangScheduling",
+            Self::NodeDeclaredFeatures => "NodeDeclaredFeatures",
         }
     }
 
@@ -36,7 +39,7 @@ impl Gate {
     const fn needs(self) -> &'static [Self] {
         match self {
             Self::GangScheduling => &[Self::GenericWorkload],
-            Self::GenericWorkload => &[],
+            Self::GenericWorkload | Self::NodeDeclaredFeatures => &[],
         }
     }
 
@@ -200,9 +203,11 @@ pub fn parse_bool(text: &str) -> Result<bool, String> {
 mod tests {
     use super::*;
 
+    /// The gates that are not as by default, and how much there is to say.
     fn parse(flag: &str) -> Result<(Vec<&'static str>, usize), String> {
         let (gates, notices) = Gates::parse([flag])?;
-        let on = Gate::ALL.into_iter().filter(|gate| gates.enabled(*gate)).map(Gate::name);
+        let changed = |gate: &Gate| gates.enabled(*gate) != Gates::default().enabled(*gate);
+        let on = Gate::ALL.into_iter().filter(changed).map(Gate::name);
         Ok((on.collect(), notices.len()))
     }
 
@@ -226,6 +231,8 @@ mod tests {
             ("GangScheduling=false,AllAlpha=true", vec![workload], 1),
             ("AllAlpha=false,GenericWorkload=true", vec![workload], 0),
             ("AllBeta=true", vec![], 1),
+            ("AllBeta=false", vec!["NodeDeclaredFeatures"], 0),
+            ("NodeDeclaredFeatures=false", vec!["NodeDeclaredFeatures"], 0),
             // As it is anyway: nothing to say. Otherwise, that it changes nothing.
             ("ContextualLogging=true,VolumeAttributesClass=true", vec![], 0),
             ("ContextualLogging=false,KMSv1=true", vec![], 2),

@@ -1,5 +1,5 @@
-//! What Gantry's own processes say to each other beyond the Kubernetes API: many bindings in one call, and the rows of a
-//! projection in place of whole objects. gRPC on the API server's own port, with the same credentials.
+//! What Gantry's own processes say to each other beyond the Kubernetes API: many bindings or Events in one call, and the
+//! rows of a projection in place of whole objects. gRPC on the API server's own port, with the same credentials.
 //!
 //! [`crate::client`] speaks it when the server does and falls back on plain Kubernetes calls when not, so that a role
 //! works against any API server. The messages stand here instead of in a `.proto` file: both ends are ours, and no
@@ -8,6 +8,8 @@
 use gantry_store_cache::snapshot::{RowChange, RowRef};
 use rkyv::util::AlignedVec;
 
+use crate::event::NewEvent;
+use crate::recorder::{Severity, Subject};
 use crate::status::Status;
 
 /// All paths begin with this.
@@ -16,6 +18,8 @@ pub const PREFIX: &str = "/gantry.interchange.v1.Interchange/";
 pub const BIND_BATCH: &str = "/gantry.interchange.v1.Interchange/BindBatch";
 /// [`BindBatch`] → [`BindAnswer`]: all of them in one commit, or none.
 pub const BIND_GANG: &str = "/gantry.interchange.v1.Interchange/BindGang";
+/// [`EventBatch`] → [`BindAnswers`].
+pub const CREATE_EVENTS: &str = "/gantry.interchange.v1.Interchange/CreateEvents";
 /// [`RowsRequest`] → stream of [`Rows`].
 pub const ROWS: &str = "/gantry.interchange.v1.Interchange/Rows";
 
@@ -44,7 +48,91 @@ pub struct PodBinding {
     pub node: String,
 }
 
-/// What came of each binding, in the order of the request.
+/// Events to be written in one commit, each with an answer of its own.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct EventBatch {
+    /// The Events.
+    #[prost(message, repeated, tag = "1")]
+    pub events: Vec<SentEvent>,
+}
+
+/// One [`NewEvent`] as it travels.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct SentEvent {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    about_api_version: String,
+    #[prost(string, tag = "3")]
+    about_kind: String,
+    #[prost(string, tag = "4")]
+    about_namespace: String,
+    #[prost(string, tag = "5")]
+    about_name: String,
+    #[prost(string, tag = "6")]
+    about_uid: String,
+    #[prost(bool, tag = "7")]
+    warning: bool,
+    #[prost(string, tag = "8")]
+    reason: String,
+    #[prost(string, tag = "9")]
+    action: String,
+    #[prost(string, tag = "10")]
+    note: String,
+    #[prost(string, tag = "11")]
+    controller: String,
+    #[prost(string, tag = "12")]
+    instance: String,
+    #[prost(string, tag = "13")]
+    at: String,
+}
+
+impl From<&NewEvent> for SentEvent {
+    fn from(event: &NewEvent) -> Self {
+        let about = &event.regarding;
+        Self {
+            name: event.name.to_string(),
+            about_api_version: about.api_version.to_string(),
+            about_kind: about.kind.to_string(),
+            about_namespace: about.namespace.to_string(),
+            about_name: about.name.to_string(),
+            about_uid: about.uid.to_string(),
+            warning: event.severity == Severity::Warning,
+            reason: event.reason.to_string(),
+            action: event.action.to_string(),
+            note: event.note.clone(),
+            controller: event.controller.to_string(),
+            instance: event.instance.to_string(),
+            at: event.at.to_string(),
+        }
+    }
+}
+
+impl From<SentEvent> for NewEvent {
+    fn from(sent: SentEvent) -> Self {
+        let regarding = Subject {
+            api_version: sent.about_api_version.into(),
+            kind: sent.about_kind.into(),
+            namespace: sent.about_namespace.into(),
+            name: sent.about_name.into(),
+            uid: sent.about_uid.into(),
+            ..Subject::default()
+        };
+        Self {
+            name: sent.name.into(),
+            regarding,
+            severity: if sent.warning { Severity::Warning } else { Severity::Normal },
+            reason: sent.reason.into(),
+            action: sent.action.into(),
+            note: sent.note,
+            controller: sent.controller.into(),
+            instance: sent.instance.into(),
+            at: sent.at.into(),
+        }
+    }
+}
+
+/// What came of each binding or Event, in the order of the request.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct BindAnswers {
     /// The answers.
@@ -52,10 +140,10 @@ pub struct BindAnswers {
     pub answers: Vec<BindAnswer>,
 }
 
-/// What came of one binding.
+/// What came of one of them.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct BindAnswer {
-    /// The refusal as a Status in JSON; empty when the pod is bound.
+    /// The refusal as a Status in JSON; empty when it is done.
     #[prost(bytes = "vec", tag = "1")]
     pub refusal: Vec<u8>,
 }

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use gantry_store_cache::object::StoredObject;
 use gantry_store_cache::revision::Revision;
 
+use crate::event::NewEvent;
 use crate::interchange::Part;
-use crate::resource::GroupVersionResource;
+use crate::resource::{GroupVersionResource, gvr};
 use crate::selector::{FieldSelector, LabelSelector};
 use crate::status::Status;
 use crate::value::Value;
@@ -67,6 +68,16 @@ pub trait ResourceApi: Send + Sync + 'static {
     async fn rows(&self, projection: &str) -> Result<Option<Box<dyn RowStream>>, Status> {
         let _ = projection;
         Ok(None)
+    }
+
+    /// Writes Events, each with an answer of its own; by Gantry's own server in one commit.
+    async fn create_events(&self, events: Vec<NewEvent>) -> Vec<Result<(), Status>> {
+        let mut answers = Vec::with_capacity(events.len());
+        for event in events {
+            let target = Target::object(&gvr::EVENTS, &event.regarding.namespace, "");
+            answers.push(self.create(&target, event.object(), &WriteOptions::default()).await.map(drop));
+        }
+        answers
     }
 
     /// Binds many pods, each with an answer of its own, in the given order; by Gantry's own server in one commit.

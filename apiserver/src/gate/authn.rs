@@ -171,7 +171,7 @@ fn account(claims: &Claims) -> UserInfo {
 }
 
 /// The bearer token, if one was sent.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.trim().split_once(' ')?;
     let token = token.trim();

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -74,7 +75,8 @@ impl PeerCertificate {
 
 /// The authorities that clients and front proxies are signed by.
 pub struct ClientRoots {
-    clients: Option<Arc<dyn ClientCertVerifier>>,
+    /// May be exchanged while connections come in; held for moments.
+    clients: RwLock<Option<Arc<dyn ClientCertVerifier>>>,
     proxies: Option<Arc<dyn ClientCertVerifier>>,
 }
 
@@ -84,13 +86,26 @@ impl ClientRoots {
     /// # Errors
     /// What is wrong with a bundle.
     pub fn new(client_ca: &str, front_proxy_ca: &str) -> Result<Self, String> {
-        Ok(Self { clients: verifier(client_ca)?, proxies: verifier(front_proxy_ca)? })
+        Ok(Self { clients: RwLock::new(verifier(client_ca)?), proxies: verifier(front_proxy_ca)? })
+    }
+
+    /// Other roots of clients from now on, for new connections.
+    ///
+    /// # Errors
+    /// What is wrong with the bundle; the roots stay as they were then.
+    pub fn replace_clients(&self, client_ca: &str) -> Result<(), String> {
+        *self.clients.write() = verifier(client_ca)?;
+        Ok(())
     }
 
     /// The names of the authorities, sent as a hint to clients with several certificates.
     #[must_use]
     pub fn hints(&self) -> Vec<DistinguishedName> {
-        [&self.clients, &self.proxies].into_iter().flatten().flat_map(|v| v.root_hint_subjects().to_vec()).collect()
+        [self.clients.read().clone(), self.proxies.clone()]
+            .into_iter()
+            .flatten()
+            .flat_map(|v| v.root_hint_subjects().to_vec())
+            .collect()
     }
 
     /// Judges the chain that a connection's client sent. Front proxies first: one CA may have signed both.
@@ -109,7 +124,8 @@ impl ClientRoots {
         if signed_by(&self.proxies).is_ok() {
             return PeerCertificate::FrontProxy { name: name.to_owned(), not_after };
         }
-        if let Err(e) = signed_by(&self.clients) {
+        let clients = self.clients.read().clone();
+        if let Err(e) = signed_by(&clients) {
             return PeerCertificate::Unknown(format!("the client certificate of {name:?} is refused: {e}"));
         }
         if name.is_empty() {

@@ -1,15 +1,17 @@
 //! The server's end of [`gantry_machinery::interchange`]: gRPC on the same port, behind the same gate.
 //!
 //! Called by [`super::service`] for its paths. What a call may do is what the same user may do by plain requests: batch
-//! binding wants `create pods/binding` everywhere, rows want `list` and `watch` of the objects they are made of.
+//! binding wants `create pods/binding` everywhere, telling `create events`, rows want `list` and `watch` of the objects they are made of.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
+use gantry_machinery::event::NewEvent;
 use gantry_machinery::interchange::{
-    BIND_BATCH, BIND_GANG, BindAnswer, BindAnswers, BindBatch, PREFIX, PodBinding, ROWS, Rows, RowsRequest, SentRow,
+    BIND_BATCH, BIND_GANG, BindAnswer, BindAnswers, BindBatch, CREATE_EVENTS, EventBatch, PREFIX, PodBinding, ROWS,
+    Rows, RowsRequest, SentRow,
 };
 use gantry_machinery::resource::GroupVersionResource;
 use gantry_machinery::resource_api::{Binding, ResourceApi};
@@ -51,6 +53,10 @@ pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Response<Pay
         BIND_GANG => {
             let call = BindTogether { service: service.clone(), context };
             Grpc::new(ProstCodec::<BindAnswer, BindBatch>::default()).unary(call, request).await
+        }
+        CREATE_EVENTS => {
+            let call = Tell { service: service.clone(), context };
+            Grpc::new(ProstCodec::<BindAnswers, EventBatch>::default()).unary(call, request).await
         }
         ROWS => {
             let call = Feed { service: service.clone(), context, counted };
@@ -122,6 +128,27 @@ impl UnaryService<BindBatch> for BindTogether {
             let bindings = bindings(request.into_inner());
             let outcome = service.registry.as_user(context).bind_gang(bindings).await;
             Ok(tonic::Response::new(BindAnswer::of(&outcome)))
+        })
+    }
+}
+
+/// `CreateEvents`.
+struct Tell {
+    service: Arc<Service>,
+    context: Arc<RequestContext>,
+}
+
+impl UnaryService<EventBatch> for Tell {
+    type Response = BindAnswers;
+    type Future = Calling<BindAnswers>;
+
+    fn call(&mut self, request: tonic::Request<EventBatch>) -> Self::Future {
+        let (service, context) = (self.service.clone(), self.context.clone());
+        Box::pin(async move {
+            authorize(&service, &context, "create", &gantry_machinery::resource::gvr::EVENTS, "")?;
+            let events = request.into_inner().events.into_iter().map(NewEvent::from).collect();
+            let outcomes = service.registry.as_user(context).create_events(events).await;
+            Ok(tonic::Response::new(BindAnswers { answers: outcomes.iter().map(BindAnswer::of).collect() }))
         })
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use gantry_machinery::event::NewEvent;
 use gantry_machinery::interchange::{Part, Row};
 use gantry_machinery::resource_api::{
     Binding, Collection, DeleteOptions, Deleted, ListOptions, ObjectList, PatchBody, ResourceApi, RowStream, Target,
@@ -191,6 +192,10 @@ impl ResourceApi for Handle {
         options: &DeleteOptions,
     ) -> Result<ObjectList, Status> {
         self.registry.delete_collection(&self.request, of, list, options).await
+    }
+
+    async fn create_events(&self, events: Vec<NewEvent>) -> Vec<Result<(), Status>> {
+        self.registry.create_events(&self.request, events).await
     }
 
     async fn rows(&self, projection: &str) -> Result<Option<Box<dyn RowStream>>, Status> {

@@ -43,8 +43,8 @@ pub trait Reconcile: Send + Sync + 'static {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, LoopError>;
 }
 
-/// Runs a loop with `workers` workers on `tasks` until `stop`. Work begun is finished first.
-pub fn run(looped: Arc<dyn Reconcile>, workers: usize, tasks: &TaskTracker, stop: CancellationToken) {
+/// Runs a loop with `workers` workers on `tasks` until `stop`; gives its queue. Work begun is finished first.
+pub fn run(looped: Arc<dyn Reconcile>, workers: usize, tasks: &TaskTracker, stop: CancellationToken) -> Arc<Queue> {
     let queue = Arc::new(Queue::default());
     looped.clone().watch(&queue);
     for _ in 0..workers {
@@ -59,6 +59,7 @@ pub fn run(looped: Arc<dyn Reconcile>, workers: usize, tasks: &TaskTracker, stop
             queue.shut();
         });
     }
+    queue
 }
 
 async fn work(looped: &dyn Reconcile, queue: &Queue, key: ObjectKey) {

@@ -5,12 +5,15 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use ahash::{HashMap, HashSet};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use super::histogram::Histogram;
 
 /// The pause after a first failure.
 const RETRY_FIRST: Duration = Duration::from_millis(5);
@@ -23,13 +26,36 @@ pub struct WorkQueue<K> {
     /// Held for moments, never across an await.
     state: Mutex<State<K>>,
     changed: Notify,
+    counts: Counts,
+}
+
+/// What a queue counts (upstream's `workqueue_*` series).
+#[derive(Debug)]
+pub(super) struct Counts {
+    /// Keys that came to wait.
+    pub(super) adds: AtomicU64,
+    /// Keys that were to come again after a failure.
+    pub(super) retries: AtomicU64,
+    /// Seconds that keys waited.
+    pub(super) waited: Histogram<10>,
+    /// Seconds that keys were worked on.
+    pub(super) worked: Histogram<10>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        let seconds = || Histogram::growing(10e-9, 10.0);
+        Self { adds: AtomicU64::new(0), retries: AtomicU64::new(0), waited: seconds(), worked: seconds() }
+    }
 }
 
 struct State<K> {
-    waiting: VecDeque<K>,
+    /// With the time since when.
+    waiting: VecDeque<(K, Instant)>,
     /// Keys that need work: those waiting, and those to come again after their current work.
     dirty: HashSet<K>,
-    working: HashSet<K>,
+    /// With the time since when.
+    working: HashMap<K, Instant>,
     later: BinaryHeap<Reverse<Due>>,
     later_keys: HashMap<u64, K>,
     /// The earliest time each key is to come back; later entries of the same key are void.
@@ -51,7 +77,7 @@ impl<K: Clone + Eq + Hash> Default for WorkQueue<K> {
             state: Mutex::new(State {
                 waiting: VecDeque::new(),
                 dirty: HashSet::default(),
-                working: HashSet::default(),
+                working: HashMap::default(),
                 later: BinaryHeap::new(),
                 later_keys: HashMap::default(),
                 later_at: HashMap::default(),
@@ -60,6 +86,7 @@ impl<K: Clone + Eq + Hash> Default for WorkQueue<K> {
                 closed: false,
             }),
             changed: Notify::new(),
+            counts: Counts::default(),
         }
     }
 }
@@ -68,8 +95,9 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
     /// Asks for work on `key`.
     pub fn add(&self, key: K) {
         let mut state = self.state.lock();
-        if state.add(key) {
+        if state.add(key, Instant::now()) {
             drop(state);
+            self.counts.adds.fetch_add(1, Relaxed);
             self.changed.notify_one();
         }
     }
@@ -98,6 +126,7 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
 
     /// Asks for work on `key` after a failure: 5 ms, doubled with each failure since the last [`forget`](Self::forget).
     pub fn add_failed(&self, key: K) {
+        self.counts.retries.fetch_add(1, Relaxed);
         let delay = {
             let mut state = self.state.lock();
             let failures = state.failures.entry(key.clone()).or_default();
@@ -128,10 +157,13 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
                 if state.closed {
                     return None;
                 }
-                state.ripen(Instant::now());
-                if let Some(key) = state.waiting.pop_front() {
+                let now = Instant::now();
+                let ripe = state.ripen(now);
+                self.counts.adds.fetch_add(ripe, Relaxed);
+                if let Some((key, since)) = state.waiting.pop_front() {
+                    self.counts.waited.add(now.duration_since(since).as_secs_f64());
                     state.dirty.remove(&key);
-                    state.working.insert(key.clone());
+                    state.working.insert(key.clone(), now);
                     let more = !state.waiting.is_empty() || !state.later.is_empty();
                     drop(state);
                     if more {
@@ -153,10 +185,14 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
     /// Work on `key` ended, well or badly.
     pub fn done(&self, key: &K) {
         let mut state = self.state.lock();
-        state.working.remove(key);
+        let now = Instant::now();
+        if let Some(since) = state.working.remove(key) {
+            self.counts.worked.add(now.duration_since(since).as_secs_f64());
+        }
         if state.dirty.contains(key) {
-            state.waiting.push_back(key.clone());
+            state.waiting.push_back((key.clone(), now));
             drop(state);
+            self.counts.adds.fetch_add(1, Relaxed);
             self.changed.notify_one();
         }
     }
@@ -175,6 +211,17 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
         self.state.lock().waiting.len()
     }
 
+    /// What it counts.
+    pub(super) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// For how long keys are being worked on by now.
+    pub(super) fn unfinished(&self) -> Vec<Duration> {
+        let now = Instant::now();
+        self.state.lock().working.values().map(|since| now.duration_since(*since)).collect()
+    }
+
     /// Whether no key waits for work now.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -184,22 +231,25 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
 
 impl<K: Clone + Eq + Hash> State<K> {
     /// Whether a worker has something new to do.
-    fn add(&mut self, key: K) -> bool {
-        if self.closed || !self.dirty.insert(key.clone()) || self.working.contains(&key) {
+    fn add(&mut self, key: K, now: Instant) -> bool {
+        if self.closed || !self.dirty.insert(key.clone()) || self.working.contains_key(&key) {
             return false;
         }
-        self.waiting.push_back(key);
+        self.waiting.push_back((key, now));
         true
     }
 
-    fn ripen(&mut self, now: Instant) {
+    /// Adds the keys whose time has come; how many of them there were.
+    fn ripen(&mut self, now: Instant) -> u64 {
+        let mut added = 0;
         while self.later.peek().is_some_and(|Reverse(due)| due.at <= now) {
-            let Some(Reverse(due)) = self.later.pop() else { return };
+            let Some(Reverse(due)) = self.later.pop() else { break };
             // Void entries, replaced by earlier ones, have lost their key.
             let Some(key) = self.later_keys.remove(&due.sequence) else { continue };
             self.later_at.remove(&key);
-            self.add(key);
+            added += u64::from(self.add(key, now));
         }
+        added
     }
 }
 

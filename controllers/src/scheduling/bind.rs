@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use super::SchedulingOptions;
 use super::extender::Extenders;
 use super::inbox::Inbox;
-use super::metrics::Metrics;
+use super::metrics::{Call, Metrics};
 use super::report::Reports;
 use super::volumes::{self, Notices};
 use super::worker::{ToBind, ToBindTogether, Work};
@@ -106,7 +106,8 @@ pub(super) fn run(
             while preparing.try_join_next().is_some() {}
             for to_bind in waiting.extract_if(.., |b| b.placement.volumes.is_some()) {
                 let (inbox, reports, notices) = (inbox.clone(), reports.clone(), notices.clone());
-                preparing.spawn(prepare(api.clone(), inbox, reports, notices, to_bind, ready.clone()));
+                let metrics = metrics.clone();
+                preparing.spawn(prepare(api.clone(), inbox, reports, notices, metrics, to_bind, ready.clone()));
             }
             if waiting.is_empty() {
                 continue;
@@ -130,13 +131,17 @@ async fn prepare(
     inbox: Arc<Inbox>,
     reports: Reports,
     notices: Arc<Notices>,
+    metrics: Arc<Metrics>,
     mut to_bind: ToBind,
     ready: UnboundedSender<ToBind>,
 ) {
     // It may take minutes: others go on.
     inbox.settle(usize::from(std::mem::take(&mut to_bind.counts)), Vec::new());
     let Some(work) = to_bind.placement.volumes.take() else { return };
-    match volumes::prepare(&api, &notices, &to_bind.placement, &work).await {
+    let asked = Instant::now();
+    let prepared = volumes::prepare(&api, &notices, &to_bind.placement, &work).await;
+    metrics.volumes_prepared(to_bind.placement.profile, prepared.is_ok(), asked.elapsed());
+    match prepared {
         // Nobody takes it any more only when all stops.
         Ok(()) => drop(ready.send(to_bind)),
         Err(why) => {
@@ -164,6 +169,7 @@ fn by_extenders(
         let (metrics, extenders) = (metrics.clone(), extenders.clone());
         tokio::spawn(async move {
             let Some(extender) = extenders.binder(placement.interests) else { return };
+            metrics.calls_begin(Call::Binding, 1);
             let asked = Instant::now();
             let answer = Extenders::bind(extender, &placement).await;
             metrics.bind(placement.profile, answer.is_ok(), asked.elapsed());
@@ -191,6 +197,7 @@ async fn bind(
     metrics: Arc<Metrics>,
 ) {
     let bindings = batch.iter().map(|b| binding(&b.placement)).collect();
+    metrics.calls_begin(Call::Binding, batch.len());
     let asked = Instant::now();
     let answers = api.bind_batch(bindings).await;
     let took = asked.elapsed();
@@ -251,7 +258,7 @@ async fn find_out(api: &dyn ResourceApi, reports: &Reports, placement: &Placemen
         let read = api.get(&target).await;
         if let Some(events) = evidence(pod, read) {
             if events.iter().any(|event| matches!(event, Event::BindFailed(_))) {
-                reports.failed((**pod).clone(), *profile, why);
+                reports.failed(pod, *profile, why);
             }
             return events;
         }

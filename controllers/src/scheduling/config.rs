@@ -5,8 +5,10 @@
 //! Read once at start by the roles; nothing here is asked again while scheduling.
 
 mod arguments;
+mod extenders;
 mod fields;
 mod plugins;
+mod shown;
 #[cfg(test)]
 mod tests;
 
@@ -15,12 +17,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gantry_machinery::feature::{Gate, Gates};
-use gantry_machinery::names;
 use gantry_machinery::status::FieldError;
 use gantry_scheduler_core::cycle;
-use gantry_scheduler_core::profile::Profile;
+use gantry_scheduler_core::profile::{Plugin, Profile};
 
-use super::extender::{EXTENDERS_MAX, ExtenderConfig, ManagedResource};
+use super::extender::ExtenderConfig;
 use crate::runtime::leader::LeaderConfig;
 use fields::{Faults, Fields};
 use plugins::{Enabled, Point};
@@ -51,6 +52,8 @@ pub struct Configuration {
     pub lease: Lease,
     /// `clientConnection.kubeconfig`.
     pub kubeconfig: Option<PathBuf>,
+    /// Whether the pods of a gang are placed together (feature gate `GangScheduling`).
+    pub gangs: bool,
     /// What was accepted and has no effect here, to be said once.
     pub notices: Vec<String>,
 }
@@ -97,6 +100,7 @@ impl Default for Configuration {
                 retry: Duration::from_secs(2),
             },
             kubeconfig: None,
+            gangs: false,
             notices: Vec::new(),
         }
     }
@@ -167,7 +171,7 @@ impl Configuration {
         config.backoff(fields);
         config.client(fields);
         config.election(fields);
-        config.extenders = extenders(fields);
+        config.extenders = extenders::read(fields);
         config.profiles(fields);
         // What an extender manages and the scheduler is to leave to it.
         let managed = config.extenders.iter().flat_map(|extender| &extender.managed_resources);
@@ -291,16 +295,28 @@ impl Configuration {
         self.profiles = profiles;
     }
 
+    /// The same without what is behind features that are off.
+    #[must_use]
+    pub fn gated(mut self, gates: Gates) -> Self {
+        self.gangs = gates.enabled(Gate::GangScheduling);
+        if !gates.enabled(Gate::NodeDeclaredFeatures) {
+            for profile in &mut self.profiles {
+                profile.filters = profile.filters.without(Plugin::NodeDeclaredFeatures);
+            }
+        }
+        self
+    }
+
     /// What the scheduler's core is told.
     #[must_use]
-    pub fn core(&self, gates: Gates) -> cycle::Config {
+    pub fn core(&self) -> cycle::Config {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         cycle::Config {
             profiles: self.profiles.iter().cloned().map(Arc::new).collect(),
             backoff_first: millis(self.backoff_first),
             backoff_max: millis(self.backoff_max),
             interests: self.extenders.iter().map(ExtenderConfig::interest).collect(),
-            gangs: gates.enabled(Gate::GangScheduling),
+            gangs: self.gangs,
             ..cycle::Config::default()
         }
     }
@@ -315,81 +331,4 @@ fn percentage(fields: &Fields<'_>, notices: &mut Vec<String>) {
     } else if given != 0 && given != 100 {
         notices.push(format!("{} is {given}: every node is scored all the same", fields.at(KEY)));
     }
-}
-
-fn extenders(fields: &Fields<'_>) -> Vec<ExtenderConfig> {
-    let known = [
-        "urlPrefix",
-        "filterVerb",
-        "preemptVerb",
-        "prioritizeVerb",
-        "weight",
-        "bindVerb",
-        "enableHTTPS",
-        "tlsConfig",
-        "httpTimeout",
-        "nodeCacheCapable",
-        "managedResources",
-        "ignorable",
-    ];
-    let mut extenders: Vec<ExtenderConfig> = Vec::new();
-    let wrong = |error| fields.faults().wrong(error);
-    let mut managed: Vec<&str> = Vec::new();
-    for entry in fields.objects("extenders", &known) {
-        let text = |key: &str| entry.text_or_empty(key).to_owned();
-        let weight = entry.int("weight").unwrap_or(0);
-        if !entry.text_or_empty("prioritizeVerb").is_empty() && !(1..=10_000).contains(&weight) {
-            let text = if weight <= 0 { "must have a positive weight applied to it" } else { "must be at most 10000" };
-            wrong(FieldError::invalid(entry.at("weight"), weight, text));
-        }
-        let url = entry.text_or_empty("urlPrefix");
-        if url.is_empty() {
-            wrong(FieldError::required(entry.at("urlPrefix"), "where the extender is"));
-        }
-        let mut managed_resources = Vec::new();
-        for resource in entry.objects("managedResources", &["name", "ignoredByScheduler"]) {
-            let name = resource.text_or_empty("name");
-            let complaints = names::qualified_name(name);
-            if complaints.is_empty() && (!name.contains('/') || name.contains("kubernetes.io/")) {
-                wrong(FieldError::invalid(resource.at("name"), name, "is an invalid extended resource name"));
-            }
-            complaints.into_iter().for_each(|why| wrong(FieldError::invalid(resource.at("name"), name, why)));
-            if managed.contains(&name) {
-                wrong(FieldError::invalid(resource.at("name"), name, "duplicate extender managed resource name"));
-            }
-            managed.push(name);
-            let ignored_by_scheduler = resource.boolean("ignoredByScheduler").unwrap_or(false);
-            managed_resources.push(ManagedResource { name: name.to_owned(), ignored_by_scheduler });
-        }
-        let secure = entry.boolean("enableHTTPS").unwrap_or(false) || url.starts_with("https:");
-        if secure || entry.value("tlsConfig").is_some() {
-            let text = "this scheduler speaks plain HTTP to extenders";
-            wrong(FieldError::invalid(entry.at("urlPrefix"), url, text));
-        }
-        if !entry.text_or_empty("preemptVerb").is_empty() {
-            let text = "this scheduler does not ask extenders about preemption";
-            wrong(FieldError::invalid(entry.at("preemptVerb"), entry.text_or_empty("preemptVerb"), text));
-        }
-        let (timeout, negative) = entry.duration("httpTimeout").unwrap_or((Duration::ZERO, false));
-        extenders.push(ExtenderConfig {
-            url_prefix: url.trim_end_matches('/').to_owned(),
-            filter_verb: text("filterVerb"),
-            prioritize_verb: text("prioritizeVerb"),
-            bind_verb: text("bindVerb"),
-            weight,
-            timeout: if timeout.is_zero() || negative { Duration::from_secs(5) } else { timeout },
-            node_cache_capable: entry.boolean("nodeCacheCapable").unwrap_or(false),
-            managed_resources,
-            ignorable: entry.boolean("ignorable").unwrap_or(false),
-        });
-    }
-    if extenders.len() > EXTENDERS_MAX {
-        wrong(FieldError::too_many("extenders", extenders.len(), EXTENDERS_MAX));
-    }
-    let binders = extenders.iter().filter(|extender| !extender.bind_verb.is_empty()).count();
-    if binders > 1 {
-        let given = format!("found {binders} extenders implementing bind");
-        wrong(FieldError::invalid("extenders", given, "only one extender can implement bind"));
-    }
-    extenders
 }

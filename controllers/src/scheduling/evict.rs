@@ -5,6 +5,7 @@
 //! pending and nominated, and the next attempt finds the victims where they are.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use gantry_machinery::clock::Clock;
@@ -21,6 +22,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::SchedulingOptions;
 use super::inbox::Inbox;
+use super::metrics::Metrics;
 use super::report::Reports;
 
 /// Victims being asked at a time.
@@ -53,6 +55,7 @@ struct Work {
     inbox: Arc<Inbox>,
     clock: Clock,
     reports: Reports,
+    metrics: Arc<Metrics>,
     /// The names of the profiles.
     names: Vec<Box<str>>,
 }
@@ -63,17 +66,19 @@ pub(super) fn new(
     inbox: Arc<Inbox>,
     clock: Clock,
     reports: Reports,
+    metrics: Arc<Metrics>,
     options: &SchedulingOptions,
 ) -> (Evictions, impl Future<Output = ()> + use<>) {
     let (sender, rooms) = unbounded_channel();
     let names = options.core.profiles.iter().map(|profile| profile.name.clone()).collect();
-    let work = Arc::new(Work { api, inbox, clock, reports, names });
+    let work = Arc::new(Work { api, inbox, clock, reports, metrics, names });
     (Evictions(sender), run(work, rooms))
 }
 
 async fn run(work: Arc<Work>, mut rooms: UnboundedReceiver<ToEvict>) {
     let slots = Arc::new(Semaphore::new(EVICTIONS_MAX));
     while let Some(ToEvict { preemption, preemptor, profile }) = rooms.recv().await {
+        work.metrics.preempted(preemption.victims.len());
         preemption.denominated.into_iter().for_each(|pod| work.reports.denominated(pod));
         let (node, preemptor) = (Arc::new(preemption.node), Arc::new(preemptor));
         for victim in preemption.victims.into_iter().filter(|victim| !victim.leaving) {
@@ -89,7 +94,10 @@ async fn run(work: Arc<Work>, mut rooms: UnboundedReceiver<ToEvict>) {
 
 impl Work {
     async fn ask(&self, victim: &PodId, preemptor: &PodId, node: &str, profile: ProfileId) {
-        match self.evict(victim, &self.names[usize::from(profile)]).await {
+        let asked = Instant::now();
+        let evicted = self.evict(victim, &self.names[usize::from(profile)]).await;
+        self.metrics.evicted(evicted.is_ok(), asked.elapsed());
+        match evicted {
             Ok(true) => self.reports.preempted(victim, preemptor, node, profile),
             Ok(false) => {}
             Err(status) => {

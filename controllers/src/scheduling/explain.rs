@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use gantry_machinery::feature::Gates;
 use gantry_machinery::reflector::Delta;
 use gantry_machinery::resource::gvr;
 use gantry_machinery::resource_api::{Collection, ListOptions, ResourceApi, Target};
@@ -43,7 +42,7 @@ pub async fn explain(
         events.extend((known.told)(Delta::Replace(all.items)));
     }
     // As a pod alone: whether its gang would fit with it is another question.
-    let mut core = Scheduler::new(config.core(Gates::default()));
+    let mut core = Scheduler::new(config.core());
     // Nobody is placed: only what is there is taken in.
     core.step(0, events, 0);
     let explanation = core.explain(&pod.uid, most);

@@ -1,4 +1,4 @@
-//! HTTP extenders: processes that are asked about nodes besides the plugins (upstream's `extender/v1` JSON protocol).
+//! Extenders: processes that are asked about nodes besides the plugins (upstream's `extender/v1` JSON protocol).
 //!
 //! Off the fast path: the core hands out the pods that an extender is interested in, with the nodes that could take
 //! them; here they are asked, one extender after the other, and the core hears the [`Advice`]. Many pods are asked about
@@ -19,6 +19,7 @@ use gantry_scheduler_core::cycle::consult::{Advice, Interest};
 use gantry_scheduler_core::plan::{Consultation, Placement, PodId};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_rustls::rustls::ClientConfig;
 
 use super::inbox::Inbox;
 use super::report::Reports;
@@ -32,7 +33,7 @@ pub(super) const EXTENDERS_MAX: usize = 32;
 /// An extender as it is configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExtenderConfig {
-    /// `http://host:port/path`, without a slash at the end.
+    /// `http://host:port/path` or `https://...`, without a slash at the end.
     pub url_prefix: String,
     /// Appended to the prefix when nodes are to be filtered; empty when it does not filter.
     pub filter_verb: String,
@@ -50,7 +51,32 @@ pub struct ExtenderConfig {
     pub managed_resources: Vec<ManagedResource>,
     /// Whether pods are scheduled without it when it cannot be reached.
     pub ignorable: bool,
+    /// How it is called over HTTPS; `None` for plain HTTP.
+    pub tls: Option<ExtenderTls>,
 }
+
+/// `enableHTTPS` and `tlsConfig`.
+#[derive(Clone)]
+pub struct ExtenderTls {
+    /// Whom it is taken for, and who we are.
+    pub client: Arc<ClientConfig>,
+    /// The name in its certificate, where that is not the URL's.
+    pub server_name: String,
+}
+
+impl std::fmt::Debug for ExtenderTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExtenderTls").field("server_name", &self.server_name).finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for ExtenderTls {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.client, &other.client) && self.server_name == other.server_name
+    }
+}
+
+impl Eq for ExtenderTls {}
 
 /// A resource that an extender manages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,7 +124,7 @@ impl Extenders {
             tokio::spawn(async move {
                 let Consultation { pod, ticket, profile, .. } = question.clone();
                 let advice = extenders.ask(question).await.unwrap_or_else(|Failure(why)| {
-                    reports.failed(pod.clone(), profile, &why);
+                    reports.failed(&pod, profile, &why);
                     Advice::Failed
                 });
                 inbox.settle(0, vec![Event::Advised(pod.uid, ticket, advice)]);

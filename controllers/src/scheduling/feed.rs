@@ -22,6 +22,7 @@ use gantry_scheduler_core::rows::{BudgetRow, Keeper, KindredRow, NamespaceRow, N
 use gantry_store_cache::object::StoredObject;
 
 use super::inbox::Inbox;
+use super::metrics::Metrics;
 use super::source::Source;
 use super::volumes::Notices;
 
@@ -95,10 +96,17 @@ pub(super) static COLLECTIONS: [Known; 15] = [
 static POD_GROUPS: Known = Known { resource: &gvr::POD_GROUPS, told: pod_groups, rows: None };
 
 /// Feeds the inbox for ever.
-pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>, notices: Arc<Notices>, gangs: bool) {
+pub(super) async fn run(
+    api: Arc<dyn ResourceApi>,
+    inbox: Arc<Inbox>,
+    notices: Arc<Notices>,
+    metrics: Arc<Metrics>,
+    gangs: bool,
+) {
     let mut sources: Vec<Source> = COLLECTIONS.iter().map(|known| Source::new(api.clone(), known)).collect();
     let first = join_all(sources.iter_mut().map(Source::next)).await;
     inbox.feed(first.concat()).await;
+    metrics.is_synced();
     sources.extend(gangs.then(|| Source::new(api.clone(), &POD_GROUPS)));
     let follow = sources.into_iter().map(|mut source| {
         let (inbox, notices) = (&inbox, &notices);

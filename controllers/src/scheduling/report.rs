@@ -3,9 +3,8 @@
 //!
 //! Conditions are written only when the message changed, and only the latest: what is not yet written is kept by pod,
 //! so it is bounded by the pods that wait, and forgotten when the pod finds its place. One write of a pod at a time, so
-//! that the latest is what stands. Events go through the recorder,
-//! which counts equal ones and drops what the API cannot take; a refusal makes an event when there is news, and again
-//! every five minutes, since Events expire.
+//! that the latest is what stands. Events go through [`events`](super::events); a refusal makes one when there is news,
+//! and again every five minutes, which makes a series of it.
 
 mod gang;
 
@@ -15,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use compact_str::CompactString;
 use gantry_machinery::clock::Clock;
-use gantry_machinery::recorder::{Recorder, Subject};
+use gantry_machinery::recorder::Severity;
 use gantry_machinery::resource::gvr;
 use gantry_machinery::resource_api::{PatchBody, PatchKind, ResourceApi, Target, WriteOptions};
 use gantry_machinery::status::Status;
@@ -28,6 +27,8 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::SchedulingOptions;
+use super::events::{Events, Fact};
+use super::metrics::{Call, Metrics};
 
 /// Condition writes under way at a time.
 const WRITES_MAX: usize = 8;
@@ -42,11 +43,12 @@ pub(super) struct Reports(Arc<Inner>);
 struct Inner {
     api: Arc<dyn ResourceApi>,
     clock: Clock,
-    /// One for each profile, speaking under its name.
-    recorders: Box<[Recorder]>,
+    events: Events,
+    metrics: Arc<Metrics>,
+    /// The profiles' names.
+    names: Box<[CompactString]>,
     unwritten: Mutex<Unwritten>,
     wake: Notify,
-    scheduled: Mutex<Budget>,
 }
 
 /// What is to be written.
@@ -69,48 +71,31 @@ struct Tiding {
     nomination: Option<Nomination>,
 }
 
-/// So many events may still be written.
-struct Budget {
-    left: f64,
-    per_second: f64,
-    at: Instant,
-}
-
-impl Budget {
-    fn afford(&mut self, now: Instant) -> bool {
-        let refill = now.duration_since(self.at).as_secs_f64() * self.per_second;
-        self.left = (self.left + refill).min(self.per_second * 10.0);
-        self.at = now;
-        let afford = self.left >= 1.0;
-        self.left -= f64::from(u8::from(afford));
-        afford
-    }
-}
-
 impl Reports {
     /// Nothing to report yet.
     #[must_use]
     pub(super) fn new(
         api: Arc<dyn ResourceApi>,
         clock: Clock,
-        recorder: Recorder,
+        events: Events,
+        metrics: Arc<Metrics>,
         options: &SchedulingOptions,
     ) -> Self {
-        let per_second = f64::from(options.scheduled_events_per_second);
         Self(Arc::new(Inner {
             api,
             clock,
-            recorders: options.core.profiles.iter().map(|p| recorder.speaking_for(&*p.name)).collect(),
+            events,
+            metrics,
+            names: options.core.profiles.iter().map(|profile| CompactString::new(&profile.name)).collect(),
             unwritten: Mutex::default(),
             wake: Notify::new(),
-            scheduled: Mutex::new(Budget { left: per_second * 10.0, per_second, at: Instant::now() }),
         }))
     }
 
     /// A pod fits nowhere.
     pub(super) fn refused(&self, refusal: Refusal) {
         if refusal.news || refusal.overdue {
-            self.recorder(refusal.profile).warning(subject(&refusal.pod), "FailedScheduling", &*refusal.message);
+            self.warn(&refusal.pod, refusal.profile, &refusal.message);
         }
         if refusal.news || refusal.nomination.is_some() {
             let condition = refusal.news.then_some(("Unschedulable", refusal.message));
@@ -141,13 +126,13 @@ impl Reports {
     /// A pod has been asked to go for the sake of another.
     pub(super) fn preempted(&self, victim: &PodId, preemptor: &PodId, node: &str, profile: ProfileId) {
         let message = format!("Preempted by pod {} on node {node}", preemptor.uid);
-        self.recorder(profile).normal(subject(victim), "Preempted", message);
+        self.event(Arc::new(victim.clone()), profile, Severity::Normal, ("Preempted", "Preempting"), message);
     }
 
     /// Scheduling a pod went wrong: its binding was turned down, an extender could not be asked.
-    pub(super) fn failed(&self, pod: PodId, profile: ProfileId, message: &str) {
-        self.recorder(profile).warning(subject(&pod), "FailedScheduling", message);
-        self.tell(Tiding { pod, condition: Some(("SchedulerError", message.into())), nomination: None });
+    pub(super) fn failed(&self, pod: &PodId, profile: ProfileId, message: &str) {
+        self.warn(pod, profile, message);
+        self.tell(Tiding { pod: pod.clone(), condition: Some(("SchedulerError", message.into())), nomination: None });
     }
 
     fn tell(&self, tiding: Tiding) {
@@ -165,18 +150,35 @@ impl Reports {
         self.0.wake.notify_one();
     }
 
-    fn recorder(&self, profile: ProfileId) -> &Recorder {
-        &self.0.recorders[usize::from(profile)]
+    fn warn(&self, pod: &PodId, profile: ProfileId, message: &str) {
+        self.event(
+            Arc::new(pod.clone()),
+            profile,
+            Severity::Warning,
+            ("FailedScheduling", "Scheduling"),
+            message.to_owned(),
+        );
+    }
+
+    /// Tells an event: its reason, and the action it came of.
+    fn event(
+        &self,
+        pod: Arc<PodId>,
+        profile: ProfileId,
+        severity: Severity,
+        (reason, action): (&'static str, &'static str),
+        note: String,
+    ) {
+        let by = self.0.names[usize::from(profile)].clone();
+        self.0.events.tell(Fact { pod, severity, reason, action, note, by });
     }
 
     /// A pod is bound.
     pub(super) fn bound(&self, placement: &Placement) {
         self.0.unwritten.lock().tidings.remove(&placement.pod.uid);
-        if self.0.scheduled.lock().afford(Instant::now()) {
-            let PodId { namespace, name, .. } = &*placement.pod;
-            let message = format!("Successfully assigned {namespace}/{name} to {}", placement.node);
-            self.recorder(placement.profile).normal(subject(&placement.pod), "Scheduled", message);
-        }
+        let PodId { namespace, name, .. } = &*placement.pod;
+        let message = format!("Successfully assigned {namespace}/{name} to {}", placement.node);
+        self.event(placement.pod.clone(), placement.profile, Severity::Normal, ("Scheduled", "Binding"), message);
     }
 
     /// Writes conditions for ever.
@@ -202,7 +204,10 @@ impl Reports {
             let Ok(slot) = slots.clone().acquire_owned().await else { return };
             let inner = self.0.clone();
             tokio::spawn(async move {
-                inner.write(&tiding).await;
+                inner.metrics.calls_begin(Call::StatusPatch, 1);
+                let asked = Instant::now();
+                let written = inner.write(&tiding).await;
+                inner.metrics.call_ended(Call::StatusPatch, written, asked.elapsed());
                 inner.unwritten.lock().writing.remove(&tiding.pod.uid);
                 inner.wake.notify_one();
                 drop(slot);
@@ -213,21 +218,22 @@ impl Reports {
 
 impl Inner {
     /// Sets the condition, unless the pod has found its place meanwhile. A failure is left at that: the pod is tried
-    /// again in time, and told again if it matters.
-    async fn write(&self, tiding: &Tiding) {
+    /// again in time, and told again if it matters. Says whether what had to be written is.
+    async fn write(&self, tiding: &Tiding) -> bool {
         for _ in 0..TRIES_MAX {
             match self.try_write(tiding).await {
                 // Somebody else changed the pod, perhaps by binding it: look again.
                 Err(status) if status.code == 409 => {}
-                Err(status) if status.code == 404 => return,
+                Err(status) if status.code == 404 => return true,
                 Err(status) => {
                     let PodId { namespace, name, .. } = &tiding.pod;
                     tracing::warn!(pod = %name, %namespace, error = %status, "condition not written");
-                    return;
+                    return false;
                 }
-                Ok(()) => return,
+                Ok(()) => return true,
             }
         }
+        false
     }
 
     async fn try_write(&self, tiding: &Tiding) -> Result<(), Status> {
@@ -321,15 +327,4 @@ fn said(body: &[u8]) -> Option<Condition<'_>> {
     }
     let pod: Pod<'_> = serde_json::from_slice(body).ok()?;
     pod.status?.conditions?.into_iter().find(|c| c.kind.as_deref() == Some("PodScheduled"))
-}
-
-fn subject(pod: &PodId) -> Subject {
-    Subject {
-        api_version: "v1".into(),
-        kind: "Pod".into(),
-        namespace: CompactString::new(&pod.namespace),
-        name: CompactString::new(&pod.name),
-        uid: CompactString::new(&pod.uid),
-        field_path: CompactString::default(),
-    }
 }

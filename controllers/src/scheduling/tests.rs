@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use gantry_machinery::clock::Clock;
-use gantry_machinery::recorder::Recorder;
 use gantry_machinery::resource_api::ResourceApi;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -24,12 +23,10 @@ fn start(prepare: impl Fn(&Arc<FakeApi>)) -> Running {
     prepare(&api);
     let shared: Arc<dyn ResourceApi> = Arc::new(Shared(api.clone()));
     let stop = CancellationToken::new();
-    let (recorder, recording) = Recorder::new(shared.clone(), Clock::System, "default-scheduler", stop.clone());
-    tokio::spawn(recording);
     let metrics = Arc::new(Metrics::default());
     let mut options = SchedulingOptions::default();
     options.core.gangs = true;
-    let work = run(shared, Clock::System, recorder, metrics, options, stop.clone());
+    let work = run(shared, Clock::System, metrics, options, stop.clone());
     Running { api, stop, work: tokio::spawn(work) }
 }
 

@@ -5,6 +5,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use gantry_scheduler_core::cycle::Scheduler;
+use gantry_scheduler_core::meter::Stopwatch;
 use gantry_scheduler_core::plan::{Consultation, Decision, Millis, Placement, Refusal, Together};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -71,7 +72,7 @@ pub(super) fn spawn(
     };
     let work = move || {
         let start = Instant::now();
-        let mut core = Scheduler::new(options.core.clone());
+        let mut core = Scheduler::new(options.core.clone()).timed_by(Box::new(Steady(start)));
         // Bounds the channel of placements, too.
         let mut unconfirmed = 0usize;
         let mut patience = None;
@@ -82,17 +83,21 @@ pub(super) fn spawn(
             }
             unconfirmed = unconfirmed.saturating_sub(mail.settled);
             let limit = STEP_MAX.min(options.unconfirmed_max.saturating_sub(unconfirmed));
+            metrics.step_begins();
             let began = Instant::now();
             let now = millis(began.duration_since(start));
             let plan = core.step(now, mail.events, limit);
             let took = began.elapsed();
-            metrics.standing(Standing {
+            metrics.step_ended();
+            metrics.laps(&plan.laps);
+            let standing = Standing {
                 pending: core.pending(),
                 arrivals: core.arrivals(),
                 nodes: core.columns().count() as usize,
                 pods: core.pods().count(),
                 assumed: core.assumed(),
-            });
+            };
+            metrics.standing(standing, core.tallies());
             let pods: usize = plan.decisions.iter().map(Decision::pods).sum();
             let each = took / u32::try_from(pods.max(1)).unwrap_or(u32::MAX);
             let mut batch = Vec::with_capacity(plan.decisions.len());
@@ -141,6 +146,16 @@ pub(super) fn spawn(
     };
     let thread = std::thread::Builder::new().name("scheduler".into()).spawn(work);
     thread.expect("a process that can serve requests can start a thread")
+}
+
+/// The machine's clock, as the core reads it.
+#[derive(Debug)]
+struct Steady(Instant);
+
+impl Stopwatch for Steady {
+    fn nanos(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
 }
 
 fn millis(time: Duration) -> Millis {

@@ -21,7 +21,7 @@ pub(crate) fn cluster(nodes: u32) -> Scheduler {
     let mut scheduler = Scheduler::new(Config { gangs: true, ..Config::default() });
     let rows = (0..nodes).map(|n| {
         let labels = vec![
-            ("disk".into(), if n % 5 == 0 { "fast" } else { "slow" }.into()),
+            ("disk".into(), if n.is_multiple_of(5) { "fast" } else { "slow" }.into()),
             (HOSTNAME.into(), format!("node-{n}").into()),
             (ZONE.into(), format!("zone-{}", n % 10).into()),
         ];
@@ -109,6 +109,19 @@ pub(crate) fn host_anti_affinity(demand: &mut Demand) {
 pub(crate) fn preferred_anti_affinity(demand: &mut Demand) {
     let preferred = vec![(-100, term(HOSTNAME))];
     demand.pods = Some(Box::new(PodAffinity { preferred, ..PodAffinity::default() }));
+}
+
+/// Gives a pod of `app=web` another application, also in its terms.
+pub(crate) fn of_app(mut row: Box<PodRow>, app: u64) -> Box<PodRow> {
+    let app: Box<str> = format!("web-{app}").into();
+    row.labels[0].1 = app.clone();
+    if let Some(own) = &mut row.demand.own {
+        own.labels[0].1 = app.clone();
+    }
+    for selector in row.demand.spread.iter_mut().filter_map(|constraint| constraint.selector.as_mut()) {
+        selector.requirements[0].values[0] = app.clone();
+    }
+    row
 }
 
 /// A Service that selects the pods labelled `app=web`.

@@ -241,15 +241,20 @@ impl Scheduler {
         }
     }
 
-    /// A victim could not be asked to go; the pod it was to make room for is tried again after a pause.
+    /// A victim could not be asked to go; the pod it was to make room for is tried again after a pause. Others who waited
+    /// for the same victim to go wait for nothing now: they look again at once.
     pub(super) fn spare(&mut self, now: Millis, victim: &str, preemptor: &str) {
-        if let Some(index) = self.pods.find(victim) {
-            self.pods.at(index).doomed = false;
-        }
         if let Some(index) = self.pods.find(preemptor)
             && self.pods.at(index).state == State::Waiting
         {
             self.pause(now, index);
+        }
+        let Some(index) = self.pods.find(victim) else { return };
+        self.pods.at(index).doomed = false;
+        if let Some(slot) = self.pods.at(index).state.slot() {
+            let node = self.columns.shared_name(slot);
+            self.try_nominated(&node);
+            self.columns.touch(slot);
         }
     }
 

@@ -12,8 +12,10 @@ use crate::class::ClassId;
 use crate::columns::Slot;
 use crate::filter::tally::Tally;
 use crate::filter::{Rule, Verdict};
+use crate::meter::{Point, Timed};
 use crate::pods::PodIndex;
 use crate::preempt::Bystanders;
+use crate::profile::Plugin;
 use crate::wide::chart::Best;
 use crate::wide::whatif::{Case, Tables};
 use crate::wide::{self, Scratch, Towards};
@@ -48,8 +50,14 @@ impl Scheduler {
     pub(super) fn find(&mut self, index: PodIndex) -> Option<Found> {
         (self.ask, self.rejection) = (None, None);
         self.verdicts = Verdicts::InScratch;
-        if self.pods.get(index)?.tenant.is_some() && !self.look_up_volumes(index) {
-            return None;
+        if self.pods.get(index)?.tenant.is_some() {
+            let began = self.meter.begin();
+            let passed = self.look_up_volumes(index);
+            let timed = Timed::Plugin { plugin: Plugin::VolumeBinding, point: Point::PreFilter, passed };
+            self.meter.end(began, || timed);
+            if !passed {
+                return None;
+            }
         }
         let pod = self.pods.get(index)?;
         let (id, priority) = (pod.class, pod.priority);
@@ -60,6 +68,17 @@ impl Scheduler {
             && let Some((slot, score)) = self.classes.glance(id, &self.columns)
         {
             return Some(Found { slot, score, room: self.classes.get(id).room(&self.columns, slot) as usize });
+        }
+        if !plain && self.ask.is_none() && self.nominations.is_empty() {
+            let most = self.config.ground_nodes_max;
+            match self.classes.by_ground(id, &self.columns, &self.neighbours, &towards, most) {
+                Some(Some(Best { slot, score, feasible })) => return Some(Found { slot, score, room: feasible }),
+                Some(None) => {
+                    self.verdicts = Verdicts::Unseen;
+                    return None;
+                }
+                None => {}
+            }
         }
         let board = self.classes.board(id, &self.columns);
         let (winner, unscaled) = (board.winner(), board.is_unscaled());
@@ -122,6 +141,9 @@ impl Scheduler {
     pub(super) fn lay_out(&mut self, index: PodIndex) {
         let (verdicts, Some(pod)) = (std::mem::take(&mut self.verdicts), self.pods.get(index)) else { return };
         self.classes.count_looks(if verdicts == Verdicts::InScratch { 0 } else { self.columns.slots() });
+        if verdicts == Verdicts::Unseen {
+            self.classes.board(pod.class, &self.columns);
+        }
         let class = self.classes.get(pod.class);
         match verdicts {
             Verdicts::InScratch => {}

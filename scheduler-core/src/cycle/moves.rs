@@ -110,6 +110,7 @@ impl Scheduler {
                     gated: false,
                     tenant,
                     volumes: None,
+                    refused_by: None,
                 });
                 self.join_gang(index, &row.group);
                 index
@@ -171,13 +172,23 @@ impl Scheduler {
             let placed = || self.pods.placed();
             let rules = WideRules::new(&mut self.columns, &mut self.neighbours, &demand, placed);
             self.classes.get_mut(id).wide = rules.map(Box::new);
+            let ground = demand.ground();
+            if self.classes.get(id).is_wide() && ground != *demand {
+                let ground = self.join(ground);
+                self.classes.get_mut(id).ground = Some(ground);
+            }
         }
         id
     }
 
     pub(super) fn leave(&mut self, class: ClassId) {
-        for rules in self.classes.leave(class) {
-            rules.release(&mut self.neighbours);
+        for legacy in self.classes.leave(class) {
+            if let Some(terms) = legacy.terms {
+                terms.release(&mut self.neighbours);
+            }
+            if let Some(ground) = legacy.ground {
+                self.leave(ground);
+            }
         }
     }
 
@@ -367,6 +378,7 @@ impl Scheduler {
             if pod.tenant.is_some() {
                 self.storage.hush((pod.class, pod.kin));
             }
+            self.keeps_waiting(index, None);
         }
         for (state, by) in [(before, -1), (state, 1)] {
             let count = match state {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::displace::{Attempt, Tried};
 use super::{Scheduler, hash};
 use crate::filter::tally::Tally;
+use crate::meter::{Point, Timed};
 use crate::plan::{self, Decision, Millis, Nomination, Reasons, Refusal};
 use crate::pods::{PodIndex, State};
 use crate::profile::{Plugin, PluginSet};
@@ -59,8 +60,15 @@ impl Scheduler {
         } else if known {
             Attempt::Hopeless(Tried::default())
         } else {
-            self.attempt(index)
+            let began = self.meter.begin();
+            let attempt = self.attempt(index);
+            let passed = matches!(attempt, Attempt::Candidate(_));
+            let plugin = Plugin::DefaultPreemption;
+            self.meter.end(began, || Timed::Plugin { plugin, point: Point::PostFilter, passed });
+            attempt
         };
+        let tried_to = matches!(attempt, Attempt::Hopeless(_) | Attempt::Candidate(_));
+        self.meter.tallies.preemptions += u64::from(tried_to);
         let (ending, tried) = match &attempt {
             Attempt::Unasked => (Ending::None, None),
             Attempt::Never => (Ending::Never, None),
@@ -86,6 +94,7 @@ impl Scheduler {
         let ticket = self.queue.ticket();
         let seen = self.seen();
         self.move_to(index, State::Waiting);
+        self.keeps_waiting(index, Some(Arc::clone(&reasons.plugins)));
         self.arrivals.refused += 1;
         let pod = self.pods.at(index);
         pod.ticket = ticket;
@@ -120,6 +129,19 @@ impl Scheduler {
             nomination: None,
             preemption: None,
             profile,
+        }
+    }
+
+    /// Counts for whose sake a pod waits; `None`: it waits no longer.
+    pub(super) fn keeps_waiting(&mut self, index: PodIndex, plugins: Option<Arc<[&'static str]>>) {
+        let pod = self.pods.at(index);
+        let before = std::mem::replace(&mut pod.refused_by, plugins);
+        let (class, now) = (pod.class, pod.refused_by.clone());
+        let profile = self.classes.get(class).demand.profile;
+        for (plugins, by) in [(before, -1), (now, 1)] {
+            if let Some(plugins) = plugins {
+                self.meter.tallies.waits(profile, &plugins, by);
+            }
         }
     }
 

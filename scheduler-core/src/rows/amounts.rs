@@ -5,6 +5,11 @@
 
 use rkyv::{Archive, Deserialize, Serialize};
 
+/// What a node has of a resource, at most: a pebibyte, or a billion cores. More is taken for this.
+pub const NODE_MAX: i64 = 1 << 50;
+/// What a pod asks for, at most: more than any node has. Thousands of such pods still add up to a number.
+pub const POD_MAX: i64 = 1 << 51;
+
 /// Amounts of each resource.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Amounts {
@@ -72,6 +77,38 @@ impl Amounts {
         for (name, amount) in &other.extended {
             let most = self.extended_mut(name);
             *most = (*most).max(*amount);
+        }
+    }
+
+    /// Lowers each resource to at most `most`: sums of what is left cannot overflow.
+    pub fn cap(&mut self, most: i64) {
+        for amount in [&mut self.cpu, &mut self.memory, &mut self.ephemeral, &mut self.pods] {
+            *amount = (*amount).clamp(-most, most);
+        }
+        for (_, amount) in &mut self.extended {
+            *amount = (*amount).clamp(-most, most);
+        }
+    }
+
+    /// Takes `other` away from each resource, down to 0.
+    pub fn take_away(&mut self, other: &Self) {
+        self.cpu = (self.cpu - other.cpu).max(0);
+        self.memory = (self.memory - other.memory).max(0);
+        self.ephemeral = (self.ephemeral - other.ephemeral).max(0);
+        self.pods = (self.pods - other.pods).max(0);
+        for (name, amount) in &mut self.extended {
+            *amount = (*amount - other.extended(name)).max(0);
+        }
+    }
+
+    /// Makes one resource what it is in `other`.
+    pub fn take(&mut self, resource: &str, other: &Self) {
+        match resource {
+            "cpu" => self.cpu = other.cpu,
+            "memory" => self.memory = other.memory,
+            "ephemeral-storage" => self.ephemeral = other.ephemeral,
+            "pods" => self.pods = other.pods,
+            _ => *self.extended_mut(resource) = other.extended(resource),
         }
     }
 

@@ -1,29 +1,26 @@
 //! From the stored JSON to rows, in one pass over the bytes: fields that scheduling does not read are skipped without
 //! being built.
 
+mod requests;
 pub mod storage;
 pub(super) mod wire;
 
 use super::{
-    Amounts, Demand, Effect, HostPort, Keeper, NamespaceRow, NodeImage, NodeRow, NodeTerm, Operator, Own, PodAffinity,
-    PodRow, PodTerm, PreferredNodeTerm, Requirement, Selector, SpreadConstraint, Taint, Toleration, Unsupported,
+    Amounts, Demand, Effect, Features, HostPort, Keeper, NamespaceRow, NodeImage, NodeRow, NodeTerm, Operator, Own,
+    PodAffinity, PodRow, PodTerm, PreferredNodeTerm, Requirement, Selector, SpreadConstraint, Taint, Toleration,
+    Unsupported,
 };
 
+use super::amounts::NODE_MAX;
 use wire::{
-    Affinity, Container, ContainerStatus, Map, NamespaceJson, NodeJson, NodeTermJson, PodAffinityJson, PodJson,
-    PodSpec, PodStatus, PodTermJson, Quantities, Quantity, RequirementJson, SelectorJson, SpreadJson, Text,
-    TolerationJson,
+    Affinity, Map, NamespaceJson, NodeJson, NodeTermJson, PodAffinityJson, PodJson, PodSpec, PodStatus, PodTermJson,
+    Quantities, Quantity, RequirementJson, SelectorJson, SpreadJson, Text, TolerationJson,
 };
 
 /// Bytes that are no such object.
 #[derive(Debug, thiserror::Error)]
 #[error("not a stored object: {0}")]
 pub struct NotAnObject(#[from] serde_json::Error);
-
-/// CPU that a container without a request counts as when scoring (upstream's `DefaultMilliCPURequest`).
-const UNSAID_CPU: i64 = 100;
-/// Memory that a container without a request counts as when scoring (upstream's `DefaultMemoryRequest`).
-const UNSAID_MEMORY: i64 = 200 << 20;
 
 /// Looks at all bytes for UTF-8 at once instead of at every text.
 fn parse<'b, T: serde::Deserialize<'b>>(body: &'b [u8]) -> Result<T, serde_json::Error> {
@@ -55,6 +52,7 @@ impl NodeRow {
         let status = node.status.unwrap_or_default();
         let mut allocatable = amounts(status.allocatable.as_ref());
         allocatable.tidy();
+        allocatable.cap(NODE_MAX);
         Ok(Self {
             name: text(meta.name),
             uid: text(meta.uid),
@@ -67,6 +65,7 @@ impl NodeRow {
                 .collect(),
             unschedulable: spec.unschedulable.unwrap_or(false),
             allocatable,
+            features: status.declared_features.iter().flatten().map(|name| &**name).collect(),
             images: status
                 .images
                 .unwrap_or_default()
@@ -137,7 +136,7 @@ impl PodRow {
 }
 
 fn demand(spec: &PodSpec<'_>, status: &PodStatus<'_>, namespace: &str, labels: &[(Box<str>, Box<str>)]) -> Demand {
-    let (requests, scored_cpu, scored_memory) = requests(spec, status);
+    let (requests, scored_cpu, scored_memory) = requests::of(spec, status);
     let node_affinity = spec.affinity.as_ref().and_then(|a| a.node_affinity.as_ref());
     let spread: Vec<SpreadConstraint> =
         spec.topology_spread_constraints.iter().flatten().map(|c| spread(c, labels)).collect();
@@ -169,91 +168,10 @@ fn demand(spec: &PodSpec<'_>, status: &PodStatus<'_>, namespace: &str, labels: &
         lenient: false,
         pods,
         own,
+        features: features(spec),
         unsupported: unsupported(spec),
         profile: 0,
     }
-}
-
-/// What a pod asks for in all, as upstream adds it up (`PodRequests`): the larger of its containers together and its
-/// most demanding moment of initialisation, sidecars counted in both, plus overhead; pod-level requests win.
-fn requests(spec: &PodSpec<'_>, status: &PodStatus<'_>) -> (Amounts, i64, i64) {
-    let mut plain = Sum::default();
-    let mut scored = Sum::default();
-    for container in spec.containers.iter().flatten() {
-        let asked = container_requests(container, status.container_statuses.as_deref());
-        plain.total.add(&asked);
-        scored.total.add(&with_defaults(&asked, container));
-    }
-    for container in spec.init_containers.iter().flatten() {
-        let asked = container_requests(container, status.init_container_statuses.as_deref());
-        let sidecar = container.restart_policy.as_deref() == Some("Always");
-        scored.init(&with_defaults(&asked, container), sidecar);
-        plain.init(&asked, sidecar);
-    }
-    let (mut plain, mut scored) = (plain.total_with_init(), scored.total_with_init());
-    if let Some(pod_level) = spec.resources.as_ref().and_then(|r| r.requests.as_ref()) {
-        for (name, quantity) in pod_level {
-            if matches!(&**name, "cpu" | "memory") || name.starts_with("hugepages-") {
-                set(&mut plain, name, quantity);
-                set(&mut scored, name, quantity);
-            }
-        }
-    }
-    let overhead = amounts(spec.overhead.as_ref());
-    plain.add(&overhead);
-    scored.add(&overhead);
-    plain.pods = 0;
-    plain.tidy();
-    (plain, scored.cpu, scored.memory)
-}
-
-/// Adds up containers and the moments of initialisation.
-#[derive(Default)]
-struct Sum {
-    total: Amounts,
-    sidecars: Amounts,
-    peak: Amounts,
-}
-
-impl Sum {
-    fn init(&mut self, asked: &Amounts, sidecar: bool) {
-        if sidecar {
-            self.total.add(asked);
-            self.sidecars.add(asked);
-            self.peak.raise(&self.sidecars);
-        } else {
-            let mut moment = asked.clone();
-            moment.add(&self.sidecars);
-            self.peak.raise(&moment);
-        }
-    }
-
-    fn total_with_init(mut self) -> Amounts {
-        self.total.raise(&self.peak);
-        self.total
-    }
-}
-
-/// What one container asks for. While it is being resized in place, the most of what is wanted, granted and in force.
-fn container_requests(container: &Container<'_>, statuses: Option<&[ContainerStatus<'_>]>) -> Amounts {
-    let mut asked = amounts(container.resources.as_ref().and_then(|r| r.requests.as_ref()));
-    if let Some(status) = statuses.into_iter().flatten().find(|s| s.name.is_some() && s.name == container.name) {
-        asked.raise(&amounts(status.resources.as_ref().and_then(|r| r.requests.as_ref())));
-        asked.raise(&amounts(status.allocated_resources.as_ref()));
-    }
-    asked
-}
-
-fn with_defaults(asked: &Amounts, container: &Container<'_>) -> Amounts {
-    let requests = container.resources.as_ref().and_then(|r| r.requests.as_ref());
-    let mut scored = asked.clone();
-    if !requests.is_some_and(|r| r.contains_key("cpu")) {
-        scored.cpu = UNSAID_CPU;
-    }
-    if !requests.is_some_and(|r| r.contains_key("memory")) {
-        scored.memory = UNSAID_MEMORY;
-    }
-    scored
 }
 
 fn amounts(quantities: Option<&Quantities<'_>>) -> Amounts {
@@ -304,6 +222,17 @@ fn images(spec: &PodSpec<'_>) -> Vec<Box<str>> {
 /// An image name as nodes report it: with a tag.
 fn normalised(name: &str) -> Box<str> {
     if name.rfind(':') <= name.rfind('/') { format!("{name}:latest").into() } else { name.into() }
+}
+
+/// The features that a node must declare for a pod (KEP-5328; upstream's `InferForScheduling`).
+fn features(spec: &PodSpec<'_>) -> Features {
+    let containers = || spec.containers.iter().chain(&spec.init_containers).flatten();
+    let mut rules = containers().flat_map(|container| container.restart_policy_rules.iter().flatten());
+    let restarts_all = rules.any(|rule| rule.action.as_deref() == Some("RestartAllContainers"));
+    let isolates_users = spec.host_network == Some(true) && spec.host_users == Some(false);
+    let needed =
+        [(Features::RESTART_ALL_CONTAINERS, restarts_all), (Features::USER_NAMESPACES_HOST_NETWORK, isolates_users)];
+    needed.into_iter().filter(|(_, needed)| *needed).fold(Features::default(), |all, (one, _)| all.with(one))
 }
 
 fn unsupported(spec: &PodSpec<'_>) -> Option<Unsupported> {

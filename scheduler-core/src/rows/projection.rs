@@ -8,7 +8,7 @@ use rkyv::util::AlignedVec;
 use super::{NodeRow, PodRow};
 
 /// What the rows of nodes are called; another layout is another name.
-pub const NODES: &str = "scheduling.nodes/1";
+pub const NODES: &str = "scheduling.nodes/2";
 /// The same of pods.
 pub const PODS: &str = "scheduling.pods/4";
 

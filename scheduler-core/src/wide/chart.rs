@@ -9,6 +9,10 @@
 //! scaled over all feasible nodes are one [`Group`]: equal verdicts, equal scores, but for what is the node's own, which
 //! a heap per group is ordered by.
 //!
+//! Classes whose terms have the same shape, but select other pods, share the chart of a class that selects nobody, their
+//! *ground*: as long as a class has few pods, its nodes are as they are there, but for those few
+//! ([`best_upon`](Chart::best_upon)). Only a class with many pods has a chart of its own.
+//!
 //! Made and repaired by `class` from the columns' journal, as boards are. It must find what
 //! [`Decision::make`](super::Decision::make) finds; that one is kept for the first pods of a class, which are not worth a
 //! chart, and for decisions that volumes or nominated pods have a say in.
@@ -57,8 +61,7 @@ pub struct Chart {
     vacant: Vec<u32>,
     /// Room to work in.
     marks: Vec<u32>,
-    rated: Vec<Rated>,
-    turn: u32,
+    cells: Vec<Cell>,
 }
 
 /// How one term looks at nodes.
@@ -101,8 +104,8 @@ struct Domain {
     /// The nodes whose pods count.
     nodes: u32,
     pods: u64,
-    /// The last decision that found a feasible node in it.
-    turn: u32,
+    /// Whether a feasible node was found in it, while that is being looked for.
+    met: bool,
 }
 
 /// What a lens sees of a node.
@@ -135,16 +138,46 @@ struct Group {
     heap: BinaryHeap<(u64, Reverse<Slot>)>,
 }
 
-/// A group that is feasible, in one decision.
-#[derive(Clone, Copy, Debug)]
-struct Rated {
-    group: u32,
+/// Nodes with equal marks, in one decision: a group, or one node that a group must do without.
+#[derive(Clone, Debug)]
+struct Cell {
+    source: Source,
+    nodes: u32,
+    /// The mark of each lens.
+    marks: SmallVec<[u32; 6]>,
+    unwelcome: u16,
+    preferred: i32,
     /// Whether the constraints rate it at all.
     has_all: bool,
-    /// Before it is scaled.
+    /// The score of spread, before it is scaled.
     raw: f64,
     spread: i64,
     affinity: i64,
+    /// What all rules but those about the node alone give it.
+    more: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Group(u32),
+    Node(Slot, u64),
+}
+
+impl Cell {
+    fn new(source: Source, nodes: u32, marks: SmallVec<[u32; 6]>, unwelcome: u32, preferred: u32) -> Self {
+        Self {
+            source,
+            nodes,
+            marks,
+            unwelcome: u16::try_from(unwelcome).unwrap_or(u16::MAX),
+            preferred: preferred.cast_signed(),
+            has_all: false,
+            raw: 0.0,
+            spread: 0,
+            affinity: 0,
+            more: 0,
+        }
+    }
 }
 
 impl Chart {
@@ -161,8 +194,7 @@ impl Chart {
             group_of: HashMap::with_hasher(fixed_hasher()),
             vacant: Vec::new(),
             marks: Vec::new(),
-            rated: Vec::new(),
-            turn: 0,
+            cells: Vec::new(),
         };
         chart.grow(columns.slots());
         let rules = class.wide.as_deref();
@@ -288,136 +320,225 @@ impl Chart {
 
     /// The best node for one of the class's pods; `itself` says whether the pod satisfies its own required affinity.
     pub fn best(&mut self, class: &Class, itself: impl Fn() -> bool) -> Option<Best> {
-        let none = WideRules::default();
-        let rules = class.wide.as_deref().unwrap_or(&none);
-        self.rate(rules, itself);
-        self.score_spread(rules);
-        self.score_affinity();
-        let raw = |rated: &Rated| -> [u32; 2] {
-            let marks = &self.groups[rated.group as usize].marks;
-            [marks[self.lenses.len()], marks[self.lenses.len() + 1]]
-        };
-        let worst = self.rated.iter().map(|rated| raw(rated)[0]).max()? as u16;
-        let most = self.rated.iter().map(|rated| raw(rated)[1].cast_signed()).max()?;
-        let weigh = |plugin| class.weight(plugin);
-        let (taints, node_affinity) = (weigh(Plugin::TaintToleration), weigh(Plugin::NodeAffinity));
-        let spread = i64::from(weigh(Plugin::PodTopologySpread));
-        let pod_affinity = i64::from(weigh(Plugin::InterPodAffinity));
+        let mut cells = std::mem::take(&mut self.cells);
+        cells.clear();
+        let lenses = self.lenses.len();
+        for (id, group) in (0..).zip(&self.groups).filter(|(_, group)| group.nodes > 0) {
+            let marks = group.marks[..lenses].into();
+            let (unwelcome, preferred) = (group.marks[lenses], group.marks[lenses + 1]);
+            cells.push(Cell::new(Source::Group(id), group.nodes, marks, unwelcome, preferred));
+        }
+        weigh(&mut self.lenses, &mut cells, class, itself);
+        let best = self.choose(&cells, &[]);
+        self.cells = cells;
+        best
+    }
+
+    /// The best node for a pod of a class whose terms this chart has the shape of, but counts nobody for: all nodes are as
+    /// they are here but for `slots`, which hold the pods that count. `None` where another bond is in the way.
+    pub fn best_upon(
+        &mut self,
+        class: &Class,
+        ground: &Class,
+        columns: &Columns,
+        neighbours: &Neighbours,
+        towards: &Towards,
+        slots: &[Slot],
+    ) -> Option<Option<Best>> {
+        let rules = class.wide.as_deref();
+        let board = ground.last_board();
+        let own = self.lenses.len();
+        // Each lens of the class, and the one here that sees the same domains; none where nodes are seen one by one.
+        let mut upon: SmallVec<[Option<usize>; 6]> = SmallVec::new();
+        let mut next = 0;
+        let mut lenses = lenses(class, columns, neighbours, towards);
+        for lens in &mut lenses {
+            let known = if let Counted::Bond(_) = lens.counted {
+                let alike = |known: &Lens| known.column == lens.column && !known.by_node;
+                let known = if lens.by_node { None } else { Some(self.lenses.iter().position(alike)?) };
+                if let Some(known) = known {
+                    lens.domains.clone_from(&self.lenses[known].domains);
+                    lens.domains.iter_mut().for_each(|domain| domain.nodes = 0);
+                }
+                known
+            } else {
+                let known = self.lenses.get(next)?;
+                lens.by_node = known.by_node;
+                lens.domains.clone_from(&known.domains);
+                lens.levels.clone_from(&known.levels);
+                next += 1;
+                Some(next - 1)
+            };
+            upon.push(known);
+        }
+        debug_assert!(next == own, "a class and its ground have the same terms");
+        let mut cells = std::mem::take(&mut self.cells);
+        cells.clear();
+        for slot in slots {
+            let at = *slot as usize;
+            let mut marks = SmallVec::new();
+            for (lens, known) in lenses.iter_mut().zip(&upon) {
+                let here = known.map_or_else(Glimpse::default, |known| self.glimpses[at * own + known]);
+                let is_bond = matches!(lens.counted, Counted::Bond(_));
+                let labelled = Glimpse { member: columns.labels(lens.column)[at] != NO_TEXT, ..here };
+                let seen = if is_bond { labelled } else { here };
+                let after = lens.look(rules, &board, columns, neighbours, at, Some(seen));
+                lens.replace(if is_bond { Glimpse::default() } else { here }, after);
+                marks.push(after.mark);
+            }
+            let place = self.places[at];
+            if let Some(group) = self.groups.get(place.group as usize) {
+                let source = Source::Node(*slot, place.key);
+                cells.push(Cell::new(source, 1, marks, group.marks[own], group.marks[own + 1]));
+            }
+        }
+        let groups: SmallVec<[u32; 16]> = slots.iter().map(|slot| self.places[*slot as usize].group).collect();
+        let apart = |id: u32| groups.iter().map(|group| u32::from(*group == id)).sum::<u32>();
+        for (id, group) in (0..).zip(&self.groups).filter(|(_, group)| group.nodes > 0) {
+            let nodes = group.nodes - apart(id);
+            if nodes > 0 {
+                // Without pods that count, a node has the mark 1 where it is seen by itself, or 0 without the label, which
+                // makes no difference to a bond.
+                let marks = upon.iter().map(|known| known.map_or(1, |known| group.marks[known])).collect();
+                cells.push(Cell::new(Source::Group(id), nodes, marks, group.marks[own], group.marks[own + 1]));
+            }
+        }
+        weigh(&mut lenses, &mut cells, class, || class.matches_itself(neighbours));
+        let best = self.choose(&cells, slots);
+        self.cells = cells;
+        Some(best)
+    }
+
+    /// The best node of feasible cells; groups do without the nodes `apart`.
+    fn choose(&mut self, cells: &[Cell], apart: &[Slot]) -> Option<Best> {
         let mut best: Option<(u64, Reverse<Slot>)> = None;
         let mut feasible = 0;
-        for at in 0..self.rated.len() {
-            let rated = self.rated[at];
-            let group = &self.groups[rated.group as usize];
-            let [unwelcome, preferred] = [group.marks[self.lenses.len()], group.marks[self.lenses.len() + 1]];
-            let of_node = taints * score::taint_toleration::score(unwelcome as u16, worst)
-                + node_affinity * score::node_affinity::score(preferred.cast_signed(), most);
-            let of_pods = spread * rated.spread + pod_affinity * rated.affinity;
-            let more = of_node + u32::try_from(of_pods).unwrap_or(0);
-            feasible += group.nodes as usize;
-            if let Some((key, slot)) = self.groups[rated.group as usize].top(rated.group, &self.places) {
-                best = best.max(Some((key + (u64::from(more) << TIE_BITS), slot)));
+        for cell in cells {
+            feasible += cell.nodes as usize;
+            let top = match cell.source {
+                Source::Node(slot, key) => Some((key, Reverse(slot))),
+                Source::Group(id) => self.groups[id as usize].top(id, &self.places, apart),
+            };
+            if let Some((key, slot)) = top {
+                best = best.max(Some((key + (u64::from(cell.more) << TIE_BITS), slot)));
             }
         }
         let (key, Reverse(slot)) = best?;
         Some(Best { slot, score: tournament::score_of(key), feasible })
     }
+}
 
-    /// Finds the groups that are feasible.
-    fn rate(&mut self, rules: &WideRules, itself: impl Fn() -> bool) {
-        let limits: SmallVec<[i64; 4]> = self.lenses.iter().map(|lens| lens.limit(rules)).collect();
-        let mut required = self.lenses.iter().filter(|lens| lens.role == Role::Required);
-        let asks = required.clone().next().is_some();
-        let first = asks && required.all(|lens| lens.pods == 0) && itself();
-        self.rated.clear();
-        for (group, known) in (0u32..).zip(&self.groups).filter(|(_, known)| known.nodes > 0) {
-            let mut has_all = true;
-            let mut feasible = true;
-            for ((lens, mark), limit) in self.lenses.iter().zip(&known.marks).zip(&limits) {
-                let fits = match lens.role {
-                    Role::Hard(_) => *mark != 0 && lens.pods_near(*mark) <= *limit,
-                    Role::Required => *mark != 0 && (first || lens.pods_near(*mark) > 0),
-                    Role::Forbidden => *mark == 0 || lens.pods_near(*mark) == 0,
-                    Role::Soft(_) => {
-                        has_all &= *mark != 0;
-                        true
-                    }
-                    Role::Weighs(_) => true,
-                };
-                feasible &= fits;
-            }
-            if feasible {
-                let has_all = has_all || rules.lenient;
-                self.rated.push(Rated { group, has_all, raw: 0.0, spread: 0, affinity: 0 });
-            }
-        }
+/// Keeps the cells that are feasible, and finds what each is given on top of its nodes' own scores.
+fn weigh(lenses: &mut [Lens], cells: &mut Vec<Cell>, class: &Class, itself: impl Fn() -> bool) {
+    let none = WideRules::default();
+    let rules = class.wide.as_deref().unwrap_or(&none);
+    filter(lenses, cells, rules, itself);
+    score_spread(lenses, cells, rules);
+    score_affinity(lenses, cells);
+    let worst = cells.iter().map(|cell| cell.unwelcome).max().unwrap_or(0);
+    let most = cells.iter().map(|cell| cell.preferred).max().unwrap_or(0);
+    let weight = |plugin| class.weight(plugin);
+    let (taints, node_affinity) = (weight(Plugin::TaintToleration), weight(Plugin::NodeAffinity));
+    let spread = i64::from(weight(Plugin::PodTopologySpread));
+    let pod_affinity = i64::from(weight(Plugin::InterPodAffinity));
+    for cell in cells {
+        let of_node = taints * score::taint_toleration::score(cell.unwelcome, worst)
+            + node_affinity * score::node_affinity::score(cell.preferred, most);
+        let of_pods = spread * cell.spread + pod_affinity * cell.affinity;
+        cell.more = of_node + u32::try_from(of_pods).unwrap_or(0);
     }
+}
 
-    /// As [`Decision`](super::Decision) does it, group by group.
-    fn score_spread(&mut self, rules: &WideRules) {
-        if !self.lenses.iter().any(|lens| matches!(lens.role, Role::Soft(_))) {
-            return;
-        }
-        self.turn = self.turn.wrapping_add(1);
-        let groups = &self.groups;
-        let nodes = |rated: &Rated| groups[rated.group as usize].nodes as usize;
-        let all: usize = self.rated.iter().filter(|rated| rated.has_all).map(nodes).sum();
-        for (which, lens) in self.lenses.iter_mut().enumerate() {
-            let Role::Soft(constraint) = lens.role else { continue };
-            let constraint = &rules.soft[constraint];
-            let domains = if constraint.is_hostname {
-                all
-            } else {
-                let marks = self.rated.iter().filter(|rated| rated.has_all);
-                lens.domains_among(marks.map(|r| (groups[r.group as usize].marks[which], nodes(r))), self.turn)
+/// Drops the cells that are not feasible.
+fn filter(lenses: &[Lens], cells: &mut Vec<Cell>, rules: &WideRules, itself: impl Fn() -> bool) {
+    let limits: SmallVec<[i64; 6]> = lenses.iter().map(|lens| lens.limit(rules)).collect();
+    let mut required = lenses.iter().filter(|lens| lens.role == Role::Required);
+    let asks = required.clone().next().is_some();
+    let first = asks && required.all(|lens| lens.pods == 0) && itself();
+    cells.retain_mut(|cell| {
+        let mut has_all = true;
+        let mut feasible = true;
+        for ((lens, mark), limit) in lenses.iter().zip(&cell.marks).zip(&limits) {
+            feasible &= match lens.role {
+                Role::Hard(_) => *mark != 0 && lens.pods_near(*mark) <= *limit,
+                Role::Required => *mark != 0 && (first || lens.pods_near(*mark) > 0),
+                Role::Forbidden => *mark == 0 || lens.pods_near(*mark) == 0,
+                Role::Soft(_) => {
+                    has_all &= *mark != 0;
+                    true
+                }
+                Role::Weighs(_) => true,
             };
-            let per_pod = (domains as f64 + 2.0).ln();
-            for rated in &mut self.rated {
-                let mark = groups[rated.group as usize].marks[which];
-                if rated.has_all && mark != 0 {
-                    rated.raw += lens.pods_near(mark) as f64 * per_pod + (constraint.max_skew - 1) as f64;
-                }
-            }
         }
-        let rounded = || self.rated.iter().filter(|rated| rated.has_all).map(|rated| rated.raw.round() as i64);
-        let (least, most) = (rounded().min().unwrap_or(i64::MAX), rounded().max().unwrap_or(0));
-        for rated in self.rated.iter_mut().filter(|rated| rated.has_all) {
-            let raw = rated.raw.round() as i64;
-            rated.spread = if most == 0 { MAX } else { MAX * (most + least - raw) / most };
+        cell.has_all = has_all || rules.lenient;
+        feasible
+    });
+}
+
+/// As [`Decision`](super::Decision) does it, cell by cell.
+fn score_spread(lenses: &mut [Lens], cells: &mut [Cell], rules: &WideRules) {
+    if !lenses.iter().any(|lens| matches!(lens.role, Role::Soft(_))) {
+        return;
+    }
+    let all: usize = cells.iter().filter(|cell| cell.has_all).map(|cell| cell.nodes as usize).sum();
+    for (which, lens) in lenses.iter_mut().enumerate() {
+        let Role::Soft(constraint) = lens.role else { continue };
+        let constraint = &rules.soft[constraint];
+        let domains = if constraint.is_hostname {
+            all
+        } else {
+            let rated = cells.iter().filter(|cell| cell.has_all);
+            lens.domains_among(rated.map(|cell| (cell.marks[which], cell.nodes as usize)))
+        };
+        let per_pod = (domains as f64 + 2.0).ln();
+        for cell in cells.iter_mut().filter(|cell| cell.has_all && cell.marks[which] != 0) {
+            cell.raw += lens.pods_near(cell.marks[which]) as f64 * per_pod + (constraint.max_skew - 1) as f64;
         }
     }
+    let rounded = || cells.iter().filter(|cell| cell.has_all).map(|cell| cell.raw.round() as i64);
+    let (least, most) = (rounded().min().unwrap_or(i64::MAX), rounded().max().unwrap_or(0));
+    for cell in cells.iter_mut().filter(|cell| cell.has_all) {
+        let raw = cell.raw.round() as i64;
+        cell.spread = if most == 0 { MAX } else { MAX * (most + least - raw) / most };
+    }
+}
 
-    /// As [`Decision`](super::Decision) does it, group by group.
-    fn score_affinity(&mut self) {
-        let weighing = |lens: &&Lens| matches!(lens.role, Role::Weighs(_)) && lens.pods > 0;
-        if self.lenses.iter().filter(weighing).count() == 0 {
-            return;
-        }
-        for rated in &mut self.rated {
-            for (lens, mark) in self.lenses.iter().zip(&self.groups[rated.group as usize].marks) {
-                if let (Role::Weighs(weight), true) = (lens.role, *mark != 0) {
-                    rated.affinity += weight * lens.pods_near(*mark);
-                }
+/// As [`Decision`](super::Decision) does it, cell by cell.
+fn score_affinity(lenses: &[Lens], cells: &mut [Cell]) {
+    if !lenses.iter().any(|lens| matches!(lens.role, Role::Weighs(_)) && lens.pods > 0) {
+        return;
+    }
+    for cell in cells.iter_mut() {
+        for (lens, mark) in lenses.iter().zip(&cell.marks).filter(|(_, mark)| **mark != 0) {
+            if let Role::Weighs(weight) = lens.role {
+                cell.affinity += weight * lens.pods_near(*mark);
             }
         }
-        let sums = || self.rated.iter().map(|rated| rated.affinity);
-        let (least, most) = (sums().min().unwrap_or(0), sums().max().unwrap_or(0));
-        let range = most - least;
-        for Rated { affinity: sum, .. } in &mut self.rated {
-            *sum = if range > 0 { (MAX as f64 * ((*sum - least) as f64 / range as f64)) as i64 } else { 0 };
-        }
+    }
+    let sums = || cells.iter().map(|cell| cell.affinity);
+    let (least, most) = (sums().min().unwrap_or(0), sums().max().unwrap_or(0));
+    let range = most - least;
+    for Cell { affinity: sum, .. } in cells {
+        *sum = if range > 0 { (MAX as f64 * ((*sum - least) as f64 / range as f64)) as i64 } else { 0 };
     }
 }
 
 impl Group {
-    /// The best of its nodes.
-    fn top(&mut self, id: u32, places: &[Place]) -> Option<(u64, Reverse<Slot>)> {
+    /// The best of its nodes but for those `apart`.
+    fn top(&mut self, id: u32, places: &[Place], apart: &[Slot]) -> Option<(u64, Reverse<Slot>)> {
+        let mut aside: SmallVec<[(u64, Reverse<Slot>); 8]> = SmallVec::new();
+        let mut top = None;
         while let Some((key, Reverse(slot))) = self.heap.peek().copied() {
-            if places[slot as usize] == (Place { group: id, key }) {
-                return Some((key, Reverse(slot)));
+            let current = places[slot as usize] == (Place { group: id, key });
+            if current && !apart.contains(&slot) {
+                top = Some((key, Reverse(slot)));
+                break;
             }
-            self.heap.pop();
+            let entry = self.heap.pop();
+            aside.extend(entry.filter(|_| current));
         }
-        None
+        self.heap.extend(aside);
+        top
     }
 
     /// Drops the entries that say nothing any more.
@@ -603,15 +724,15 @@ impl Lens {
     }
 
     /// How many values these groups of nodes have, nodes without the label taken as one.
-    fn domains_among(&mut self, groups: impl Iterator<Item = (u32, usize)>, turn: u32) -> usize {
+    fn domains_among(&mut self, cells: impl Iterator<Item = (u32, usize)>) -> usize {
+        self.domains.iter_mut().for_each(|domain| domain.met = false);
         let (mut values, mut unlabelled) = (0, false);
-        for (mark, nodes) in groups {
+        for (mark, nodes) in cells {
             if self.by_node && mark != 0 {
                 values += nodes;
             } else if self.by_node {
                 unlabelled = true;
-            } else if self.domains[mark as usize].turn != turn {
-                self.domains[mark as usize].turn = turn;
+            } else if !std::mem::replace(&mut self.domains[mark as usize].met, true) {
                 values += 1;
             }
         }

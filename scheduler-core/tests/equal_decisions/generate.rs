@@ -3,8 +3,8 @@
 use gantry_scheduler_core::profile::{Plugin, Profile};
 use gantry_scheduler_core::rows::storage::Thing;
 use gantry_scheduler_core::rows::{
-    Amounts, BudgetRow, Demand, Effect, HostPort, Keeper, KindredRow, NodeImage, NodeRow, NodeTerm, Operator, Own,
-    PodAffinity, PodGroupRow, PodRow, PodTerm, PreferredNodeTerm, Requirement, Selector, SpreadConstraint, Taint,
+    Amounts, BudgetRow, Demand, Effect, Features, HostPort, Keeper, KindredRow, NodeImage, NodeRow, NodeTerm, Operator,
+    Own, PodAffinity, PodGroupRow, PodRow, PodTerm, PreferredNodeTerm, Requirement, Selector, SpreadConstraint, Taint,
     Toleration,
 };
 use gantry_scheduler_core::score::allocation::{Kind, Strategy as Fit};
@@ -131,8 +131,10 @@ fn node() -> impl Strategy<Value = NodeRow> {
         prop::bool::weighted(0.1),
         (prop::sample::select(vec![0i64, 500, 1000, 3000]), 0..8i64, 0..6i64, 0..3i64),
         vec((0..3u8, 1..900i64), 0..3),
+        features(0.7),
     )
-        .prop_map(|(name, labels, taints, unschedulable, (cpu, memory, pods, gpus), images)| NodeRow {
+        .prop_map(|(name, labels, taints, unschedulable, (cpu, memory, pods, gpus), images, features)| NodeRow {
+            features,
             name: format!("n{name}").into(),
             labels: labels_with_name(labels, name),
             taints,
@@ -150,6 +152,15 @@ fn node() -> impl Strategy<Value = NodeRow> {
                 .collect(),
             ..NodeRow::default()
         })
+}
+
+/// Features, each with this probability.
+fn features(probability: f64) -> impl Strategy<Value = Features> {
+    let one = || prop::bool::weighted(probability);
+    (one(), one()).prop_map(|(restart, users)| {
+        let all = [(Features::RESTART_ALL_CONTAINERS, restart), (Features::USER_NAMESPACES_HOST_NETWORK, users)];
+        all.into_iter().filter(|(_, has)| *has).fold(Features::default(), |all, (one, _)| all.with(one))
+    })
 }
 
 /// Most nodes say their name in a label, too.
@@ -260,8 +271,9 @@ fn demand() -> impl Strategy<Value = Demand> {
     let preferred = vec((1..100i32, term()), 0..3);
     let tolerations = prop_oneof![1 => Just(vec![]), 1 => vec(toleration(), 1..3)];
     let ports = prop_oneof![4 => Just(vec![]), 1 => vec(port(), 1..3)];
-    (amounts(), selector, terms, preferred, tolerations, ports, vec(0..4u8, 0..3)).prop_map(
-        |(requests, selector, node_terms, preferred, tolerations, host_ports, images)| Demand {
+    (amounts(), selector, terms, preferred, tolerations, ports, vec(0..4u8, 0..3), features(0.04)).prop_map(
+        |(requests, selector, node_terms, preferred, tolerations, host_ports, images, features)| Demand {
+            features,
             scored_cpu: if requests.cpu == 0 { 100 } else { requests.cpu },
             scored_memory: if requests.memory == 0 { 200 * MIB } else { requests.memory },
             requests,

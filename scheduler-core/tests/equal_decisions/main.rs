@@ -38,9 +38,9 @@ struct Bench {
 impl Bench {
     fn new(board_bytes_max: usize, profiles: &[Profile]) -> Self {
         // With room for boards, what passes find is kept at once; without, most decisions are passes.
-        let passes_first = if board_bytes_max == usize::MAX { 0 } else { 2 };
+        let (passes_first, ground_nodes_max) = if board_bytes_max == usize::MAX { (0, 2) } else { (2, 4) };
         let profiles_of = |all: &[Profile]| all.iter().cloned().map(Arc::new).collect();
-        let config = Config { profiles: profiles_of(profiles), passes_first, ..Config::default() };
+        let config = Config { profiles: profiles_of(profiles), passes_first, ground_nodes_max, ..Config::default() };
         Self {
             fast: Scheduler::new(Config { seed: SEED, board_bytes_max, gangs: true, ..config }),
             slow: Reference::new(SEED, profiles.to_vec()),

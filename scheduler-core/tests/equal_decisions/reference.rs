@@ -222,6 +222,9 @@ impl Reference {
         if asked(Plugin::NodeAffinity) && !selected(demand, node) {
             return no("node(s) didn't match Pod's node affinity/selector", true);
         }
+        if asked(Plugin::NodeDeclaredFeatures) && !demand.features.are_in(node.features) {
+            return no("node(s) didn't match Pod's required features", true);
+        }
         let used = self.on(&node.name).flat_map(|p| p.demand.host_ports.iter());
         if asked(Plugin::NodePorts) && used.into_iter().any(|u| demand.host_ports.iter().any(|w| clash(u, w))) {
             return no("node(s) didn't have free ports for the requested pod ports", false);

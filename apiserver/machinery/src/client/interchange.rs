@@ -18,8 +18,10 @@ use tonic_prost::ProstCodec;
 
 use super::answer;
 use super::connection::Connection;
+use crate::event::NewEvent;
 use crate::interchange::{
-    BIND_BATCH, BIND_GANG, BindAnswer, BindAnswers, BindBatch, Part, PodBinding, ROWS, Rows, RowsRequest,
+    BIND_BATCH, BIND_GANG, BindAnswer, BindAnswers, BindBatch, CREATE_EVENTS, EventBatch, Part, PodBinding, ROWS, Rows,
+    RowsRequest, SentEvent,
 };
 use crate::resource_api::{Binding, RowStream};
 use crate::status::Status;
@@ -67,6 +69,22 @@ impl Interchange {
         let answered = grpc.unary(request, PathAndQuery::from_static(BIND_GANG), codec).await;
         let answer = self.understood(answered)?;
         Some(answer.and_then(|answer| outcome(&answer.into_inner().refusal)))
+    }
+
+    /// Writes Events in one call; `None` as for [`bind_batch`](Self::bind_batch).
+    pub(super) async fn create_events(
+        &self,
+        connection: &Arc<Connection>,
+        events: &[NewEvent],
+    ) -> Option<Vec<Result<(), Status>>> {
+        let request = EventBatch { events: events.iter().map(SentEvent::from).collect() };
+        let mut grpc = self.grpc(connection)?;
+        let codec = ProstCodec::<EventBatch, BindAnswers>::default();
+        let answered = grpc.unary(tonic::Request::new(request), PathAndQuery::from_static(CREATE_EVENTS), codec).await;
+        Some(match self.understood(answered)? {
+            Ok(answers) => answers.into_inner().answers.into_iter().map(|a| outcome(&a.refusal)).collect(),
+            Err(status) => vec![Err(status); events.len()],
+        })
     }
 
     /// A projection's rows; `None` when the server has none of that name.

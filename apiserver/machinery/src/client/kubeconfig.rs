@@ -9,12 +9,10 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::ClientConfig;
 use serde::Deserialize;
+
+use super::tls::{self, Trust};
 
 /// Why a kubeconfig cannot be used: one line that names the file and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -184,40 +182,23 @@ impl Kubeconfig {
     }
 
     fn tls(&self, cluster: &Cluster, user: &User) -> Result<ClientConfig, KubeconfigError> {
-        let provider = Arc::new(ring::default_provider());
-        let algorithms = provider.signature_verification_algorithms;
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| self.fail(&format!("TLS cannot be set up: {error}")))?;
-        let builder = if cluster.insecure_skip_tls_verify {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustAnyone(algorithms)))
-        } else {
-            let pem = self.material(&cluster.certificate_authority_data, &cluster.certificate_authority)?.ok_or_else(
-                || self.fail("the cluster has no certificate-authority: without one its server cannot be trusted"),
-            )?;
-            let mut roots = RootCertStore::empty();
-            for certificate in CertificateDer::pem_slice_iter(&pem) {
-                let certificate = certificate.map_err(|error| self.fail(&format!("certificate-authority: {error}")))?;
-                roots.add(certificate).map_err(|error| self.fail(&format!("certificate-authority: {error}")))?;
+        let authority = self.material(&cluster.certificate_authority_data, &cluster.certificate_authority)?;
+        let trust = match &authority {
+            _ if cluster.insecure_skip_tls_verify => Trust::Anyone,
+            Some(pem) => Trust::Roots(pem),
+            None => {
+                let problem = "the cluster has no certificate-authority: without one its server cannot be trusted";
+                return Err(self.fail(problem));
             }
-            builder.with_root_certificates(roots)
         };
         let certificate = self.material(&user.client_certificate_data, &user.client_certificate)?;
         let key = self.material(&user.client_key_data, &user.client_key)?;
-        match (certificate, key) {
-            (Some(certificate), Some(key)) => {
-                let chain = CertificateDer::pem_slice_iter(&certificate)
-                    .collect::<Result<Vec<_>, _>>()
-                    .map_err(|error| self.fail(&format!("client-certificate: {error}")))?;
-                let key =
-                    PrivateKeyDer::from_pem_slice(&key).map_err(|error| self.fail(&format!("client-key: {error}")))?;
-                builder
-                    .with_client_auth_cert(chain, key)
-                    .map_err(|error| self.fail(&format!("client certificate and key do not fit: {error}")))
-            }
-            (None, None) => Ok(builder.with_no_client_auth()),
-            _ => Err(self.fail("a client certificate and its key go together: one of them is missing")),
-        }
+        let identity = match (&certificate, &key) {
+            (Some(certificate), Some(key)) => Some((&certificate[..], &key[..])),
+            (None, None) => None,
+            _ => return Err(self.fail("a client certificate and its key go together: one of them is missing")),
+        };
+        tls::client(trust, identity).map_err(|error| self.fail(&error.to_string()))
     }
 
     /// PEM given inline (base64) or as a file; inline wins, as in client-go.
@@ -239,45 +220,6 @@ impl Kubeconfig {
 
     fn fail(&self, problem: &str) -> KubeconfigError {
         KubeconfigError { path: self.path.display().to_string(), problem: problem.to_owned() }
-    }
-}
-
-/// `insecure-skip-tls-verify`: what the user asked for; signatures are still checked, identities are not.
-#[derive(Debug)]
-struct TrustAnyone(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for TrustAnyone {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
     }
 }
 

@@ -55,14 +55,13 @@ impl Strategy for Jobs {
         if !job.at(&["spec", "manualSelector"]).truth() {
             let name = CompactString::from(job.at(&["metadata", "name"]).text());
             let uid = CompactString::from(job.at(&["metadata", "uid"]).text());
+            // What the user has set stays: where it is something else, the job is refused.
             for (labels, value) in [(UID_LABELS, &uid), (NAME_LABELS, &name)] {
                 for label in labels {
-                    job.set(&["spec", "template", "metadata", "labels", label], value.clone());
+                    set_absent(job, &["spec", "template", "metadata", "labels", label], value);
                 }
             }
-            if job.at(&["spec", "selector"]).is_none_or(Value::is_null) {
-                job.set(&["spec", "selector", "matchLabels", UID_LABELS[0]], uid);
-            }
+            set_absent(job, &["spec", "selector", "matchLabels", UID_LABELS[0]], &uid);
         }
     }
 
@@ -73,22 +72,8 @@ impl Strategy for Jobs {
     }
 
     fn check(&self, job: &Value, errors: &mut Errors) {
-        let null = Value::Null;
-        let spec = job.get("spec").unwrap_or(&null);
-        let at = Path::new("spec");
-        let labels = spec.at(&["template", "metadata", "labels"]);
-        match spec.get("selector").filter(|s| !s.is_null()) {
-            None => errors.required(&at.child("selector"), ""),
-            Some(selector) => {
-                check_selector(Some(selector), &at.child("selector"), errors);
-                if !selects(selector, labels) {
-                    let empty = Value::object();
-                    let detail = "`selector` does not match template `labels`";
-                    errors.invalid(&at.child("template.metadata.labels"), labels.unwrap_or(&empty), detail);
-                }
-            }
-        }
-        check_spec(spec, &at, errors);
+        check_generated(job, errors);
+        check_job(job, errors);
     }
 
     fn prepare_for_update(&self, new: &mut Value, old: &Value, subresource: &str) {
@@ -99,7 +84,7 @@ impl Strategy for Jobs {
         if subresource == "status" {
             return workload::check_counts(new, &["active", "succeeded", "failed", "ready"], &[], errors);
         }
-        self.check(new, errors);
+        check_job(new, errors);
         let at = Path::new("spec");
         for name in
             ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "successPolicy", "managedBy"]
@@ -147,6 +132,58 @@ impl Strategy for Jobs {
             images,
             selector_cell(job.at(&["spec", "selector"])),
         ]
+    }
+}
+
+/// The rules for new jobs and changed ones.
+fn check_job(job: &Value, errors: &mut Errors) {
+    let null = Value::Null;
+    let spec = job.get("spec").unwrap_or(&null);
+    let at = Path::new("spec");
+    let labels = spec.at(&["template", "metadata", "labels"]);
+    match spec.get("selector").filter(|s| !s.is_null()) {
+        None => errors.required(&at.child("selector"), ""),
+        Some(selector) => {
+            check_selector(Some(selector), &at.child("selector"), errors);
+            if !selects(selector, labels) {
+                let empty = Value::object();
+                let detail = "`selector` does not match template `labels`";
+                errors.invalid(&at.child("template.metadata.labels"), labels.unwrap_or(&empty), detail);
+            }
+        }
+    }
+    check_spec(spec, &at, errors);
+}
+
+fn set_absent(job: &mut Value, path: &[&str], value: &CompactString) {
+    if job.at(path).is_none_or(Value::is_null) {
+        job.set(path, value.clone());
+    }
+}
+
+/// The labels and the selector that are made for a job must be what its pods have: so no two jobs have the same pods.
+fn check_generated(job: &Value, errors: &mut Errors) {
+    if job.at(&["spec", "manualSelector"]).truth() {
+        return;
+    }
+    let Some(selector) = job.at(&["spec", "selector"]).filter(|s| !s.is_null()) else { return };
+    let (uid, name) = (job.at(&["metadata", "uid"]).text(), job.at(&["metadata", "name"]).text());
+    let mut expected = Value::object();
+    // The older labels are told of first.
+    let labels = [(UID_LABELS[1], uid), (NAME_LABELS[1], name), (UID_LABELS[0], uid), (NAME_LABELS[0], name)];
+    let all = job.at(&["spec", "template", "metadata", "labels"]);
+    for (label, value) in labels {
+        let at = Path::new("spec.template.metadata.labels");
+        let detail = || format!("must be '{value}'");
+        match all.and_then(|all| all.get(label)).and_then(Value::as_str) {
+            None => errors.required(&at.key(label), detail()),
+            Some(said) if said != value => errors.invalid(&at.key(label), all, detail()),
+            Some(_) => {}
+        }
+        expected.set(&[label], value);
+    }
+    if !selects(selector, Some(&expected)) {
+        errors.invalid(&Path::new("spec.selector"), selector, "`selector` not auto-generated");
     }
 }
 
@@ -343,6 +380,27 @@ mod tests {
             assert_eq!(job.i64_at(&["spec", field]), Some(number), "{field}");
         }
         assert_eq!(causes(Jobs.validate(&job)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn labels_and_selectors_of_another_job_are_refused() {
+        let mut copied = made();
+        copied.set(&["metadata", "uid"], "v");
+        Jobs.prepare_for_create(&mut copied);
+        let found = causes(Jobs.validate(&copied));
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found[0].starts_with("spec.template.metadata.labels[controller-uid]: Invalid value: {"));
+        assert!(found[0].ends_with("must be 'v'"), "{}", found[0]);
+        assert!(found[1].starts_with("spec.template.metadata.labels[batch.kubernetes.io/controller-uid]: "));
+        assert!(found[2].ends_with("`selector` not auto-generated"), "{}", found[2]);
+        let mut chosen = made();
+        chosen.set(&["spec", "selector"], value!({"matchLabels": {"a": "b"}}));
+        Jobs.prepare_for_create(&mut chosen);
+        let found = causes(Jobs.validate(&chosen));
+        assert!(found.len() == 1 && found[0].ends_with("`selector` not auto-generated"), "{found:?}");
+        chosen.set(&["spec", "manualSelector"], true);
+        chosen.remove(&["spec", "selector", "matchLabels", "batch.kubernetes.io/controller-uid"]);
+        assert_eq!(causes(Jobs.validate(&chosen)), Vec::<String>::new());
     }
 
     #[test]

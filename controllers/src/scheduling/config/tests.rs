@@ -171,3 +171,114 @@ fn what_is_wrong_is_said_where() {
     assert!(Configuration::read(b"a: [").expect_err("no YAML").to_string().lines().count() == 1);
     assert!(Configuration::read(b"kind: a\nkind: b").is_err());
 }
+
+/// Every check of upstream's `pkg/scheduler/apis/config/validation`, each answered with the path of its field.
+#[test]
+fn each_of_upstreams_checks_names_its_field() {
+    const ARGS: &str = "profiles: [{pluginConfig: [{name: NAME, args: {ARGS}}]}]";
+    let args = |name: &str, args: &str| ARGS.replace("NAME", name).replace("{ARGS}", args);
+    let spread = |constraint: &str| {
+        args("PodTopologySpread", &format!("{{defaultingType: List, defaultConstraints: [{constraint}]}}"))
+    };
+    let strategy = |strategy: &str| args("NodeResourcesFit", &format!("{{scoringStrategy: {strategy}}}"));
+    let ratio = |points: &str| {
+        strategy(&format!("{{type: RequestedToCapacityRatio, requestedToCapacityRatio: {{shape: [{points}]}}}}"))
+    };
+    for (body, path) in [
+        ("parallelism: -1".to_owned(), "parallelism"),
+        ("percentageOfNodesToScore: -1".to_owned(), "percentageOfNodesToScore"),
+        ("profiles: [{percentageOfNodesToScore: 101}]".to_owned(), "profiles[0].percentageOfNodesToScore"),
+        ("podInitialBackoffSeconds: 0".to_owned(), "podInitialBackoffSeconds"),
+        ("podMaxBackoffSeconds: 0".to_owned(), "podMaxBackoffSeconds"),
+        ("healthzBindAddress: 0.0.0.0:10251".to_owned(), "healthzBindAddress"),
+        ("metricsBindAddress: 0.0.0.0:10251".to_owned(), "metricsBindAddress"),
+        ("clientConnection: {burst: -1}".to_owned(), "clientConnection.burst"),
+        ("leaderElection: {leaseDuration: 5s}".to_owned(), "leaderElection.leaseDuration"),
+        ("leaderElection: {renewDeadline: -5s}".to_owned(), "leaderElection.renewDeadline"),
+        ("leaderElection: {retryPeriod: -1s}".to_owned(), "leaderElection.retryPeriod"),
+        ("leaderElection: {resourceLock: endpoints}".to_owned(), "leaderElection.resourceLock"),
+        ("profiles: [{schedulerName: a}, {schedulerName: ''}]".to_owned(), "profiles[1].schedulerName"),
+        ("profiles: [{schedulerName: a}, {schedulerName: a}]".to_owned(), "profiles[1].schedulerName"),
+        ("profiles: [{plugins: {multiPoint: {disabled: [{name: PrioritySort}]}}}]".to_owned(), "profiles[0].plugins"),
+        ("extenders: [{urlPrefix: 'http://x', prioritizeVerb: p, weight: -1}]".to_owned(), "extenders[0].weight"),
+        ("extenders: [{filterVerb: f}]".to_owned(), "extenders[0].urlPrefix"),
+        ("extenders: [{urlPrefix: 'ftp://x'}]".to_owned(), "extenders[0].urlPrefix"),
+        (
+            "extenders: [{urlPrefix: 'http://a', bindVerb: b}, {urlPrefix: 'http://b', bindVerb: b}]".to_owned(),
+            "extenders",
+        ),
+        (
+            "extenders: [{urlPrefix: 'http://x', managedResources: [{name: cpu}]}]".to_owned(),
+            "extenders[0].managedResources[0].name",
+        ),
+        (
+            "extenders: [{urlPrefix: 'http://x', managedResources: [{name: a.io/x}, {name: a.io/x}]}]".to_owned(),
+            "extenders[0].managedResources[1].name",
+        ),
+        (
+            "extenders: [{urlPrefix: 'https://x', enableHTTPS: true, tlsConfig: {caFile: /no/such/file}}]".to_owned(),
+            "extenders[0].tlsConfig.caFile",
+        ),
+        (
+            "extenders: [{urlPrefix: 'https://x', enableHTTPS: true, tlsConfig: {caData: '%'}}]".to_owned(),
+            "extenders[0].tlsConfig.caData",
+        ),
+        (
+            "extenders: [{urlPrefix: 'https://x', enableHTTPS: true, tlsConfig: {keyData: QQ==}}]".to_owned(),
+            "extenders[0].tlsConfig.keyFile",
+        ),
+        (args("DefaultPreemption", "{minCandidateNodesPercentage: 101}"), "minCandidateNodesPercentage"),
+        (args("DefaultPreemption", "{minCandidateNodesAbsolute: -1}"), "minCandidateNodesAbsolute"),
+        (
+            args("DefaultPreemption", "{minCandidateNodesPercentage: 0, minCandidateNodesAbsolute: 0}"),
+            "minCandidateNodesPercentage",
+        ),
+        (args("InterPodAffinity", "{hardPodAffinityWeight: -1}"), "hardPodAffinityWeight"),
+        (args("NodeResourcesFit", "{ignoredResources: ['a b']}"), "ignoredResources[0]"),
+        (args("NodeResourcesFit", "{ignoredResourceGroups: ['a/b']}"), "ignoredResourceGroups[0]"),
+        (strategy("{type: LeastAllocated, resources: [{name: cpu, weight: 101}]}"), "resources[0].weight"),
+        (strategy("{type: RequestedToCapacityRatio}"), "scoringStrategy.requestedToCapacityRatio"),
+        (ratio("{utilization: 101, score: 1}"), "shape[0].utilization"),
+        (ratio("{utilization: 1, score: 11}"), "shape[0].score"),
+        (ratio("{utilization: 9, score: 1}, {utilization: 9, score: 2}"), "shape[1].utilization"),
+        (ratio(""), "requestedToCapacityRatio.shape"),
+        (args("NodeResourcesBalancedAllocation", "{resources: [{name: cpu, weight: 2}]}"), "resources[0].weight"),
+        (args("NodeResourcesBalancedAllocation", "{resources: [{name: cpu}, {name: cpu}]}"), "resources[1].name"),
+        (spread("{maxSkew: 0, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}"), "defaultConstraints[0].maxSkew"),
+        (spread("{maxSkew: 1, whenUnsatisfiable: ScheduleAnyway}"), "defaultConstraints[0].topologyKey"),
+        (
+            spread("{maxSkew: 1, topologyKey: 'a b', whenUnsatisfiable: ScheduleAnyway}"),
+            "defaultConstraints[0].topologyKey",
+        ),
+        (
+            spread("{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: Never}"),
+            "defaultConstraints[0].whenUnsatisfiable",
+        ),
+        (
+            spread("{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway, labelSelector: {}}"),
+            "defaultConstraints[0].labelSelector",
+        ),
+        (args("PodTopologySpread", "{defaultingType: Mine}"), "defaultingType"),
+        (args("VolumeBinding", "{bindTimeoutSeconds: -1}"), "bindTimeoutSeconds"),
+        (args("VolumeBinding", "{shape: [{utilization: 0, score: 0}]}"), "shape"),
+        (args("DynamicResources", "{filterTimeout: -1s}"), "filterTimeout"),
+        (
+            args(
+                "NodeAffinity",
+                "{addedAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: \
+                 [{matchExpressions: [{key: pool, operator: Is, values: [a]}]}]}}}",
+            ),
+            "matchExpressions[0].operator",
+        ),
+        (args("NodeAffinity", "{apiVersion: v1, kind: Pod}"), "profiles[0].pluginConfig[0].args"),
+        (args("Mine", "{}"), "profiles[0].pluginConfig[0].name"),
+    ] {
+        let said = read(&body).expect_err(&body);
+        assert_eq!(said.lines().count(), 1, "{body}: {said}");
+        let fits = said.trim_start_matches('[').split(", ").any(|part| {
+            let field = part.split(": ").next().unwrap_or_default();
+            field == path || field.ends_with(&format!(".{path}"))
+        });
+        assert!(fits, "{body} should be refused at {path}: {said}");
+    }
+}

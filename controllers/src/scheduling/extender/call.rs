@@ -1,4 +1,4 @@
-//! One call of an extender: a POST of JSON over plain HTTP/1.1, answered in time or not at all.
+//! One call of an extender: a POST of JSON over HTTP/1.1, plain or in TLS, answered in time or not at all.
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, Uri, header};
@@ -6,7 +6,10 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::ExtenderConfig;
 
@@ -21,7 +24,7 @@ pub(super) async fn post<A: DeserializeOwned>(
 ) -> Result<A, String> {
     let url = format!("{}/{verb}", extender.url_prefix);
     let body = serde_json::to_vec(body).map_err(|error| error.to_string())?;
-    let asked = tokio::time::timeout(extender.timeout, send(&url, body)).await;
+    let asked = tokio::time::timeout(extender.timeout, send(extender, &url, body)).await;
     let answer = asked.map_err(|_| format!("Post {url:?}: no answer within {:?}", extender.timeout))?;
     let (status, answer) = answer.map_err(|error| format!("Post {url:?}: {error}"))?;
     if status != StatusCode::OK {
@@ -30,10 +33,24 @@ pub(super) async fn post<A: DeserializeOwned>(
     serde_json::from_slice(&answer).map_err(|error| format!("Post {url:?}: the answer is not understood: {error}"))
 }
 
-async fn send(url: &str, body: Vec<u8>) -> Result<(StatusCode, Bytes), String> {
+async fn send(extender: &ExtenderConfig, url: &str, body: Vec<u8>) -> Result<(StatusCode, Bytes), String> {
     let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| error.to_string())?;
-    let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
-    let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await.map_err(|e| e.to_string())?;
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let port = uri.port_u16().unwrap_or(if extender.tls.is_some() { 443 } else { 80 });
+    let stream = TcpStream::connect((host, port)).await.map_err(|e| e.to_string())?;
+    let Some(tls) = &extender.tls else { return exchange(stream, &uri, body).await };
+    let name = if tls.server_name.is_empty() { host } else { &tls.server_name };
+    let name = ServerName::try_from(name.to_owned()).map_err(|e| e.to_string())?;
+    let stream = TlsConnector::from(tls.client.clone()).connect(name, stream).await.map_err(|e| e.to_string())?;
+    exchange(stream, &uri, body).await
+}
+
+/// Asks over a connection and hears the answer.
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    uri: &Uri,
+    body: Vec<u8>,
+) -> Result<(StatusCode, Bytes), String> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
     // Ends with the sender, when this call does.

@@ -3,49 +3,80 @@
 use std::sync::Mutex;
 
 use serde_json::{Value as Json, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::super::fake::{FakeApi, Shared, node, pod};
 use super::*;
 
 /// Answers each POST with what `answer` makes of the path and the question; gives its address.
 async fn serve(answer: impl Fn(&str, &Json) -> (u16, Json) + Send + Sync + 'static) -> String {
+    serve_in(None, answer).await
+}
+
+/// The same, in TLS if a server's settings are given.
+async fn serve_in(
+    tls: Option<TlsAcceptor>,
+    answer: impl Fn(&str, &Json) -> (u16, Json) + Send + Sync + 'static,
+) -> String {
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let answer = Arc::new(answer);
     tokio::spawn(async move {
         loop {
-            let Ok((mut stream, _)) = listener.accept().await else { return };
-            let answer = answer.clone();
+            let Ok((stream, _)) = listener.accept().await else { return };
+            let (answer, tls) = (answer.clone(), tls.clone());
             tokio::spawn(async move {
-                let mut read = Vec::new();
-                let (head, length) = loop {
-                    if stream.read_buf(&mut read).await.unwrap_or(0) == 0 {
-                        return;
-                    }
-                    let text = String::from_utf8_lossy(&read).to_lowercase();
-                    let Some(end) = text.find("\r\n\r\n") else { continue };
-                    let length = text.split("content-length: ").nth(1).and_then(|t| t.lines().next()?.parse().ok());
-                    break (end + 4, length.unwrap_or(0usize));
-                };
-                while read.len() < head + length {
-                    if stream.read_buf(&mut read).await.unwrap_or(0) == 0 {
-                        return;
+                match tls {
+                    None => reply(stream, &*answer).await,
+                    // A client that does not trust us hangs up.
+                    Some(tls) => {
+                        if let Ok(stream) = tls.accept(stream).await {
+                            reply(stream, &*answer).await;
+                        }
                     }
                 }
-                let text = String::from_utf8_lossy(&read[..head]).into_owned();
-                let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
-                let question = serde_json::from_slice(&read[head..]).unwrap_or(Json::Null);
-                let (code, body) = answer(&path, &question);
-                let body = body.to_string();
-                let length = body.len();
-                let reply = format!("HTTP/1.1 {code} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
-                let _ = stream.write_all(reply.as_bytes()).await;
             });
         }
     });
-    format!("http://{address}/ext")
+    format!("{scheme}://{address}/ext")
+}
+
+/// Reads a question from a connection and answers it.
+async fn reply(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    answer: &(impl Fn(&str, &Json) -> (u16, Json) + ?Sized),
+) {
+    let mut read = Vec::new();
+    let (head, length) = loop {
+        if stream.read_buf(&mut read).await.unwrap_or(0) == 0 {
+            return;
+        }
+        let text = String::from_utf8_lossy(&read).to_lowercase();
+        let Some(end) = text.find("\r\n\r\n") else { continue };
+        let length = text.split("content-length: ").nth(1).and_then(|t| t.lines().next()?.parse().ok());
+        break (end + 4, length.unwrap_or(0usize));
+    };
+    while read.len() < head + length {
+        if stream.read_buf(&mut read).await.unwrap_or(0) == 0 {
+            return;
+        }
+    }
+    let text = String::from_utf8_lossy(&read[..head]).into_owned();
+    let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
+    let question = serde_json::from_slice(&read[head..]).unwrap_or(Json::Null);
+    let (code, body) = answer(&path, &question);
+    let body = body.to_string();
+    let length = body.len();
+    let text = format!("HTTP/1.1 {code} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+    let _ = stream.write_all(text.as_bytes()).await;
+    let _ = stream.shutdown().await;
 }
 
 fn extenders(all: Vec<ExtenderConfig>) -> Extenders {
@@ -147,4 +178,61 @@ async fn an_extender_may_bind() {
         volumes: None,
     };
     assert_eq!(Extenders::bind(&config, &placement).await, Ok(()));
+}
+
+/// An authority and what it signs, as files: `ca.crt`, `server.crt`, `server.key`, ...
+fn keys() -> tempfile::TempDir {
+    use gantry_apiserver::pki::{Pki, ServingNames};
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    Pki::open(dir.path(), &ServingNames::usual([]), i64::try_from(now).expect("fits")).expect("keys can be made");
+    dir
+}
+
+fn acceptor(dir: &std::path::Path) -> TlsAcceptor {
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(dir.join("apiserver.crt"))
+        .expect("a certificate")
+        .collect::<Result<_, _>>()
+        .expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(dir.join("apiserver.key")).expect("a key");
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("they fit");
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// The extender of a configuration file.
+fn configured(extender: &str) -> ExtenderConfig {
+    let text = format!(
+        "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nextenders: [{extender}]\n"
+    );
+    let config = super::super::config::Configuration::read(text.as_bytes()).expect("valid");
+    config.extenders.into_iter().next().expect("one extender")
+}
+
+#[tokio::test]
+async fn an_extender_over_https_is_trusted_as_configured() {
+    let (ours, theirs) = (keys(), keys());
+    let answer = |_: &str, _: &Json| (200, json!({"NodeNames": ["b"]}));
+    let url = serve_in(Some(acceptor(ours.path())), answer).await;
+    let ask = async |tls: String| {
+        let common = format!("urlPrefix: '{url}', filterVerb: filter, nodeCacheCapable: true");
+        let config = configured(&format!("{{{common}, {tls}}}"));
+        extenders(vec![config]).ask(question()).await
+    };
+    let ca = |dir: &tempfile::TempDir| dir.path().join("ca.crt").display().to_string();
+    let found = Some(Advice::Node("b".into(), 290));
+    assert_eq!(ask(format!("enableHTTPS: true, tlsConfig: {{caFile: {}}}", ca(&ours))).await.ok(), found);
+    assert_eq!(ask("enableHTTPS: true, tlsConfig: {insecure: true}".into()).await.ok(), found);
+    // Upstream trusts anyone where HTTPS is on and no authority is named.
+    assert_eq!(ask("enableHTTPS: true".into()).await.ok(), found);
+    let strange = ask(format!("enableHTTPS: true, tlsConfig: {{caFile: {}}}", ca(&theirs))).await;
+    assert!(matches!(strange, Err(Failure(why)) if why.contains("certificate")));
+    let other_name =
+        ask(format!("enableHTTPS: true, tlsConfig: {{caFile: {}, serverName: other.example}}", ca(&ours))).await;
+    assert!(matches!(other_name, Err(Failure(why)) if why.contains("certificate")));
 }

@@ -70,6 +70,8 @@ pub(in crate::rows) struct TaintJson<'a> {
 pub(in crate::rows) struct NodeStatus<'a> {
     pub(in crate::rows) allocatable: Option<Quantities<'a>>,
     pub(in crate::rows) images: Option<Vec<ImageJson<'a>>>,
+    #[serde(rename = "declaredFeatures")]
+    pub(in crate::rows) declared_features: Option<Vec<Text<'a>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -106,6 +108,7 @@ pub(in crate::rows) struct PodSpec<'a> {
     pub(in crate::rows) volumes: Option<Vec<Volume<'a>>>,
     pub(in crate::rows) resource_claims: Option<Vec<serde::de::IgnoredAny>>,
     pub(in crate::rows) host_network: Option<bool>,
+    pub(in crate::rows) host_users: Option<bool>,
     pub(in crate::rows) scheduling_group: Option<SchedulingGroup<'a>>,
 }
 
@@ -124,6 +127,8 @@ pub(in crate::rows) struct PodStatus<'a> {
     pub(in crate::rows) conditions: Option<Vec<Condition<'a>>>,
     pub(in crate::rows) container_statuses: Option<Vec<ContainerStatus<'a>>>,
     pub(in crate::rows) init_container_statuses: Option<Vec<ContainerStatus<'a>>>,
+    pub(in crate::rows) resources: Option<Resources<'a>>,
+    pub(in crate::rows) allocated_resources: Option<Quantities<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -150,8 +155,15 @@ pub(in crate::rows) struct Container<'a> {
     pub(in crate::rows) name: Option<Text<'a>>,
     pub(in crate::rows) image: Option<Text<'a>>,
     pub(in crate::rows) restart_policy: Option<Text<'a>>,
+    pub(in crate::rows) restart_policy_rules: Option<Vec<RestartRule<'a>>>,
     pub(in crate::rows) resources: Option<Resources<'a>>,
     pub(in crate::rows) ports: Option<Vec<PortJson<'a>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+pub(in crate::rows) struct RestartRule<'a> {
+    pub(in crate::rows) action: Option<Text<'a>>,
 }
 
 #[derive(Deserialize, Default)]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Counts by bucket. All methods may be called from anywhere.
 #[derive(Debug)]
-pub(super) struct Histogram<const BUCKETS: usize> {
+pub(crate) struct Histogram<const BUCKETS: usize> {
     first: f64,
     factor: f64,
     counts: [AtomicU64; BUCKETS],
@@ -15,7 +15,7 @@ pub(super) struct Histogram<const BUCKETS: usize> {
 }
 
 impl<const BUCKETS: usize> Histogram<BUCKETS> {
-    pub(super) fn growing(first: f64, factor: f64) -> Self {
+    pub(crate) fn growing(first: f64, factor: f64) -> Self {
         Self {
             first,
             factor,
@@ -25,7 +25,7 @@ impl<const BUCKETS: usize> Histogram<BUCKETS> {
         }
     }
 
-    pub(super) fn add(&self, value: f64) {
+    pub(crate) fn add(&self, value: f64) {
         let mut bound = self.first;
         let bucket = self.counts.iter().find(|_| {
             let within = value <= bound;
@@ -36,11 +36,11 @@ impl<const BUCKETS: usize> Histogram<BUCKETS> {
         self.sum_nano.fetch_add((value * 1e9) as u64, Relaxed);
     }
 
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.counts.iter().chain([&self.beyond]).map(|c| c.load(Relaxed)).sum()
     }
 
-    pub(super) fn write(&self, out: &mut String, name: &str, labels: &str) {
+    pub(crate) fn write(&self, out: &mut String, name: &str, labels: &str) {
         let comma = if labels.is_empty() { "" } else { "," };
         let (mut bound, mut sum) = (self.first, 0);
         for count in &self.counts {
