@@ -14,6 +14,7 @@ pub(crate) mod default_toleration_seconds;
 pub(crate) mod ip_address_in_use;
 pub(crate) mod limit_ranger;
 pub(crate) mod namespace_lifecycle;
+pub(crate) mod pod_group;
 pub(crate) mod pod_security;
 pub(crate) mod priority;
 pub(crate) mod rbac_escalation;
@@ -113,6 +114,7 @@ impl Default for Chain {
                 Box::new(default_class::DefaultClass::INGRESS),
                 Box::new(admin_access::AdminAccess),
                 Box::new(rbac_escalation::RbacEscalation),
+                Box::new(pod_group::PodGroupWorkloadExists),
                 Box::new(ip_address_in_use::IpAddressInUse),
             ],
         }

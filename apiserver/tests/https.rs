@@ -356,6 +356,8 @@ async fn another_process_reads_rows_and_binds_in_batches() {
 
     let binding =
         |name: &str| Binding { namespace: "default".into(), name: name.into(), uid: String::new(), node: "n".into() };
+    let refused = remote.bind_gang(vec![binding("a"), binding("missing"), binding("b")]).await.unwrap_err();
+    assert_eq!((refused.code, refused.message.as_str()), (404, "pods \"missing\" not found"), "and nobody is bound");
     let answers = remote.bind_batch(vec![binding("a"), binding("missing"), binding("b")]).await;
     let codes: Vec<u16> = answers.iter().map(|a| a.as_ref().err().map_or(200, |status| status.code)).collect();
     assert_eq!(codes, [200, 404, 200]);
@@ -405,7 +407,8 @@ async fn batches_and_rows_are_for_those_who_may_do_the_same_one_by_one() {
     let grpc = [("content-type", "application/grpc"), ("authorization", "Bearer jane-token")];
     // Frame of an empty message: asks to bind nothing, or for the rows of nothing.
     let rows = "\0\0\0\0\u{e}\n\u{c}test.names/1";
-    for (path, message) in [("BindBatch", "\0\0\0\0\0"), ("CreateEvents", "\0\0\0\0\0"), ("Rows", rows)] {
+    let nothing = "\0\0\0\0\0";
+    for (path, message) in [("BindBatch", nothing), ("BindGang", nothing), ("CreateEvents", nothing), ("Rows", rows)] {
         let path = format!("/gantry.interchange.v1.Interchange/{path}");
         let answer = stranger.send("POST", &path, &grpc, message).await;
         assert_eq!((answer.code, answer.header("grpc-status")), (200, "7"), "{path}: {answer:?}");

@@ -82,7 +82,7 @@ pub async fn run(
     let (evictions, evicting) =
         evict::new(api.clone(), inbox.clone(), clock, reports.clone(), metrics.clone(), &options);
     let notices = Arc::new(volumes::Notices::default());
-    let feeding = feed::run(api.clone(), inbox.clone(), notices.clone(), metrics.clone());
+    let feeding = feed::run(api.clone(), inbox.clone(), notices.clone(), metrics.clone(), options.core.gangs);
     let extenders = Arc::new(Extenders::new(api.clone(), options.extenders.clone()));
     let (questions, to_ask) = tokio::sync::mpsc::unbounded_channel();
     let asking = extenders.clone().run(to_ask, inbox.clone(), reports.clone());

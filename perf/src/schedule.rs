@@ -18,7 +18,7 @@ use crate::Common;
 use crate::connect::{Lines, Server};
 use crate::measure::{Latencies, Percentiles, usage};
 use crate::report;
-use crate::workload::{HIGH_PRIORITY, Workload};
+use crate::workload::{HIGH_PRIORITY, Workload, pod_group};
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
@@ -45,6 +45,10 @@ pub(crate) struct Options {
     /// What the container of a filling pod requests
     #[arg(long, default_value = "8")]
     fill_cpu: String,
+    /// With --workload gang: how many pods a gang has (the server needs --feature-gates=GenericWorkload=true,GangScheduling=true
+    /// and --runtime-config=scheduling.k8s.io/v1alpha2=true)
+    #[arg(long, default_value_t = 1000)]
+    gang_size: usize,
     /// Creates under way at once; arrivals that find none free wait, and the wait counts
     #[arg(long, default_value_t = 256)]
     in_flight: usize,
@@ -191,6 +195,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     if !options.keep {
         let path = format!("{pods_path}?gracePeriodSeconds=0");
         server.call(Method::DELETE, &path, Bytes::new()).await?;
+        if options.workload == Workload::Gang {
+            server.call(Method::DELETE, &pod_groups(&options), Bytes::new()).await?;
+        }
     }
     Ok(())
 }
@@ -267,6 +274,10 @@ async fn place(
     Ok(Placed { creates, refused, progress, seconds, revision: head.metadata.resource_version })
 }
 
+fn pod_groups(options: &Options) -> String {
+    format!("/apis/scheduling.k8s.io/v1alpha2/namespaces/{}/podgroups", options.namespace)
+}
+
 /// Makes the namespace and waits for the nodes.
 async fn prepare(server: &Server, options: &Options) -> anyhow::Result<()> {
     let namespace =
@@ -283,6 +294,17 @@ async fn prepare(server: &Server, options: &Options) -> anyhow::Result<()> {
             server.try_call(Method::POST, "/apis/scheduling.k8s.io/v1/priorityclasses", class.into()).await?;
         if !status.is_success() && status != StatusCode::CONFLICT {
             bail!("cannot create the PriorityClass: {status}: {}", String::from_utf8_lossy(&body));
+        }
+    }
+    if options.workload == Workload::Gang {
+        let path = pod_groups(options);
+        let size = options.gang_size.max(1);
+        for (gang, first) in (0..options.pods).step_by(size).enumerate() {
+            let (status, body) =
+                server.try_call(Method::POST, &path, pod_group(gang, size.min(options.pods - first))).await?;
+            if !status.is_success() {
+                bail!("cannot create a PodGroup: {status}: {}", String::from_utf8_lossy(&body));
+            }
         }
     }
     if options.create_nodes {
@@ -363,7 +385,7 @@ async fn create_pods(
         let due = if pods.rate > 0.0 { start + Duration::from_secs_f64(i as f64 / pods.rate) } else { Instant::now() };
         let name = format!("{}-{i}", pods.prefix);
         progress.lock().expect("no holder panics").due.insert(name.as_str().into(), due);
-        let body = pods.workload.pod(&name, pods.cpu, &options.memory);
+        let body = pods.workload.pod(&name, pods.cpu, &options.memory, i / options.gang_size.max(1));
         let (server, path, room) = (server.clone(), path.clone(), room.clone());
         tasks.spawn(async move {
             let _permit = match permit {

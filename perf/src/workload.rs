@@ -26,11 +26,13 @@ pub(crate) enum Workload {
     PreferredNodeAffinity,
     /// Each must drive a pod of lower priority from a full node; see --fill
     Preemption,
+    /// In gangs that are placed whole or not at all; see --gang-size
+    Gang,
 }
 
 impl Workload {
     /// What stands in the pod's spec beside its container, each with a comma behind it.
-    fn terms(self) -> String {
+    fn terms(self, gang: usize) -> String {
         let selector = format!(r#"{{"matchLabels":{{"app":"{APP}"}}}}"#);
         let pod_term = |key: &str| {
             format!(
@@ -54,17 +56,31 @@ impl Workload {
             )
             .to_owned(),
             Self::Preemption => format!(r#""priorityClassName":"{HIGH_PRIORITY}","#),
+            Self::Gang => format!(r#""schedulingGroup":{{"podGroupName":"{}"}},"#, gang_name(gang)),
         }
     }
 
-    /// A pod of this kind.
-    pub(crate) fn pod(self, name: &str, cpu: &str, memory: &str) -> Bytes {
-        let terms = self.terms();
+    /// A pod of this kind; `gang` is the number of its gang, if the kind has gangs.
+    pub(crate) fn pod(self, name: &str, cpu: &str, memory: &str, gang: usize) -> Bytes {
+        let terms = self.terms(gang);
         format!(
             r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{name}","labels":{{"app":"{APP}"}}}},"spec":{{{terms}"containers":[{{"name":"c","image":"registry.k8s.io/pause:3.10","resources":{{"requests":{{"cpu":"{cpu}","memory":"{memory}"}}}}}}]}}}}"#
         )
         .into()
     }
+}
+
+fn gang_name(gang: usize) -> String {
+    format!("{APP}-{gang}")
+}
+
+/// The PodGroup of a gang.
+pub(crate) fn pod_group(gang: usize, min_count: usize) -> Bytes {
+    let name = gang_name(gang);
+    format!(
+        r#"{{"apiVersion":"scheduling.k8s.io/v1alpha2","kind":"PodGroup","metadata":{{"name":"{name}"}},"spec":{{"schedulingPolicy":{{"gang":{{"minCount":{min_count}}}}}}}}}"#
+    )
+    .into()
 }
 
 #[cfg(test)]
@@ -86,8 +102,9 @@ mod tests {
                 "/spec/affinity/nodeAffinity/preferredDuringSchedulingIgnoredDuringExecution/0/weight",
             ),
             (Workload::Preemption, "/spec/priorityClassName"),
+            (Workload::Gang, "/spec/schedulingGroup/podGroupName"),
         ] {
-            let pod: serde_json::Value = serde_json::from_slice(&workload.pod("p", "1", "1Gi")).expect("valid JSON");
+            let pod: serde_json::Value = serde_json::from_slice(&workload.pod("p", "1", "1Gi", 0)).expect("valid JSON");
             assert_eq!(pod["metadata"]["labels"]["app"], APP);
             assert!(pod.pointer(pointer).is_some(), "{workload:?}: {pod}");
         }

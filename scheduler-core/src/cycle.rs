@@ -10,6 +10,7 @@ mod devices;
 mod displace;
 pub mod explain;
 mod find;
+mod gang;
 mod moves;
 mod refuse;
 mod volumes;
@@ -24,6 +25,7 @@ use hashbrown::{HashMap, HashSet};
 use crate::budgets::Budgets;
 use crate::class::Classes;
 use crate::columns::{Columns, Slot};
+use crate::gangs::{Gangs, Standing};
 use crate::intern::fixed_hasher;
 use crate::kindred::Kindred;
 use crate::meter::{self, Meter, Point, Stopwatch, Tallies, Timed};
@@ -34,10 +36,10 @@ use crate::pods::{PodIndex, Pods, State};
 use crate::profile::Profile;
 use crate::queue::{BACKOFF_FIRST, BACKOFF_MAX, GroupId, Queue, Seen, Turn};
 use crate::rows::storage::{Change, Key};
-use crate::rows::{BudgetRow, Keeper, KindredRow, NamespaceRow, NodeRow, PodRow};
+use crate::rows::{BudgetRow, Keeper, KindredRow, NamespaceRow, NodeRow, PodGroupRow, PodRow};
 use crate::seats::Seats;
-use crate::storage::Storage;
 use crate::storage::ask::{Ask, Rejection};
+use crate::storage::{Preparation, Storage};
 use crate::wide::Scratch;
 
 use consult::{Advice, Interest};
@@ -79,6 +81,12 @@ pub enum Event {
     KindredGone(Keeper, Box<str>, Box<str>),
     /// These are all of a kind: after a new list.
     AllKindred(Keeper, Vec<KindredRow>),
+    /// A PodGroup as it is now.
+    PodGroup(PodGroupRow),
+    /// The PodGroup of this namespace and name is gone.
+    PodGroupGone(Box<str>, Box<str>),
+    /// These are all PodGroups there are: after a new list.
+    PodGroups(Vec<PodGroupRow>),
     /// A pod that was to be displaced could not be asked to go.
     EvictionFailed {
         /// The uid of the pod that stays.
@@ -108,6 +116,8 @@ pub struct Config {
     pub backoff_max: Millis,
     /// Which pods each extender is to be asked about; 32 extenders at most.
     pub interests: Vec<Interest>,
+    /// Whether the pods of a gang are placed together (feature gate `GangScheduling`).
+    pub gangs: bool,
     /// How many pods of a class with terms about other pods are decided on by a pass over all nodes before what passes
     /// find is kept: keeping it takes as long as some passes, and pays for classes that come again. Changes no decision.
     pub passes_first: u32,
@@ -125,6 +135,7 @@ impl Default for Config {
             backoff_first: BACKOFF_FIRST,
             backoff_max: BACKOFF_MAX,
             interests: Vec::new(),
+            gangs: false,
             passes_first: 4,
             ground_nodes_max: 64,
         }
@@ -176,6 +187,9 @@ pub struct Scheduler {
     kindred: Kindred,
     nominations: Nominations,
     queue: Queue,
+    gangs: Gangs,
+    /// How far trials of gangs that were undone have moved what [`seen`](Self::seen) counts.
+    undone: Seen,
     storage: Storage,
     /// The volumes and claims of the pod that was last looked for a node for.
     ask: Option<Ask>,
@@ -222,6 +236,8 @@ impl Scheduler {
             verdicts: Verdicts::default(),
             placed: BTreeMap::new(),
             queue,
+            gangs: Gangs::default(),
+            undone: (0, 0, 0),
             pending: Pending::default(),
             arrivals: Arrivals::default(),
             assumed: 0,
@@ -260,7 +276,14 @@ impl Scheduler {
             while plan.decisions.len() < limit {
                 let Some(turn) = self.queue.pop() else { break };
                 if let Some(index) = self.current(turn.pod(), turn.ticket(), State::Active) {
-                    plan.decisions.extend(self.decide(now, index));
+                    plan.decisions.extend(match self.standing(index) {
+                        Standing::Alone => self.decide(now, index),
+                        Standing::Together(needed) => self.decide_together(now, index, needed),
+                        Standing::NotYet => {
+                            self.hold_back(index);
+                            None
+                        }
+                    });
                 }
             }
             if !self.queue.is_idle() {
@@ -339,6 +362,9 @@ impl Scheduler {
             Event::Kindred(row) => self.kindred.set(row),
             Event::KindredGone(keeper, namespace, name) => self.kindred.remove(keeper, &namespace, &name),
             Event::AllKindred(keeper, rows) => self.kindred.replace(keeper, rows),
+            Event::PodGroup(row) => self.set_group(&row),
+            Event::PodGroupGone(namespace, name) => self.remove_group(&namespace, &name),
+            Event::PodGroups(rows) => self.replace_groups(&rows),
             Event::EvictionFailed { victim, preemptor } => self.spare(now, &victim, &preemptor),
             Event::BindFailed(uid) => self.take_back(now, &uid),
             Event::Advised(uid, ticket, advice) => {
@@ -421,9 +447,20 @@ impl Scheduler {
 
     /// Assumes that a pod runs on a node.
     fn place(&mut self, index: PodIndex, slot: Slot, score: u32) -> Decision {
-        let class = self.pods.at(index).class;
         let preparation = self.prepare(index, slot);
         self.settle(index, State::Assumed(slot));
+        Decision::Bind(self.placement(index, slot, score, preparation))
+    }
+
+    /// What is to be bound of a pod that is assumed to run on a node.
+    fn placement(
+        &mut self,
+        index: PodIndex,
+        slot: Slot,
+        score: u32,
+        preparation: Option<Arc<Preparation>>,
+    ) -> Placement {
+        let class = self.pods.at(index).class;
         let node = self.columns.shared_name(slot);
         let pod = self.pods.at(index);
         let flushed = std::mem::take(&mut pod.overdue);
@@ -432,7 +469,7 @@ impl Scheduler {
         self.meter.tallies.placed_after_flush += u64::from(flushed);
         let class = self.classes.get(class);
         let (profile, interests) = (class.demand.profile, class.interests);
-        Decision::Bind(Placement { pod, node, score, attempts, since, profile, interests, preparation })
+        Placement { pod, node, score, attempts, since, profile, interests, preparation }
     }
 
     /// Which plugins had a say how often, and whom they keep waiting.

@@ -10,6 +10,7 @@
 //!              outlook (what classes think of nodes apart from what is on them, shared)
 //!              neighbours (pods counted per node and question) ─ wide, wide/chart (spread and affinity on top of a class)
 //!              storage (volumes, claims, what is assumed about them), devices (the same of devices)
+//!              gangs (which pods are placed together or not at all)
 //!                └─ filter/*, score/*: one file per rule
 //!              seats, budgets, nominations ─ preempt (who would have to leave), preempt/prices, on wide/whatif (one node, as if ...)
 //! ```
@@ -27,6 +28,7 @@ pub mod columns;
 pub mod cycle;
 pub mod devices;
 pub mod filter;
+pub mod gangs;
 pub mod intern;
 pub mod kindred;
 pub mod meter;

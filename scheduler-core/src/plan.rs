@@ -38,9 +38,25 @@ pub enum Decision {
     Bind(Placement),
     /// It fits nowhere for now.
     Refuse(Refusal),
+    /// The pods of a gang are assumed to run on nodes: bind them all in one commit, or none.
+    BindAll(Together),
+    /// Too few pods of a gang fit: none is placed.
+    RefuseAll(Apart),
     /// Extenders are to be asked which of these nodes it shall be; [`Event::Advised`](crate::cycle::Event::Advised) is the
     /// answer.
     Consult(Consultation),
+}
+
+impl Decision {
+    /// How many pods it is about.
+    #[must_use]
+    pub fn pods(&self) -> usize {
+        match self {
+            Self::Bind(_) | Self::Refuse(_) | Self::Consult(_) => 1,
+            Self::BindAll(together) => together.placements.len(),
+            Self::RefuseAll(apart) => apart.refusals.len(),
+        }
+    }
 }
 
 /// Who a pod is.
@@ -53,6 +69,40 @@ pub struct PodId {
     /// Its uid: a pod of the same name may come later.
     pub uid: Box<str>,
 }
+
+/// A PodGroup whose pods are placed together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GangName {
+    /// Its namespace.
+    pub namespace: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+}
+
+/// The pods of a gang that are to be bound together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Together {
+    /// The gang.
+    pub gang: Arc<GangName>,
+    /// Its pods, in the order in which they were decided on.
+    pub placements: Vec<Placement>,
+    /// Whether its PodGroup has yet to hear that it is scheduled.
+    pub news: bool,
+}
+
+/// The pods of a gang that cannot be placed together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Apart {
+    /// The gang.
+    pub gang: Arc<GangName>,
+    /// Why, pod by pod.
+    pub refusals: Vec<Refusal>,
+    /// Whether its PodGroup has yet to hear of it.
+    pub news: bool,
+}
+
+/// What upstream says of a PodGroup that cannot be scheduled.
+pub const GANG_UNSCHEDULABLE: &str = "pod group is unschedulable";
 
 /// A pod and its node.
 #[derive(Clone, Debug, PartialEq, Eq)]

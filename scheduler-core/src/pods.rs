@@ -18,7 +18,7 @@ use crate::class::ClassId;
 use crate::columns::Slot;
 use crate::intern::fixed_hasher;
 use crate::neighbours::Passport;
-use crate::plan::{Millis, PodId};
+use crate::plan::{GangName, Millis, PodId};
 use crate::rows::Keeper;
 use crate::seats::Moment;
 use crate::storage::{Preparation, Tenant};
@@ -31,7 +31,7 @@ pub type PodIndex = u32;
 pub enum State {
     /// Unbound, and not to be scheduled by us: another scheduler's, or leaving.
     Aside,
-    /// Held back by scheduling gates.
+    /// Held back by scheduling gates, or until its gang is complete.
     Gated,
     /// To be tried.
     Active,
@@ -112,6 +112,12 @@ pub struct Pod {
     pub kin: u64,
     /// Whether it is tried because it waited for so long.
     pub overdue: bool,
+    /// The PodGroup it belongs to.
+    pub gang: Option<Arc<GangName>>,
+    /// Whether it waits with its gang, if it waits: then it is in no group of the queue.
+    pub waits_with_gang: bool,
+    /// Whether scheduling gates of its own, or claims that are not there, hold it back.
+    pub gated: bool,
     /// Its volumes and claims, if it has any that matter.
     pub tenant: Option<Arc<Tenant>>,
     /// What is assumed about them since it was placed.

@@ -147,6 +147,11 @@ impl Queue {
         self.waits.push_back((now, turn.ticket(), turn.pod));
     }
 
+    /// Lets a pod wait with its gang, outside of the groups.
+    pub fn wait_with_gang(&mut self, now: Millis, turn: Turn) {
+        self.waits.push_back((now, turn.ticket(), turn.pod));
+    }
+
     /// Takes a waiting pod out.
     pub fn stop_waiting(&mut self, group: GroupId, turn: Turn) {
         if let Some(waiting) = self.waiting.get_mut(&group) {

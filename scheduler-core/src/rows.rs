@@ -8,6 +8,7 @@
 pub mod amounts;
 pub mod budget;
 pub mod devices;
+pub mod gang;
 pub mod json;
 pub mod kindred;
 pub mod projection;
@@ -17,6 +18,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 pub use amounts::Amounts;
 pub use budget::BudgetRow;
+pub use gang::PodGroupRow;
 pub use kindred::KindredRow;
 pub use storage::Needs;
 
@@ -157,6 +159,8 @@ pub struct PodRow {
     pub generation: i64,
     /// What the `PodScheduled` condition says now when it is `False` with reason `Unschedulable`.
     pub refused_because: Option<Box<str>>,
+    /// `spec.schedulingGroup.podGroupName`: the PodGroup it belongs to; empty for none, as for nearly all.
+    pub group: Box<str>,
     /// The controller that keeps it, where that says which pods belong together.
     pub owner: Option<(Keeper, Box<str>)>,
     /// All that decides where it may run, but for its volumes and devices.

@@ -5,11 +5,11 @@
 //! are several schedulers that share the cluster and know nothing of each other. At the end the faults stop, and whoever is unbound must fit nowhere. `GANTRY_SEED` picks the first seed, `GANTRY_CASES` how
 //! many are tried; the seed of a failure is printed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gantry_scheduler_core::cycle::{Config, Event, Scheduler};
 use gantry_scheduler_core::plan::{Decision, Nomination, Placement, Refusal};
-use gantry_scheduler_core::rows::{Amounts, Demand, NodeRow, PodRow};
+use gantry_scheduler_core::rows::{Amounts, Demand, NodeRow, PodGroupRow, PodRow};
 
 /// SplitMix64.
 struct Chance(u64);
@@ -34,7 +34,17 @@ impl Chance {
 /// A write that the scheduler has asked for and that is not done yet.
 enum Asked {
     Bind(Placement),
+    BindAll(Vec<Placement>),
     Evict { victim: String, preemptor: String },
+}
+
+/// Two gangs, of two pods and of four.
+fn groups() -> impl Iterator<Item = PodGroupRow> {
+    [("g0", 2), ("g1", 4)].into_iter().map(|(name, min)| PodGroupRow {
+        namespace: "d".into(),
+        name: name.into(),
+        min_count: Some(min),
+    })
 }
 
 struct World {
@@ -48,6 +58,8 @@ struct World {
     made: u32,
     /// Bindings turned down because another scheduler was first.
     lost_races: u32,
+    /// The gangs that have run.
+    ran: BTreeSet<Box<str>>,
 }
 
 /// A scheduler's process.
@@ -60,8 +72,8 @@ struct Mind {
 
 impl Mind {
     fn new(seed: u64) -> Self {
-        let scheduler = Scheduler::new(Config { seed, ..Config::default() });
-        Self { scheduler, unheard: Vec::new(), asked: Vec::new() }
+        let scheduler = Scheduler::new(Config { seed, gangs: true, ..Config::default() });
+        Self { scheduler, unheard: groups().map(Event::PodGroup).collect(), asked: Vec::new() }
     }
 }
 
@@ -76,6 +88,7 @@ impl World {
             now: 0,
             made: 0,
             lost_races: 0,
+            ran: BTreeSet::new(),
         }
     }
 
@@ -104,7 +117,12 @@ impl World {
                     self.tell(Event::NodeGone(name.into()));
                 }
             }
-            2..=7 => self.pod_comes(),
+            2..=6 => self.pod_comes(""),
+            // A gang comes pod by pod: others may come, and steps be made, in between.
+            7 => {
+                let gang = self.chance.below(2);
+                (0..=self.chance.below(3)).for_each(|_| self.pod_comes(&format!("g{gang}")));
+            }
             8 => {
                 let there: Vec<String> = self.pods.keys().cloned().collect();
                 if let Some(uid) = self.any(there) {
@@ -137,7 +155,7 @@ impl World {
         from.into_iter().nth(at)
     }
 
-    fn pod_comes(&mut self) {
+    fn pod_comes(&mut self, group: &str) {
         self.made += 1;
         let uid = format!("u{:04}", self.made);
         let cpu = [100, 400, 900][self.chance.below(3) as usize];
@@ -146,6 +164,7 @@ impl World {
             name: uid.as_str().into(),
             uid: uid.as_str().into(),
             scheduler: "default-scheduler".into(),
+            group: group.into(),
             priority: self.chance.below(3) as i32,
             demand: Demand { requests: Amounts { cpu, ..Amounts::default() }, ..Demand::default() },
             ..PodRow::default()
@@ -163,7 +182,12 @@ impl World {
     /// A scheduler hears some of what there is to hear, and decides.
     fn step(&mut self, mind: usize) {
         let all = self.minds[mind].unheard.len() as u64;
-        let heard = if self.faults { self.chance.below(all + 1) } else { all };
+        let mut heard = if self.faults { self.chance.below(all + 1) } else { all };
+        // What became of a gang is heard at once.
+        let failed = |event: &Event| matches!(event, Event::BindFailed(_));
+        while self.minds[mind].unheard.get(heard as usize).is_some_and(failed) {
+            heard += 1;
+        }
         let events: Vec<Event> = self.minds[mind].unheard.drain(..heard as usize).collect();
         self.now += if self.faults { self.chance.below(3000) } else { 0 };
         let limit = if self.faults { 1 + self.chance.below(8) as usize } else { usize::MAX };
@@ -172,6 +196,8 @@ impl World {
             match decision {
                 Decision::Consult(question) => panic!("nobody is to be asked: {question:?}"),
                 Decision::Bind(placement) => self.minds[mind].asked.push(Asked::Bind(placement)),
+                Decision::BindAll(together) => self.minds[mind].asked.push(Asked::BindAll(together.placements)),
+                Decision::RefuseAll(apart) => apart.refusals.iter().for_each(|refusal| self.refused(mind, refusal)),
                 Decision::Refuse(refusal) => self.refused(mind, &refusal),
             }
         }
@@ -214,6 +240,15 @@ impl World {
                     self.minds[mind].unheard.push(Event::BindFailed(placement.pod.uid.clone()));
                 }
             }
+            Asked::BindAll(gang) => {
+                let done = !fails && self.bind_whole(&gang);
+                // All of it is read again, and heard of at once.
+                for placement in gang.into_iter().filter(|_| !done) {
+                    if self.pods.get(&*placement.pod.uid).is_some_and(|pod| pod.node.is_empty()) {
+                        self.minds[mind].unheard.push(Event::BindFailed(placement.pod.uid.clone()));
+                    }
+                }
+            }
             Asked::Evict { victim, preemptor } if fails => {
                 let (victim, preemptor) = (victim.into(), preemptor.into());
                 self.minds[mind].unheard.push(Event::EvictionFailed { victim, preemptor });
@@ -239,6 +274,29 @@ impl World {
         true
     }
 
+    /// The same for a gang: one commit.
+    fn bind_gang(&mut self, gang: &[Placement]) -> bool {
+        let there = |p: &Placement| self.pods.get(&*p.pod.uid).is_some_and(|pod| pod.node.is_empty());
+        gang.iter().all(there) && gang.iter().all(|placement| self.bind(placement))
+    }
+
+    /// The same; a gang that never ran before runs whole then. (Of one that ran, some may have gone unheard of.)
+    fn bind_whole(&mut self, gang: &[Placement]) -> bool {
+        if !self.bind_gang(gang) {
+            return false;
+        }
+        let group = self.pods[&*gang[0].pod.uid].group.clone();
+        let min = groups().find(|row| row.name == group).and_then(|row| row.min_count).unwrap_or(0) as usize;
+        let bound = self.bound_of(&group);
+        let ran = !self.ran.insert(group.clone());
+        assert!(ran || bound >= min, "{bound} pods of {group} are bound");
+        true
+    }
+
+    fn bound_of(&self, group: &str) -> usize {
+        self.pods.values().filter(|pod| *pod.group == *group && !pod.node.is_empty()).count()
+    }
+
     /// What one scheduler placed fits; several that decide at the same moment may take the same room, as upstream's may:
     /// the kubelet turns the last away.
     fn nobody_is_over_committed(&self) {
@@ -260,16 +318,17 @@ impl World {
     /// A scheduler is killed: of the writes under way some have come through, and it starts from a list.
     fn killed(&mut self, mind: usize) {
         for asked in std::mem::take(&mut self.minds[mind].asked) {
-            if let Asked::Bind(placement) = asked
-                && self.chance.one_in(2)
-            {
-                self.bind(&placement);
+            match asked {
+                Asked::Bind(placement) if self.chance.one_in(2) => drop(self.bind(&placement)),
+                Asked::BindAll(gang) if self.chance.one_in(2) => drop(self.bind_whole(&gang)),
+                _ => {}
             }
         }
         self.minds[mind] = Mind::new(self.chance.next());
         self.minds[mind].unheard = vec![
             Event::Nodes(self.nodes.values().cloned().collect()),
             Event::Pods(self.pods.values().cloned().collect()),
+            Event::PodGroups(groups().collect()),
         ];
     }
 
@@ -295,9 +354,16 @@ impl World {
         }
         assert!(self.minds.iter().all(|mind| mind.unheard.is_empty()), "it does not come to rest");
         self.nobody_is_over_committed();
-        for pod in self.pods.values().filter(|pod| pod.node.is_empty()) {
+        // Whether a gang that waits would fit is for `equal_decisions`; here, who is alone, or whose gang runs.
+        let runs = |pod: &PodRow| {
+            let group = groups().find(|row| row.name == pod.group);
+            group.is_none_or(|row| self.bound_of(&row.name) >= row.min_count.unwrap_or(0) as usize)
+        };
+        for pod in self.pods.values().filter(|pod| pod.node.is_empty() && runs(pod)) {
             let cpu = pod.demand.requests.cpu;
-            for (name, node) in &self.nodes {
+            // A pod that room was made for before its gang fell apart keeps it until its gang is complete again.
+            let kept = |node: &str| self.pods.values().any(|p| !p.group.is_empty() && *p.nominated == *node);
+            for (name, node) in self.nodes.iter().filter(|(name, _)| !kept(name)) {
                 let (pods, used) = self.used(name);
                 let fits = pods < node.allocatable.pods && used + cpu <= node.allocatable.cpu;
                 assert!(!fits, "{} would fit on {name}", pod.name);

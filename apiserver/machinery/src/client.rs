@@ -131,6 +131,24 @@ impl Client {
     }
 }
 
+impl Client {
+    /// One binding as everybody makes it.
+    async fn bind(&self, binding: &Binding) -> Result<(), Status> {
+        let target = Target::object(&gvr::PODS, &binding.namespace, &binding.name).sub("binding");
+        let mut body = value!({
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": (binding.name.as_str()), "namespace": (binding.namespace.as_str())},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": (binding.node.as_str())}
+        });
+        if !binding.uid.is_empty() {
+            body.set(&["metadata", "uid"], binding.uid.as_str());
+        }
+        let path = Path::of(&target);
+        self.call(Method::POST, &path.0, Some("application/json"), json::encode(&body).into()).await.map(drop)
+    }
+}
+
 #[async_trait]
 impl ResourceApi for Client {
     async fn get(&self, target: &Target<'_>) -> Result<Arc<StoredObject>, Status> {
@@ -250,24 +268,18 @@ impl ResourceApi for Client {
         if let Some(answers) = self.interchange.bind_batch(&self.calls, &bindings).await {
             return answers;
         }
-        stream::iter(bindings)
-            .map(|binding| async move {
-                let target = Target::object(&gvr::PODS, &binding.namespace, &binding.name).sub("binding");
-                let mut body = value!({
-                    "apiVersion": "v1",
-                    "kind": "Binding",
-                    "metadata": {"name": (binding.name.as_str()), "namespace": (binding.namespace.as_str())},
-                    "target": {"apiVersion": "v1", "kind": "Node", "name": (binding.node.as_str())}
-                });
-                if !binding.uid.is_empty() {
-                    body.set(&["metadata", "uid"], binding.uid.as_str());
-                }
-                let path = Path::of(&target);
-                self.call(Method::POST, &path.0, Some("application/json"), json::encode(&body).into()).await.map(drop)
-            })
-            .buffered(BINDINGS_AT_ONCE)
-            .collect()
-            .await
+        let binding = |binding: Binding| async move { self.bind(&binding).await };
+        stream::iter(bindings).map(binding).buffered(BINDINGS_AT_ONCE).collect().await
+    }
+
+    async fn bind_gang(&self, bindings: Vec<Binding>) -> Result<(), Status> {
+        if let Some(answer) = self.interchange.bind_gang(&self.calls, &bindings).await {
+            return answer;
+        }
+        for binding in &bindings {
+            self.bind(binding).await?;
+        }
+        Ok(())
     }
 }
 

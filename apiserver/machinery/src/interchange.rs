@@ -16,12 +16,14 @@ use crate::status::Status;
 pub const PREFIX: &str = "/gantry.interchange.v1.Interchange/";
 /// [`BindBatch`] → [`BindAnswers`].
 pub const BIND_BATCH: &str = "/gantry.interchange.v1.Interchange/BindBatch";
+/// [`BindBatch`] → [`BindAnswer`]: all of them in one commit, or none.
+pub const BIND_GANG: &str = "/gantry.interchange.v1.Interchange/BindGang";
 /// [`EventBatch`] → [`BindAnswers`].
 pub const CREATE_EVENTS: &str = "/gantry.interchange.v1.Interchange/CreateEvents";
 /// [`RowsRequest`] → stream of [`Rows`].
 pub const ROWS: &str = "/gantry.interchange.v1.Interchange/Rows";
 
-/// Bindings to be made in one commit, each with an answer of its own.
+/// Bindings to be made in one commit: each with an answer of its own, or all of them or none.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct BindBatch {
     /// The bindings.

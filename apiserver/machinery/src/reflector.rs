@@ -334,6 +334,10 @@ mod tests {
         async fn bind_batch(&self, bindings: Vec<Binding>) -> Vec<Result<(), Status>> {
             bindings.iter().map(|_| unused()).collect()
         }
+
+        async fn bind_gang(&self, _: Vec<Binding>) -> Result<(), Status> {
+            unreachable!("a reflector binds nothing")
+        }
     }
 
     fn change(revision: u64) -> WatchEvent {

@@ -190,6 +190,8 @@ pub mod gvr {
     pub static CLUSTER_ROLE_BINDINGS: G = G::of("rbac.authorization.k8s.io", "v1", "clusterrolebindings");
     /// PodDisruptionBudgets.
     pub static POD_DISRUPTION_BUDGETS: G = G::of("policy", "v1", "poddisruptionbudgets");
+    /// `podgroups` of `scheduling.k8s.io` (off unless `--runtime-config` says otherwise)
+    pub static POD_GROUPS: G = G::of("scheduling.k8s.io", "v1alpha2", "podgroups");
     /// PersistentVolumes.
     pub static PERSISTENT_VOLUMES: G = G::of("", "v1", "persistentvolumes");
     /// PersistentVolumeClaims.

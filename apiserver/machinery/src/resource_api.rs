@@ -82,6 +82,13 @@ pub trait ResourceApi: Send + Sync + 'static {
 
     /// Binds many pods, each with an answer of its own, in the given order; by Gantry's own server in one commit.
     async fn bind_batch(&self, bindings: Vec<Binding>) -> Vec<Result<(), Status>>;
+
+    /// Binds the pods of a gang in one commit: all of them, or none. Servers other than ours bind one pod after another up
+    /// to the first refusal: what was bound until then stays bound.
+    ///
+    /// # Errors
+    /// Why not. After an error that is no refusal (5xx) nobody may conclude that nothing is bound.
+    async fn bind_gang(&self, bindings: Vec<Binding>) -> Result<(), Status>;
 }
 
 /// Rows of a projection as they come: all there are, then every change.

@@ -10,7 +10,8 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt, stream};
 use gantry_machinery::event::NewEvent;
 use gantry_machinery::interchange::{
-    BIND_BATCH, BindAnswer, BindAnswers, BindBatch, CREATE_EVENTS, EventBatch, PREFIX, ROWS, Rows, RowsRequest, SentRow,
+    BIND_BATCH, BIND_GANG, BindAnswer, BindAnswers, BindBatch, CREATE_EVENTS, EventBatch, PREFIX, PodBinding, ROWS,
+    Rows, RowsRequest, SentRow,
 };
 use gantry_machinery::resource::GroupVersionResource;
 use gantry_machinery::resource_api::{Binding, ResourceApi};
@@ -48,6 +49,10 @@ pub(super) async fn answer(service: &Arc<Service>, asked: Asked) -> Response<Pay
         BIND_BATCH => {
             let call = Bind { service: service.clone(), context };
             Grpc::new(ProstCodec::<BindAnswers, BindBatch>::default()).unary(call, request).await
+        }
+        BIND_GANG => {
+            let call = BindTogether { service: service.clone(), context };
+            Grpc::new(ProstCodec::<BindAnswer, BindBatch>::default()).unary(call, request).await
         }
         CREATE_EVENTS => {
             let call = Tell { service: service.clone(), context };
@@ -98,15 +103,31 @@ impl UnaryService<BindBatch> for Bind {
         let (service, context) = (self.service.clone(), self.context.clone());
         Box::pin(async move {
             authorize(&service, &context, "create", &gantry_machinery::resource::gvr::PODS, "binding")?;
-            let bindings = request.into_inner().bindings.into_iter().map(|b| Binding {
-                namespace: b.namespace,
-                name: b.name,
-                uid: b.uid,
-                node: b.node,
-            });
-            let outcomes = service.registry.as_user(context).bind_batch(bindings.collect()).await;
+            let bindings = bindings(request.into_inner());
+            let outcomes = service.registry.as_user(context).bind_batch(bindings).await;
             let answers = outcomes.iter().map(BindAnswer::of).collect();
             Ok(tonic::Response::new(BindAnswers { answers }))
+        })
+    }
+}
+
+/// `BindGang`.
+struct BindTogether {
+    service: Arc<Service>,
+    context: Arc<RequestContext>,
+}
+
+impl UnaryService<BindBatch> for BindTogether {
+    type Response = BindAnswer;
+    type Future = Calling<BindAnswer>;
+
+    fn call(&mut self, request: tonic::Request<BindBatch>) -> Self::Future {
+        let (service, context) = (self.service.clone(), self.context.clone());
+        Box::pin(async move {
+            authorize(&service, &context, "create", &gantry_machinery::resource::gvr::PODS, "binding")?;
+            let bindings = bindings(request.into_inner());
+            let outcome = service.registry.as_user(context).bind_gang(bindings).await;
+            Ok(tonic::Response::new(BindAnswer::of(&outcome)))
         })
     }
 }
@@ -130,6 +151,11 @@ impl UnaryService<EventBatch> for Tell {
             Ok(tonic::Response::new(BindAnswers { answers: outcomes.iter().map(BindAnswer::of).collect() }))
         })
     }
+}
+
+fn bindings(batch: BindBatch) -> Vec<Binding> {
+    let binding = |b: PodBinding| Binding { namespace: b.namespace, name: b.name, uid: b.uid, node: b.node };
+    batch.bindings.into_iter().map(binding).collect()
 }
 
 /// `Rows`.

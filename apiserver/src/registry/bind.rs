@@ -1,5 +1,5 @@
 //! Binding pods to nodes: the subresource `pods/binding`, and [`bind_batch`](Registry::bind_batch), which puts many
-//! bindings into one group commit. The hottest write there is: a body is edited as bytes, in one pass, without decoding.
+//! bindings into one group commit, or all of a gang's into one transaction. The hottest write there is: a body is edited as bytes, in one pass, without decoding.
 //!
 //! A pod is bound at most once: every binding is committed against the very version in which the pod was seen unbound.
 
@@ -75,6 +75,30 @@ impl Registry {
             }
         }
         answers.into_iter().map(|a| a.unwrap_or_else(|| Err(Status::internal("a binding got no answer")))).collect()
+    }
+
+    /// Binds the pods of a gang in one transaction: all of them, or none.
+    pub(super) async fn bind_gang(&self, bindings: &[Binding]) -> Result<(), Status> {
+        let now = time::now();
+        for _ in 0..ROUNDS_MAX {
+            let mut gang = Txn::default();
+            for binding in bindings {
+                gang.ops.extend(self.binding_txn(binding, &Extras::default(), &now)?.ops);
+            }
+            if gang.ops.is_empty() {
+                return Ok(());
+            }
+            match self.store.commit(gang).await {
+                Ok(_) => return Ok(()),
+                // Bound by somebody else, or merely touched: the next round tells.
+                Err(TxnError::Conflict { .. }) => {}
+                Err(error) => {
+                    let name = bindings.first().map_or("", |binding| &binding.name);
+                    return Err(answer::refused(error, &BINDING, name));
+                }
+            }
+        }
+        Err(Status::modified(&BINDING, bindings.first().map_or("", |binding| &binding.name)))
     }
 
     /// `POST .../pods/NAME/binding` and `POST .../bindings`.

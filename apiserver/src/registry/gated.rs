@@ -15,6 +15,11 @@ struct Gated {
 
 const POD_SPEC: [Gated; 1] = [Gated { gate: Gate::GenericWorkload, field: "schedulingGroup" }];
 
+/// Fields of PodGroups and of templates for them, behind gates that nothing here acts on (`WorkloadAwarePreemption`,
+/// `TopologyAwareWorkloadScheduling`, `DRAWorkloadResourceClaims`): as if off, whatever the flag says.
+const POD_GROUP: [&str; 5] =
+    ["disruptionMode", "priority", "priorityClassName", "resourceClaims", "schedulingConstraints"];
+
 /// Where the objects of a collection hold a pod's spec, if they do.
 fn pod_spec(collection: &str) -> Option<&'static [&'static str]> {
     match collection {
@@ -33,6 +38,14 @@ fn pod_spec(collection: &str) -> Option<&'static [&'static str]> {
 
 /// Drops what gates that are off forbid, unless the object has it already.
 pub(super) fn drop_disabled(gates: Gates, collection: &str, new: &mut Value, old: Option<&Value>) {
+    match (collection, old) {
+        ("podgroups.scheduling.k8s.io", None) => new.get_mut("spec").into_iter().for_each(drop_unbuilt),
+        ("workloads.scheduling.k8s.io", None) => {
+            let templates = new.get_mut("spec").and_then(|spec| spec.get_mut("podGroupTemplates"));
+            templates.and_then(Value::as_array_mut).into_iter().flatten().for_each(drop_unbuilt);
+        }
+        _ => {}
+    }
     let Some(path) = pod_spec(collection) else { return };
     for Gated { field, .. } in POD_SPEC.iter().filter(|gated| !gates.enabled(gated.gate)) {
         let in_use = |object: &Value| object.at(path).and_then(|spec| spec.get(field)).is_some_and(|v| !v.is_null());
@@ -40,6 +53,13 @@ pub(super) fn drop_disabled(gates: Gates, collection: &str, new: &mut Value, old
             let path: Vec<&str> = path.iter().copied().chain([*field]).collect();
             new.remove(&path);
         }
+    }
+}
+
+/// None of this changes later: a new object is the only one that could bring it.
+fn drop_unbuilt(group: &mut Value) {
+    for field in POD_GROUP {
+        group.remove(&[field]);
     }
 }
 
@@ -63,5 +83,19 @@ mod tests {
         assert_eq!(dropped(off, Some(&without)), without);
         assert_eq!(dropped(off, Some(&with)), with);
         assert_eq!(dropped(on, None), with);
+    }
+
+    #[test]
+    fn what_nothing_acts_on_is_no_part_of_a_group() {
+        let policy = value!({"gang": {"minCount": 2}});
+        let full =
+            value!({"schedulingPolicy": (policy.clone()), "priority": 7, "schedulingConstraints": {"topology": []}});
+        let lean = value!({"schedulingPolicy": policy});
+        let mut group = value!({"spec": (full.clone())});
+        drop_disabled(Gates::default(), "podgroups.scheduling.k8s.io", &mut group, None);
+        assert_eq!(group, value!({"spec": (lean.clone())}));
+        let mut workload = value!({"spec": {"podGroupTemplates": [full]}});
+        drop_disabled(Gates::default(), "workloads.scheduling.k8s.io", &mut workload, None);
+        assert_eq!(workload, value!({"spec": {"podGroupTemplates": [lean]}}));
     }
 }

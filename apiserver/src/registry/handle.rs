@@ -206,6 +206,10 @@ impl ResourceApi for Handle {
     async fn bind_batch(&self, bindings: Vec<Binding>) -> Vec<Result<(), Status>> {
         self.registry.bind_batch(bindings).await
     }
+
+    async fn bind_gang(&self, bindings: Vec<Binding>) -> Result<(), Status> {
+        self.registry.bind_gang(&bindings).await
+    }
 }
 
 /// Rows of this process's store.

@@ -81,6 +81,62 @@ async fn no_pod_is_bound_twice_however_many_try() {
 }
 
 #[tokio::test]
+async fn a_gang_is_bound_whole_or_not_at_all() {
+    let cluster = Cluster::new().await;
+    for name in ["a", "b", "c", "d"] {
+        cluster.create(&gvr::PODS, "default", pod(name)).await.unwrap();
+    }
+    let gang = |names: &[&str]| names.iter().map(|name| binding(name, "n1")).collect::<Vec<_>>();
+    let node = async |name: &str| {
+        let pod = value(&cluster.get(&gvr::PODS, name).await.unwrap());
+        pod.str_at(&["spec", "nodeName"]).unwrap_or_default().to_owned()
+    };
+    cluster.api.bind_batch(gang(&["c"])).await;
+    let before = cluster.revision();
+    for (names, code) in [(["a", "b", "c"], 409), (["a", "none", "b"], 404)] {
+        assert_eq!(told(cluster.api.bind_gang(gang(&names)).await).0, code, "{names:?}");
+        assert_eq!(cluster.revision(), before, "nothing is written");
+    }
+    cluster.api.bind_gang(gang(&["a", "b", "d"])).await.unwrap();
+    for name in ["a", "b", "d"] {
+        assert_eq!(node(name).await, "n1");
+    }
+    let revisions = ["a", "b", "d"].map(async |name| cluster.get(&gvr::PODS, name).await.unwrap().revision);
+    let revisions = futures_util::future::join_all(revisions).await;
+    assert!(revisions.iter().all(|revision| *revision == revisions[0]), "one commit: {revisions:?}");
+    cluster.api.bind_gang(Vec::new()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn gangs_that_share_pods_are_bound_one_whole_and_the_others_not() {
+    const PODS: usize = 30;
+    let cluster = Arc::new(Cluster::new().await);
+    for n in 0..PODS {
+        cluster.create(&gvr::PODS, "default", pod(&format!("p{n}"))).await.unwrap();
+    }
+    let binders = (0..6).map(|binder| {
+        let cluster = cluster.clone();
+        // Each leaves another pod out, so that no two are the same.
+        let gang: Vec<Binding> =
+            (0..PODS).filter(|n| *n != binder).map(|n| binding(&format!("p{n}"), &format!("n{binder}"))).collect();
+        tokio::spawn(async move { cluster.api.bind_gang(gang).await })
+    });
+    let answers = futures_util::future::join_all(binders).await;
+    let won: Vec<usize> = answers
+        .into_iter()
+        .enumerate()
+        .filter(|(_, answer)| answer.as_ref().unwrap().is_ok())
+        .map(|(n, _)| n)
+        .collect();
+    let [winner] = won[..] else { panic!("{won:?} are bound") };
+    for n in 0..PODS {
+        let pod = value(&cluster.get(&gvr::PODS, &format!("p{n}")).await.unwrap());
+        let wanted = if n == winner { None } else { Some(format!("n{winner}")) };
+        assert_eq!(pod.str_at(&["spec", "nodeName"]).filter(|node| !node.is_empty()), wanted.as_deref());
+    }
+}
+
+#[tokio::test]
 async fn the_subresource_binds_and_merges_annotations() {
     let cluster = Cluster::new().await;
     let stored = cluster.create(&gvr::PODS, "default", pod("a")).await.unwrap();

@@ -8,6 +8,8 @@
 //! through [`volumes`](super::volumes) and [`devices`](super::devices); nobody
 //! waits for it, and when all stops before they are ready, it is simply not bound.
 
+mod gang;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,8 +30,8 @@ use super::extender::Extenders;
 use super::inbox::Inbox;
 use super::metrics::{Call, Metrics};
 use super::report::Reports;
-use super::volumes::{self, Notices};
-use super::worker::ToBind;
+use super::volumes::{self, NotReady, Notices};
+use super::worker::{ToBind, ToBindTogether, Work};
 
 /// The first pause before a pod is read again, after an answer that is no evidence.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
@@ -52,7 +54,7 @@ pub(super) struct Helpers {
 pub(super) fn run(
     api: Arc<dyn ResourceApi>,
     inbox: Arc<Inbox>,
-    mut to_bind: UnboundedReceiver<Vec<ToBind>>,
+    mut to_bind: UnboundedReceiver<Work>,
     reports: Reports,
     metrics: Arc<Metrics>,
     helpers: Helpers,
@@ -65,13 +67,26 @@ pub(super) fn run(
         // Dropped, and with it what is not ready, when all stops.
         let mut preparing = JoinSet::new();
         let (ready, mut prepared) = tokio::sync::mpsc::unbounded_channel();
+        let hands = gang::Hands {
+            api: api.clone(),
+            inbox: inbox.clone(),
+            reports: reports.clone(),
+            notices: notices.clone(),
+            clock,
+            metrics: metrics.clone(),
+        };
         let mut waiting: Vec<ToBind> = Vec::new();
+        let mut gangs: Vec<ToBindTogether> = Vec::new();
         let mut open = true;
-        while open || !waiting.is_empty() {
+        while open || !waiting.is_empty() || !gangs.is_empty() {
+            let mut sort = |work: Work, waiting: &mut Vec<ToBind>| match work {
+                Work::Each(more) => waiting.extend(more),
+                Work::Together(gang) => gangs.push(gang),
+            };
             if waiting.is_empty() {
                 tokio::select! {
                     more = to_bind.recv() => match more {
-                        Some(more) => waiting.extend(more),
+                        Some(more) => sort(more, &mut waiting),
                         None => open = false,
                     },
                     Some(one) = prepared.recv() => waiting.push(one),
@@ -79,7 +94,18 @@ pub(super) fn run(
             }
             // The next batch is whatever was decided while the last ones were under way.
             while let Ok(more) = to_bind.try_recv() {
-                waiting.extend(more);
+                sort(more, &mut waiting);
+            }
+            // A gang is a call of its own.
+            for gang in gangs.drain(..) {
+                if gang.needs_preparation() {
+                    preparing.spawn(gang::prepare(hands.clone(), gang));
+                    continue;
+                }
+                while in_flight.len() >= in_flight_max {
+                    in_flight.join_next().await;
+                }
+                in_flight.spawn(gang::bind(hands.clone(), gang));
             }
             while let Ok(one) = prepared.try_recv() {
                 waiting.push(one);
@@ -118,17 +144,10 @@ async fn prepare(
 ) {
     // It may take minutes: others go on.
     inbox.settle(usize::from(std::mem::take(&mut to_bind.counts)), Vec::new());
-    let Some(work) = to_bind.placement.preparation.clone() else { return };
     to_bind.prepared = true;
     let placement = &to_bind.placement;
     let asked = Instant::now();
-    let done = match volumes::prepare(&api, &notices, placement, &work).await {
-        Ok(()) => {
-            let done = devices::prepare(&api, &notices, clock, placement, &work.claims).await;
-            done.map_err(|why| (Plugin::DynamicResources, why))
-        }
-        Err(why) => Err((Plugin::VolumeBinding, why)),
-    };
+    let done = make_ready(&api, &notices, clock, placement).await;
     metrics.volumes_prepared(placement.profile, done.is_ok(), asked.elapsed());
     match done {
         // Nobody takes it any more only when all stops.
@@ -140,6 +159,22 @@ async fn prepare(
             settle(api, inbox, reports, to_bind.placement, text, 0).await;
         }
     }
+}
+
+/// Makes ready what a placed pod needs of volumes and claims.
+///
+/// # Errors
+/// Whose work failed, and why.
+async fn make_ready(
+    api: &Arc<dyn ResourceApi>,
+    notices: &Notices,
+    clock: Clock,
+    placement: &Placement,
+) -> Result<(), (Plugin, NotReady)> {
+    let Some(work) = &placement.preparation else { return Ok(()) };
+    volumes::prepare(api, notices, placement, work).await.map_err(|why| (Plugin::VolumeBinding, why))?;
+    let done = devices::prepare(api, notices, clock, placement, &work.claims).await;
+    done.map_err(|why| (Plugin::DynamicResources, why))
 }
 
 /// Hands over what an extender binds itself; gives back the rest.
@@ -234,27 +269,32 @@ async fn settle(
     why: String,
     counts: usize,
 ) {
+    let events = find_out(&api, &reports, &placement, &why).await;
+    inbox.settle(counts, events);
+}
+
+/// What became of a pod whose binding failed: reads it until there is evidence, and tells the pod if it is unbound.
+async fn find_out(api: &Arc<dyn ResourceApi>, reports: &Reports, placement: &Placement, why: &str) -> Vec<Event> {
     let Placement { pod, profile, preparation, .. } = placement;
     let mut pause = PAUSE_FIRST;
     for _ in 0..READS_MAX {
         let target = Target::object(&gvr::PODS, &pod.namespace, &pod.name);
         let read = api.get(&target).await;
-        if let Some(events) = evidence(&pod, read) {
+        if let Some(events) = evidence(pod, read) {
             if events.iter().any(|event| matches!(event, Event::BindFailed(_))) {
-                reports.failed(&pod, profile, &why);
-                if let Some(work) = &preparation {
-                    devices::unreserve(&api, &pod, &work.claims).await;
+                reports.failed(pod, *profile, why);
+                if let Some(work) = preparation {
+                    devices::unreserve(api, pod, &work.claims).await;
                 }
             }
-            inbox.settle(counts, events);
-            return;
+            return events;
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
     tracing::error!(pod = %pod.name, namespace = %pod.namespace, error = %why,
         "the outcome of a binding is unknown; its node stays reserved until the pod is seen again");
-    inbox.settle(counts, Vec::new());
+    Vec::new()
 }
 
 /// What reading the pod again proves, if anything.

@@ -52,6 +52,8 @@ pub struct Configuration {
     pub lease: Lease,
     /// `clientConnection.kubeconfig`.
     pub kubeconfig: Option<PathBuf>,
+    /// Whether the pods of a gang are placed together (feature gate `GangScheduling`).
+    pub gangs: bool,
     /// What was accepted and has no effect here, to be said once.
     pub notices: Vec<String>,
 }
@@ -98,6 +100,7 @@ impl Default for Configuration {
                 retry: Duration::from_secs(2),
             },
             kubeconfig: None,
+            gangs: false,
             notices: Vec::new(),
         }
     }
@@ -292,9 +295,10 @@ impl Configuration {
         self.profiles = profiles;
     }
 
-    /// The same without the plugins whose features are off.
+    /// The same without what is behind features that are off.
     #[must_use]
     pub fn gated(mut self, gates: Gates) -> Self {
+        self.gangs = gates.enabled(Gate::GangScheduling);
         if !gates.enabled(Gate::NodeDeclaredFeatures) {
             for profile in &mut self.profiles {
                 profile.filters = profile.filters.without(Plugin::NodeDeclaredFeatures);
@@ -312,6 +316,7 @@ impl Configuration {
             backoff_first: millis(self.backoff_first),
             backoff_max: millis(self.backoff_max),
             interests: self.extenders.iter().map(ExtenderConfig::interest).collect(),
+            gangs: self.gangs,
             ..cycle::Config::default()
         }
     }

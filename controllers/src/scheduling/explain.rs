@@ -44,6 +44,7 @@ pub async fn explain(
         };
         events.extend((known.told)(Delta::Replace(all)));
     }
+    // As a pod alone: whether its gang would fit with it is another question.
     let mut core = Scheduler::new(config.core());
     // Nobody is placed: only what is there is taken in.
     core.step(0, events, 0);

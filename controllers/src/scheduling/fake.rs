@@ -300,6 +300,14 @@ impl ResourceApi for Shared {
         self.0.changed.notify_waiters();
         answers
     }
+
+    async fn bind_gang(&self, bindings: Vec<Binding>) -> Result<(), Status> {
+        let mut state = self.0.state.lock();
+        let answer = bindings.iter().try_for_each(|b| state.bind(b));
+        drop(state);
+        self.0.changed.notify_waiters();
+        answer
+    }
 }
 
 fn revision(event: &WatchEvent) -> Revision {

@@ -18,7 +18,7 @@ use gantry_scheduler_core::cycle::Event;
 use gantry_scheduler_core::rows::json::NotAnObject;
 use gantry_scheduler_core::rows::projection::{NODES, PODS, read_node, read_pod};
 use gantry_scheduler_core::rows::storage::{Change, Key, Kind, Thing};
-use gantry_scheduler_core::rows::{BudgetRow, Keeper, KindredRow, NamespaceRow, NodeRow, PodRow};
+use gantry_scheduler_core::rows::{BudgetRow, Keeper, KindredRow, NamespaceRow, NodeRow, PodGroupRow, PodRow};
 use gantry_store_cache::object::StoredObject;
 
 use super::inbox::Inbox;
@@ -119,12 +119,23 @@ pub(super) static COLLECTIONS: [Known; 18] = [
     },
 ];
 
+/// PodGroups, which only a scheduler of gangs asks for. Nobody waits for them: pods whose group is not known yet are
+/// held back by the core, and a server may not have the kind at all.
+static POD_GROUPS: Known = Known { resource: &gvr::POD_GROUPS, recent: true, told: pod_groups, rows: None };
+
 /// Feeds the inbox for ever.
-pub(super) async fn run(api: Arc<dyn ResourceApi>, inbox: Arc<Inbox>, notices: Arc<Notices>, metrics: Arc<Metrics>) {
+pub(super) async fn run(
+    api: Arc<dyn ResourceApi>,
+    inbox: Arc<Inbox>,
+    notices: Arc<Notices>,
+    metrics: Arc<Metrics>,
+    gangs: bool,
+) {
     let mut sources: Vec<Source> = COLLECTIONS.iter().map(|known| Source::new(api.clone(), known)).collect();
     let first = join_all(sources.iter_mut().map(Source::next)).await;
     inbox.feed(first.concat()).await;
     metrics.is_synced();
+    sources.extend(gangs.then(|| Source::new(api.clone(), &POD_GROUPS)));
     let follow = sources.into_iter().map(|mut source| {
         let (inbox, notices) = (&inbox, &notices);
         async move {
@@ -157,6 +168,12 @@ fn namespaces(delta: Delta) -> Vec<Event> {
 fn budgets(delta: Delta) -> Vec<Event> {
     let gone = |object: &StoredObject| Some(Event::BudgetGone(object.key.namespace().into(), object.key.name().into()));
     tell(delta, BudgetRow::from_json, Event::Budgets, Event::Budget, gone)
+}
+
+fn pod_groups(delta: Delta) -> Vec<Event> {
+    let gone =
+        |object: &StoredObject| Some(Event::PodGroupGone(object.key.namespace().into(), object.key.name().into()));
+    tell(delta, PodGroupRow::from_json, Event::PodGroups, Event::PodGroup, gone)
 }
 
 fn kindred(keeper: Keeper, delta: Delta) -> Vec<Event> {

@@ -1,10 +1,12 @@
 //! Tells people: the `PodScheduled` condition of pods that fit nowhere or met an error, the node that room is made on
-//! for them, and the events `FailedScheduling`, `Preempted` and `Scheduled`. Never on the way of a binding.
+//! for them, the `PodGroupScheduled` condition of gangs, and the events `FailedScheduling`, `Preempted` and `Scheduled`. Never on the way of a binding.
 //!
 //! Conditions are written only when the message changed, and only the latest: what is not yet written is kept by pod,
 //! so it is bounded by the pods that wait, and forgotten when the pod finds its place. One write of a pod at a time, so
 //! that the latest is what stands. Events go through [`events`](super::events); a refusal makes one when there is news,
 //! and again every five minutes, which makes a series of it.
+
+mod gang;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use gantry_machinery::recorder::Severity;
 use gantry_machinery::resource::gvr;
 use gantry_machinery::resource_api::{PatchBody, PatchKind, ResourceApi, Target, WriteOptions};
 use gantry_machinery::status::Status;
-use gantry_scheduler_core::plan::{Nomination, Placement, PodId, Refusal};
+use gantry_scheduler_core::plan::{GangName, Nomination, Placement, PodId, Refusal};
 use gantry_scheduler_core::profile::ProfileId;
 use gantry_scheduler_core::rows::PodRow;
 use hashbrown::{HashMap, HashSet};
@@ -54,6 +56,8 @@ struct Inner {
 struct Unwritten {
     /// By uid.
     tidings: HashMap<Box<str>, Tiding, ahash::RandomState>,
+    /// What PodGroups are to say.
+    gangs: HashMap<Arc<GangName>, gang::Word, ahash::RandomState>,
     /// The uids of the pods that are being written.
     writing: HashSet<Box<str>, ahash::RandomState>,
 }
@@ -97,6 +101,21 @@ impl Reports {
             let condition = refusal.news.then_some(("Unschedulable", refusal.message));
             self.tell(Tiding { pod: refusal.pod, condition, nomination: refusal.nomination });
         }
+    }
+
+    /// A gang is bound: its PodGroup says so.
+    pub(super) fn gang_bound(&self, gang: Arc<GangName>) {
+        self.tell_gang(gang, gang::BOUND);
+    }
+
+    /// A gang cannot be placed: its PodGroup says so.
+    pub(super) fn gang_refused(&self, gang: Arc<GangName>) {
+        self.tell_gang(gang, gang::REFUSED);
+    }
+
+    fn tell_gang(&self, gang: Arc<GangName>, word: gang::Word) {
+        self.0.unwritten.lock().gangs.insert(gang, word);
+        self.0.wake.notify_one();
     }
 
     /// Room is no longer made for a pod.
@@ -166,8 +185,12 @@ impl Reports {
     pub(super) async fn run(&self) {
         let slots = Arc::new(Semaphore::new(WRITES_MAX));
         loop {
+            let gangs = std::mem::take(&mut self.0.unwritten.lock().gangs);
+            for (gang, word) in gangs {
+                gang::write(&*self.0.api, self.0.clock, &gang, word).await;
+            }
             let tiding = {
-                let Unwritten { tidings, writing } = &mut *self.0.unwritten.lock();
+                let Unwritten { tidings, writing, .. } = &mut *self.0.unwritten.lock();
                 let uid = tidings.keys().find(|uid| !writing.contains(*uid)).cloned();
                 uid.and_then(|uid| {
                     writing.insert(uid.clone());

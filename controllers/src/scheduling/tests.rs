@@ -24,7 +24,9 @@ fn start(prepare: impl Fn(&Arc<FakeApi>)) -> Running {
     let shared: Arc<dyn ResourceApi> = Arc::new(Shared(api.clone()));
     let stop = CancellationToken::new();
     let metrics = Arc::new(Metrics::default());
-    let work = run(shared, Clock::System, metrics, SchedulingOptions::default(), stop.clone());
+    let mut options = SchedulingOptions::default();
+    options.core.gangs = true;
+    let work = run(shared, Clock::System, metrics, options, stop.clone());
     Running { api, stop, work: tokio::spawn(work) }
 }
 
@@ -195,5 +197,83 @@ async fn a_pod_that_room_is_made_for_says_where() {
     // A victim that could not be asked is asked again.
     run.api.refuse_evictions(false);
     assert_eq!(run.bound("high").await, "n1");
+    run.end().await;
+}
+
+fn group(min_count: u32) -> serde_json::Value {
+    serde_json::json!({"metadata": {"name": "g", "namespace": "d", "uid": "uid-g", "generation": 1},
+                       "spec": {"schedulingPolicy": {"gang": {"minCount": min_count}}}})
+}
+
+fn member(name: &str) -> serde_json::Value {
+    let mut pod = pod(name);
+    pod["spec"]["schedulingGroup"] = serde_json::json!({"podGroupName": "g"});
+    pod
+}
+
+#[tokio::test]
+async fn a_gang_waits_for_its_last_pod_and_its_group_is_told() {
+    let run = start(|api| {
+        api.put("nodes", node("n1", 10));
+        api.put("podgroups.scheduling.k8s.io", group(3));
+        ["a", "b"].iter().for_each(|name| api.put("pods", member(name)));
+        api.put("pods", pod("alone"));
+    });
+    assert_eq!(run.bound("alone").await, "n1");
+    assert_eq!(run.api.until(|view| Some(view.node("a").or(view.node("b")))).await, None, "two are too few");
+    run.api.put("pods", member("c"));
+    for name in ["a", "b", "c"] {
+        assert_eq!(run.bound(name).await, "n1");
+    }
+    let patch = run.api.until(|view| view.patches("g").pop()).await;
+    let condition = &patch["status"]["conditions"][0];
+    assert_eq!((&condition["type"], &condition["status"]), (&"PodGroupScheduled".into(), &"True".into()));
+    assert_eq!((&condition["reason"], &condition["observedGeneration"]), (&"Scheduled".into(), &1.into()));
+    run.end().await;
+}
+
+#[tokio::test]
+async fn a_gang_too_large_is_told_and_bound_once_there_is_room() {
+    let run = start(|api| {
+        api.put("nodes", node("n1", 2));
+        api.put("podgroups.scheduling.k8s.io", group(3));
+        ["a", "b", "c"].iter().for_each(|name| api.put("pods", member(name)));
+    });
+    let said = async |name: &'static str| {
+        let patch = run.api.until(move |view| view.patches(name).pop()).await;
+        patch["status"]["conditions"][0]["message"].as_str().unwrap_or_default().to_owned()
+    };
+    let waits = "pod group is unschedulable, waiting for minCount pods from a gang to be scheduled";
+    assert_eq!((said("a").await.as_str(), said("b").await.as_str()), (waits, waits));
+    assert_eq!(
+        said("c").await,
+        "0/1 nodes are available: 1 Too many pods. no new claims to deallocate, preemption: not tried for the pods of a gang."
+    );
+    assert_eq!(said("g").await, "pod group is unschedulable");
+    run.api.put("pods", pod("alone"));
+    assert_eq!(run.bound("alone").await, "n1", "a gang that waits keeps nothing for itself");
+    run.api.put("nodes", node("n2", 2));
+    for name in ["a", "b", "c"] {
+        run.bound(name).await;
+    }
+    run.end().await;
+}
+
+#[tokio::test]
+async fn a_gang_whose_binding_is_refused_comes_back_whole() {
+    let run = start(|api| {
+        api.fates(&[BindFate::NotDone]);
+        api.put("nodes", node("n1", 10));
+        api.put("podgroups.scheduling.k8s.io", group(3));
+        ["a", "b", "c"].iter().for_each(|name| api.put("pods", member(name)));
+    });
+    for name in ["a", "b", "c"] {
+        let refused =
+            format!("FailedScheduling {name}: binding rejected: running Bind plugin \"DefaultBinder\": refused");
+        run.api.until(move |view| view.events().contains(&refused).then_some(())).await;
+    }
+    for name in ["a", "b", "c"] {
+        assert_eq!(run.bound(name).await, "n1");
+    }
     run.end().await;
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use gantry_scheduler_core::cycle::Scheduler;
 use gantry_scheduler_core::meter::Stopwatch;
-use gantry_scheduler_core::plan::{Consultation, Decision, Millis, Placement};
+use gantry_scheduler_core::plan::{Consultation, Decision, Millis, Placement, Refusal, Together};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::SchedulingOptions;
@@ -18,6 +18,20 @@ use super::report::Reports;
 
 /// Decisions of one step: enough to fill a batch of bindings, few enough that the first does not wait for the last.
 const STEP_MAX: usize = 1024;
+
+/// What the binder is given.
+pub(super) enum Work {
+    /// Pods, each for itself.
+    Each(Vec<ToBind>),
+    /// The pods of a gang, all or none.
+    Together(ToBindTogether),
+}
+
+/// A gang's placements, and when each of its pods first came into the queue.
+pub(super) struct ToBindTogether {
+    pub(super) together: Together,
+    pub(super) queued: Vec<Instant>,
+}
 
 /// A placement, and when its pod first came into the queue.
 pub(super) struct ToBind {
@@ -32,7 +46,7 @@ pub(super) struct ToBind {
 /// Who carries out what is decided.
 pub(super) struct Hands {
     /// Binds.
-    pub(super) placements: UnboundedSender<Vec<ToBind>>,
+    pub(super) placements: UnboundedSender<Work>,
     /// Asks extenders.
     pub(super) questions: UnboundedSender<Consultation>,
     /// Makes room.
@@ -50,6 +64,21 @@ pub(super) fn spawn(
     options: SchedulingOptions,
 ) -> JoinHandle<()> {
     let Hands { placements, questions, evictions, releases } = hands;
+    let refuse = {
+        let (reports, metrics) = (reports.clone(), metrics.clone());
+        move |mut refusal: Refusal, each: Duration| {
+            metrics.decided(refusal.profile, Outcome::Unschedulable, each);
+            if let Some(preemption) = refusal.preemption.take() {
+                let (preemptor, profile) = (refusal.pod.clone(), refusal.profile);
+                evictions.make_room(ToEvict { preemption, preemptor, profile });
+            }
+            if let Some((key, uid)) = refusal.release.take() {
+                // Nobody listens only when the loop is ending.
+                drop(releases.send(Release { key, uid, pod: refusal.pod.clone() }));
+            }
+            reports.refused(refusal);
+        }
+    };
     let work = move || {
         let start = Instant::now();
         let mut core = Scheduler::new(options.core.clone()).timed_by(Box::new(Steady(start)));
@@ -78,35 +107,44 @@ pub(super) fn spawn(
                 assumed: core.assumed(),
             };
             metrics.standing(standing, core.tallies());
-            let each = took / u32::try_from(plan.decisions.len().max(1)).unwrap_or(u32::MAX);
+            let pods: usize = plan.decisions.iter().map(Decision::pods).sum();
+            let each = took / u32::try_from(pods.max(1)).unwrap_or(u32::MAX);
             let mut batch = Vec::with_capacity(plan.decisions.len());
+            let mut gangs = Vec::new();
+            let since = |placement: &Placement| start + Duration::from_millis(placement.since);
             for decision in plan.decisions {
                 match decision {
                     Decision::Bind(placement) => {
                         metrics.decided(placement.profile, Outcome::Scheduled, each);
-                        let queued = start + Duration::from_millis(placement.since);
+                        let queued = since(&placement);
                         batch.push(ToBind { placement, queued, counts: true, prepared: false });
                     }
                     // The core bounds how many there are. Nobody listens only when the loop is ending.
                     Decision::Consult(question) => drop(questions.send(question)),
-                    Decision::Refuse(mut refusal) => {
-                        metrics.decided(refusal.profile, Outcome::Unschedulable, each);
-                        if let Some(preemption) = refusal.preemption.take() {
-                            let (preemptor, profile) = (refusal.pod.clone(), refusal.profile);
-                            evictions.make_room(ToEvict { preemption, preemptor, profile });
+                    Decision::Refuse(refusal) => refuse(refusal, each),
+                    Decision::BindAll(together) => {
+                        for placement in &together.placements {
+                            metrics.decided(placement.profile, Outcome::Scheduled, each);
                         }
-                        if let Some((key, uid)) = refusal.release.take() {
-                            // Nobody listens only when the loop is ending.
-                            drop(releases.send(Release { key, uid, pod: refusal.pod.clone() }));
+                        unconfirmed += together.placements.len();
+                        let queued = together.placements.iter().map(since).collect();
+                        gangs.push(Work::Together(ToBindTogether { together, queued }));
+                    }
+                    Decision::RefuseAll(apart) => {
+                        if apart.news {
+                            reports.gang_refused(apart.gang);
                         }
-                        reports.refused(refusal);
+                        apart.refusals.into_iter().for_each(|refusal| refuse(refusal, each));
                     }
                 }
             }
             unconfirmed += batch.len();
-            // Nobody listens any more only when the loop is ending, and then the inbox is closed.
-            if !batch.is_empty() && placements.send(batch).is_err() {
-                return;
+            let singles = (!batch.is_empty()).then_some(Work::Each(batch));
+            for work in singles.into_iter().chain(gangs) {
+                // Nobody listens any more only when the loop is ending, and then the inbox is closed.
+                if placements.send(work).is_err() {
+                    return;
+                }
             }
             patience = if plan.more && unconfirmed < options.unconfirmed_max {
                 Some(Duration::ZERO)

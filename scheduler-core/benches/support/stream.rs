@@ -18,7 +18,7 @@ const MIB: i64 = 1 << 20;
 
 /// Nodes of 32 CPUs and 256 GiB in ten zones; every fifth has a fast disk.
 pub(crate) fn cluster(nodes: u32) -> Scheduler {
-    let mut scheduler = Scheduler::new(Config::default());
+    let mut scheduler = Scheduler::new(Config { gangs: true, ..Config::default() });
     let rows = (0..nodes).map(|n| {
         let labels = vec![
             ("disk".into(), if n.is_multiple_of(5) { "fast" } else { "slow" }.into()),

@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
-use super::{Scheduler, hash};
+use super::Scheduler;
 use crate::filter::tally::Tally;
-use crate::plan::{self, Consultation, Decision, Millis, Refusal};
+use crate::plan::{self, Consultation, Decision, Millis, Reasons};
 use crate::pods::{PodIndex, State};
 use crate::queue::Turn;
 use crate::rows::Demand;
@@ -121,23 +121,8 @@ impl Scheduler {
         let mut message = format!("0/{nodes} nodes are available:");
         plan::list(&mut message, reasons);
         self.pause(now, index);
-        let told = hash(&*message);
-        let profile = demand.profile;
-        let pod = self.pods.at(index);
-        let news = pod.told != told;
-        pod.told = told;
-        Decision::Refuse(Refusal {
-            pod: (*pod.id).clone(),
-            message: message.into(),
-            plugins: Arc::new(["Extender"]),
-            news,
-            overdue: false,
-            attempts: pod.attempts,
-            nomination: None,
-            release: None,
-            preemption: None,
-            profile,
-        })
+        let reasons = Reasons { message: message.into(), plugins: Arc::new(["Extender"]) };
+        Decision::Refuse(self.refusal(index, reasons))
     }
 }
 
@@ -221,7 +206,7 @@ mod tests {
                 match decision {
                     Decision::Consult(question) => asked.push(question),
                     Decision::Bind(_) => bound += 1,
-                    Decision::Refuse(refusal) => panic!("{refusal:?}"),
+                    other => panic!("{other:?}"),
                 }
             }
         }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::Scheduler;
+use crate::gangs::Standing;
 use crate::plan::Millis;
 use crate::pods::{PodIndex, State};
 use crate::profile::{Plugin, Profile};
@@ -62,9 +63,15 @@ impl Scheduler {
                 let profile = Arc::clone(&self.classes.get(pod.class).profile);
                 if self.has_its_claims(index, &profile) {
                     self.stop_missing(index);
-                    self.pods.at(index).since = now;
-                    self.arrivals.added += 1;
-                    self.activate(index);
+                    let pod = self.pods.at(index);
+                    pod.gated = false;
+                    pod.since = now;
+                    if self.standing(index) == Standing::NotYet {
+                        self.hold_back(index);
+                    } else {
+                        self.arrivals.added += 1;
+                        self.activate(index);
+                    }
                 }
             }
         }

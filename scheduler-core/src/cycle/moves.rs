@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::{Scheduler, hash};
 use crate::class::ClassId;
 use crate::columns::Slot;
+use crate::gangs::Standing;
 use crate::plan::{Millis, PodId};
 use crate::pods::{Pod, PodIndex, State};
 use crate::profile::{Plugin, ProfileId};
@@ -82,7 +83,7 @@ impl Scheduler {
                 let class = self.join(demand);
                 let id = Arc::new(PodId { namespace, name, uid });
                 let tenant = row.needs.map(|needs| Arc::new(Tenant { id: (*id).clone(), needs: *needs }));
-                self.pods.add(Pod {
+                let index = self.pods.add(Pod {
                     id,
                     class,
                     state: State::Aside,
@@ -105,10 +106,15 @@ impl Scheduler {
                     nominated: "".into(),
                     told_nominated: "".into(),
                     kin: 0,
+                    gang: None,
+                    waits_with_gang: false,
+                    gated: false,
                     tenant,
                     preparation: None,
                     refused_by: None,
-                })
+                });
+                self.join_gang(index, &row.group);
+                index
             }
         };
         let told = std::mem::replace(&mut self.pods.at(index).told_nominated, row.nominated);
@@ -132,9 +138,15 @@ impl Scheduler {
             return;
         };
         let gates = row.gated && profile.pre_enqueue.has(Plugin::SchedulingGates);
-        if gates || !state.is_pending() && !self.has_its_claims(index, &profile) {
+        let held = gates || !state.is_pending() && !self.has_its_claims(index, &profile);
+        self.pods.at(index).gated = held;
+        if held {
             self.arrivals.gated += u64::from(state != State::Gated);
             self.move_to(index, State::Gated);
+        } else if !state.is_pending() && self.standing(index) == Standing::NotYet {
+            self.pods.at(index).since = now;
+            self.arrivals.gated += u64::from(state != State::Gated);
+            self.hold_back(index);
         } else if !state.is_pending() {
             self.pods.at(index).since = now;
             self.arrivals.added += 1;
@@ -201,14 +213,15 @@ impl Scheduler {
             self.columns.vacate(slot, &self.classes.get(old).load);
         }
         self.pods.at(index).class = new;
-        self.reseat(index);
-        self.touch(index);
-        self.leave(old);
         if state.is_pending() {
             self.activate(index);
         } else {
             self.move_to(index, state);
         }
+        // Its seat and who waits for its room know it by its state, too.
+        self.reseat(index);
+        self.touch(index);
+        self.leave(old);
     }
 
     /// Gives a pod other labels, or marks it as terminating: others' terms may see it differently.
@@ -245,6 +258,9 @@ impl Scheduler {
         self.settle(index, State::Aside);
         self.nominate(index, "");
         if let Some(pod) = self.pods.remove(index) {
+            if let Some(gang) = &pod.gang {
+                self.gangs.leave(gang, index);
+            }
             self.leave(pod.class);
         }
     }
@@ -276,27 +292,42 @@ impl Scheduler {
 
     /// Moves a pod between nodes and none, with what it holds there.
     pub(super) fn settle(&mut self, index: PodIndex, state: State) {
-        let pod = self.pods.at(index);
-        let (class, before, priority) = (pod.class, pod.state.slot(), pod.priority);
+        let before = self.pods.at(index).state.slot();
         if before != state.slot() {
-            self.count_placed(priority, state.slot().is_some(), before.is_some());
             if let Some(slot) = before {
                 if !self.nominations.is_empty() {
                     let name: Box<str> = self.columns.name(slot).into();
                     self.try_nominated(&name);
                 }
-                self.columns.vacate(slot, &self.classes.get(class).load);
-                self.tell_neighbours(index, slot, false);
-                self.seats.leave(slot, index);
+                self.get_off(index, slot);
             }
             if let Some(slot) = state.slot() {
-                self.columns.occupy(slot, &self.classes.get(class).load);
-                self.tell_neighbours(index, slot, true);
-                self.sit(index, slot);
+                self.get_on(index, slot);
                 self.nominate(index, "");
             }
         }
         self.move_to(index, state);
+        self.release_held(index);
+    }
+
+    /// A pod takes what it needs of a node.
+    pub(super) fn get_on(&mut self, index: PodIndex, slot: Slot) {
+        let pod = self.pods.at(index);
+        let (class, priority) = (pod.class, pod.priority);
+        self.count_placed(priority, true, false);
+        self.columns.occupy(slot, &self.classes.get(class).load);
+        self.tell_neighbours(index, slot, true);
+        self.sit(index, slot);
+    }
+
+    /// A pod gives back what it took of a node.
+    pub(super) fn get_off(&mut self, index: PodIndex, slot: Slot) {
+        let pod = self.pods.at(index);
+        let (class, priority) = (pod.class, pod.priority);
+        self.count_placed(priority, false, true);
+        self.columns.vacate(slot, &self.classes.get(class).load);
+        self.tell_neighbours(index, slot, false);
+        self.seats.leave(slot, index);
     }
 
     /// Takes a pod's seat on its node, in the order of importance.
@@ -341,6 +372,9 @@ impl Scheduler {
     pub(super) fn move_to(&mut self, index: PodIndex, state: State) {
         let pod = self.pods.at(index);
         let before = std::mem::replace(&mut pod.state, state);
+        if let Some(gang) = &pod.gang {
+            self.gangs.moved(gang, before, state);
+        }
         if before == State::Waiting && state != State::Waiting {
             let turn = Turn::new(pod.priority, pod.ticket, index);
             self.queue.stop_waiting((pod.class, pod.kin), turn);

@@ -26,6 +26,8 @@ pub(super) enum Ending {
     Hopeless(i32),
     /// A node is being freed.
     Made,
+    /// It waits with its gang, for which no room is made.
+    Gang,
 }
 
 impl Scheduler {
@@ -94,12 +96,12 @@ impl Scheduler {
         };
         let ticket = self.queue.ticket();
         let seen = self.seen();
-        let told = hash(&*reasons.message);
         self.move_to(index, State::Waiting);
         self.keeps_waiting(index, Some(Arc::clone(&reasons.plugins)));
         self.arrivals.refused += 1;
         let pod = self.pods.at(index);
         pod.ticket = ticket;
+        pod.waits_with_gang = false;
         pod.kin = if !pod.nominated.is_empty() {
             hash(&pod.id.uid)
         } else if never {
@@ -111,25 +113,27 @@ impl Scheduler {
         if let Some(tenant) = &tenant {
             self.storage.listen(group, tenant);
         }
-        let profile = self.classes.get(class).demand.profile;
-        let pod = self.pods.at(index);
-        let news = pod.told != told;
-        pod.told = told;
-        let overdue = std::mem::take(&mut pod.overdue);
-        let (id, attempts) = ((*pod.id).clone(), pod.attempts);
         self.queue.wait(now, group, seen, Turn::new(priority, ticket, index));
-        Decision::Refuse(Refusal {
-            pod: id,
-            message: reasons.message,
-            plugins: reasons.plugins,
-            news,
-            overdue,
-            attempts,
-            nomination,
-            release,
-            preemption,
+        Decision::Refuse(Refusal { nomination, release, preemption, ..self.refusal(index, reasons) })
+    }
+
+    /// What a pod is told that is not placed.
+    pub(super) fn refusal(&mut self, index: PodIndex, Reasons { message, plugins }: Reasons) -> Refusal {
+        let profile = self.classes.get(self.pods.at(index).class).demand.profile;
+        let pod = self.pods.at(index);
+        let told = hash(&*message);
+        Refusal {
+            pod: (*pod.id).clone(),
+            news: std::mem::replace(&mut pod.told, told) != told,
+            message,
+            plugins,
+            overdue: std::mem::take(&mut pod.overdue),
+            attempts: pod.attempts,
+            nomination: None,
+            release: None,
+            preemption: None,
             profile,
-        })
+        }
     }
 
     /// A claim of devices to give back, by the verdicts on all nodes; where they are not in `scratch`, no node was asked
@@ -159,6 +163,12 @@ impl Scheduler {
             self.reasons_at = seen;
         }
         self.reasons.contains_key(&(group, ending))
+    }
+
+    /// Why a pod of a gang fits nowhere; nobody makes room for gangs. No node was [found](Self::find) for it.
+    pub(super) fn reasons_in_gang(&mut self, index: PodIndex) -> Reasons {
+        let class = self.pods.at(index).class;
+        self.reasons(index, (class, 0), Ending::Gang, None, false)
     }
 
     /// Why a group fits nowhere, worked out once for all its pods while nothing changes (`shared`).
@@ -202,6 +212,11 @@ impl Scheduler {
                 Ending::Made => String::new(),
                 _ if nodes == 0 => String::new(),
                 Ending::None => said(class.profile.post_filters, None, of_devices),
+                Ending::Gang => {
+                    let asked = class.profile.post_filters;
+                    let preemption = asked.has(Plugin::DefaultPreemption);
+                    said(asked, preemption.then_some("not tried for the pods of a gang."), of_devices)
+                }
                 Ending::Never => said(class.profile.post_filters, Some(NEVER), of_devices),
                 Ending::Patience => said(
                     class.profile.post_filters,

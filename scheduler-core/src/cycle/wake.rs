@@ -27,7 +27,7 @@ impl Scheduler {
             }
         }
         self.groups = groups;
-        woke
+        self.wake_gangs() || woke
     }
 
     /// All that can change a decision.

@@ -118,6 +118,7 @@ impl PodRow {
             name,
             uid: text(meta.uid),
             node: text(spec.node_name),
+            group: text(spec.scheduling_group.and_then(|group| group.pod_group_name)),
             scheduler: text(spec.scheduler_name),
             priority: spec.priority.unwrap_or(0),
             never_preempts: spec.preemption_policy.as_deref() == Some("Never"),

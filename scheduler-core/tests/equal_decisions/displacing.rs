@@ -64,6 +64,9 @@ impl Reference {
         if !post_filters.has(Plugin::DefaultPreemption) {
             return (end(None), None, false);
         }
+        if self.in_gang.get() {
+            return (end(Some("not tried for the pods of a gang.".into())), None, false);
+        }
         if pod.never_preempts {
             return (end(Some("not eligible due to preemptionPolicy=Never.".into())), None, false);
         }

@@ -4,8 +4,8 @@ use gantry_scheduler_core::profile::{Plugin, Profile};
 use gantry_scheduler_core::rows::storage::Thing;
 use gantry_scheduler_core::rows::{
     Amounts, BudgetRow, Demand, Effect, Features, HostPort, Keeper, KindredRow, Needs, NodeImage, NodeRow, NodeTerm,
-    Operator, Own, PodAffinity, PodRow, PodTerm, PreferredNodeTerm, Requirement, Selector, SpreadConstraint, Taint,
-    Toleration,
+    Operator, Own, PodAffinity, PodGroupRow, PodRow, PodTerm, PreferredNodeTerm, Requirement, Selector,
+    SpreadConstraint, Taint, Toleration,
 };
 use gantry_scheduler_core::score::allocation::{Kind, Strategy as Fit};
 use proptest::collection::vec;
@@ -37,6 +37,8 @@ pub(crate) enum Happening {
     Budget(BudgetRow),
     BudgetGone(u8),
     Kindred(KindredRow),
+    Group(PodGroupRow),
+    GroupGone(u8),
     KindredGone(u8),
     Started(u8, u8),
     VictimTerminates(u8),
@@ -72,6 +74,8 @@ pub(crate) fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         1 => any::<u8>().prop_map(Happening::BudgetGone),
         2 => kindred().prop_map(Happening::Kindred),
         1 => any::<u8>().prop_map(Happening::KindredGone),
+        3 => pod_group().prop_map(Happening::Group),
+        1 => any::<u8>().prop_map(Happening::GroupGone),
         2 => (any::<u8>(), 0..5u8).prop_map(|(n, when)| Happening::Started(n, when)),
         2 => any::<u8>().prop_map(Happening::VictimTerminates),
         3 => any::<u8>().prop_map(Happening::VictimGone),
@@ -91,6 +95,37 @@ pub(crate) fn furnished() -> impl Strategy<Value = Vec<Happening>> {
     let devices = devices::machine_room().prop_map(Happening::Things);
     let all = (nodes, volumes, devices, happenings());
     all.prop_map(|(nodes, volumes, devices, rest)| [nodes, Vec::from([volumes, devices]), rest].concat())
+}
+
+/// A cluster where most pods belong to a gang, of pods that are not too particular.
+pub(crate) fn ganged() -> impl Strategy<Value = Vec<Happening>> {
+    let nodes = vec(node().prop_map(Happening::Node), 4..8);
+    let volumes = volumes::warehouse().prop_map(Happening::Things);
+    let groups = (2..5i32, 2..8i32).prop_map(|counts| {
+        let group = |(name, min): (&str, i32)| PodGroupRow {
+            namespace: "default".into(),
+            name: name.into(),
+            min_count: Some(min),
+        };
+        [("g0", counts.0), ("g1", counts.1)].map(|of| Happening::Group(group(of))).to_vec()
+    });
+    let join = |what: Happening| match what {
+        Happening::Pods(mut row, count) => {
+            row.group = format!("g{}", row.labels.len() % 2).into();
+            row.namespace = "default".into();
+            row.scheduler = "default-scheduler".into();
+            row.gated = false;
+            row.demand.node_selector.clear();
+            row.demand.tolerations = vec![Toleration { exists: true, ..Toleration::default() }];
+            own(&mut row);
+            Happening::Pods(row, count)
+        }
+        other => other,
+    };
+    (nodes, volumes, groups, happenings()).prop_map(move |(nodes, volumes, groups, rest)| {
+        let rest = rest.into_iter().map(join).collect();
+        [nodes, Vec::from([volumes]), groups, rest].concat()
+    })
 }
 
 fn node() -> impl Strategy<Value = NodeRow> {
@@ -310,6 +345,15 @@ fn kindred() -> impl Strategy<Value = KindredRow> {
     })
 }
 
+fn pod_group() -> impl Strategy<Value = PodGroupRow> {
+    let min_count = option::weighted(0.9, prop::sample::select(vec![1, 2, 2, 3, 4, 5, 9]));
+    (prop::bool::weighted(0.2), 0..2u8, min_count).prop_map(|(other, name, min_count)| PodGroupRow {
+        namespace: if other { "other".into() } else { "default".into() },
+        name: format!("g{name}").into(),
+        min_count,
+    })
+}
+
 fn topology_key() -> impl Strategy<Value = Box<str>> {
     prop::sample::select(vec![ZONE, ZONE, "disk", "kubernetes.io/hostname"]).prop_map(Box::from)
 }
@@ -370,8 +414,9 @@ fn pod() -> impl Strategy<Value = PodRow> {
     let devices = devices::uses().prop_map(|devices| Needs { devices, ..Needs::default() });
     let needs = prop_oneof![5 => volumes::needs(), 2 => devices, 1 => both].prop_map(Box::new);
     let needs = option::weighted(0.6, needs);
-    (demand(), terms, pod_labels(), 0..4i32, flags, needs).prop_map(
-        |(demand, (spread, pods), labels, priority, (never_preempts, gated, elsewhere, scheduler), needs)| {
+    let group = option::weighted(0.25, 0..2u8);
+    (demand(), terms, pod_labels(), 0..4i32, flags, needs, group).prop_map(
+        |(demand, (spread, pods), labels, priority, (never_preempts, gated, elsewhere, scheduler), needs, group)| {
             let pods = pods.filter(|p| *p != PodAffinity::default()).map(Box::new);
             let labels_len = labels.len();
             let mut row = PodRow {
@@ -381,6 +426,7 @@ fn pod() -> impl Strategy<Value = PodRow> {
                 priority,
                 never_preempts,
                 gated,
+                group: group.map(|n| format!("g{n}").into()).unwrap_or_default(),
                 owner: (labels_len % 2 == 1).then(|| (Keeper::ReplicaSet, format!("k{}", priority % 2).into())),
                 demand: Demand { spread, pods, ..demand },
                 needs: needs.filter(|needs| !needs.is_empty()),

@@ -6,6 +6,7 @@
 mod allocation;
 mod devices;
 mod displacing;
+mod gangs;
 mod generate;
 mod reference;
 mod volumes;
@@ -14,9 +15,10 @@ use gantry_scheduler_core::cycle::{Config, Event, Scheduler};
 use gantry_scheduler_core::plan::{Decision, Nomination, Plan, Refusal};
 use gantry_scheduler_core::profile::Profile;
 use gantry_scheduler_core::rows::storage::{Change, Thing};
-use gantry_scheduler_core::rows::{NamespaceRow, PodRow};
+use gantry_scheduler_core::rows::{Amounts, Demand, NamespaceRow, NodeRow, PodRow};
 use std::sync::Arc;
 
+use gangs::Standing;
 use generate::Happening;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Runs, RngAlgorithm, TestCaseError, TestRng, TestRunner};
@@ -41,7 +43,7 @@ impl Bench {
         let profiles_of = |all: &[Profile]| all.iter().cloned().map(Arc::new).collect();
         let config = Config { profiles: profiles_of(profiles), passes_first, ground_nodes_max, ..Config::default() };
         Self {
-            fast: Scheduler::new(Config { seed: SEED, board_bytes_max, ..config }),
+            fast: Scheduler::new(Config { seed: SEED, board_bytes_max, gangs: true, ..config }),
             slow: Reference::new(SEED, profiles.to_vec()),
             pending: Vec::new(),
             now: 0,
@@ -163,6 +165,16 @@ impl Bench {
                     self.slow.kindred.remove(&(keeper, namespace, name));
                 }
             }
+            Happening::Group(row) => {
+                self.slow.groups.insert((row.namespace.to_string(), row.name.to_string()), row.min_count);
+                self.pending.push(Event::PodGroup(row.clone()));
+            }
+            Happening::GroupGone(n) => {
+                if let Some((namespace, name)) = pick(self.slow.groups.keys(), *n) {
+                    self.pending.push(Event::PodGroupGone(namespace.as_str().into(), name.as_str().into()));
+                    self.slow.groups.remove(&(namespace, name));
+                }
+            }
             Happening::Started(n, when) => {
                 if let Some(uid) = self.pick_pod(*n, |p| p.node.is_some()) {
                     let placed = self.slow.pods[&uid].clone();
@@ -238,6 +250,7 @@ impl Bench {
             match decision {
                 Decision::Bind(placement) => {
                     let uid = placement.pod.uid.to_string();
+                    prop_assert_eq!(self.slow.standing(&self.slow.pods[&uid].row), Standing::Alone, "pod {}", uid);
                     let expected = self.slow.decide(&self.slow.pods[&uid].row);
                     prop_assert_eq!(
                         expected,
@@ -260,6 +273,8 @@ impl Bench {
                 }
                 Decision::Consult(question) => prop_assert!(false, "nobody is to be asked: {question:?}"),
                 Decision::Refuse(refusal) => self.refused(refusal)?,
+                Decision::BindAll(together) => self.placed_together(together)?,
+                Decision::RefuseAll(apart) => self.refused_together(apart)?,
             }
         }
         if !plan.more {
@@ -272,6 +287,7 @@ impl Bench {
     fn refused(&mut self, refusal: &Refusal) -> Result<(), TestCaseError> {
         let uid = refusal.pod.uid.to_string();
         let before = self.slow.pods[&uid].clone();
+        prop_assert_eq!(self.slow.standing(&before.row), Standing::Alone, "pod {}", uid);
         let Verdict::Nowhere(Nowhere { message, frees, hopeless }) = self.slow.decide(&before.row) else {
             return Err(TestCaseError::fail(format!("{uid} is refused: {}", refusal.message)));
         };
@@ -315,10 +331,14 @@ impl Bench {
 
     /// Whoever is not placed fits nowhere and can make no room, waits for the room that is being made for it, is gated,
     /// or pauses after a failed binding.
-    fn nobody_is_left_behind(&self) -> Result<(), TestCaseError> {
-        let mut idle = 0;
+    fn nobody_is_left_behind(&mut self) -> Result<(), TestCaseError> {
+        let pausing = self.fast.pending().backoff;
+        let fitting = self.fitting_gangs();
+        let mut idle = fitting.len();
+        prop_assert!(idle <= pausing, "gangs {:?} would fit", fitting);
         let waits = |row: &PodRow| self.slow.profile(row).is_some() && !self.slow.is_gated(row) && !row.deleting;
-        for placed in self.slow.pods.values().filter(|p| p.node.is_none() && waits(&p.row)) {
+        let alone = |row: &PodRow| self.slow.standing(row) == Standing::Alone;
+        for placed in self.slow.pods.values().filter(|p| p.node.is_none() && waits(&p.row) && alone(&p.row)) {
             let what = match self.slow.decide(&placed.row) {
                 Verdict::Node(node, _) => format!("would fit on {node}"),
                 Verdict::Nowhere(Nowhere { frees: Some((node, _)), .. }) if placed.nominated.is_none() => {
@@ -327,7 +347,6 @@ impl Bench {
                 Verdict::Nowhere(_) => continue,
             };
             idle += 1;
-            let pausing = self.fast.pending().backoff;
             prop_assert!(idle <= pausing, "{} {}", placed.row.name, what);
         }
         Ok(())
@@ -409,6 +428,62 @@ fn equal_input_gives_equal_plans() {
 }
 
 #[test]
+fn a_pod_that_grew_on_its_node_is_displaced_for_what_it_takes_now() {
+    let allocatable = Amounts { cpu: 1000, pods: 1, ..Amounts::default() };
+    let node = NodeRow { name: "n0".into(), allocatable, ..NodeRow::default() };
+    let pod = |cpu: i64, priority: i32| PodRow {
+        namespace: "default".into(),
+        scheduler: "default-scheduler".into(),
+        priority,
+        demand: Demand { requests: Amounts { cpu, ..Amounts::default() }, ..Demand::default() },
+        ..PodRow::default()
+    };
+    let happenings = [
+        Happening::Node(node),
+        Happening::Pods(pod(100, 1), 1),
+        Happening::Step(9),
+        Happening::PodChanges(0, pod(1000, 1)),
+        Happening::Pods(pod(1000, 2), 1),
+    ];
+    let log = run(&happenings, usize::MAX).expect("both agree");
+    let Some(Decision::Refuse(refusal)) = log.iter().flat_map(|plan| &plan.decisions).last() else {
+        panic!("it has to wait")
+    };
+    assert!(refusal.preemption.is_some(), "{}", refusal.message);
+}
+
+#[test]
+fn generated_clusters_have_gangs_that_fit_and_gangs_that_do_not() {
+    // Placed together, refused though some would fit, placed after a refusal, with volumes, and told a reason of their own.
+    let met = std::cell::Cell::new([0u32; 5]);
+    for_each(400, &generate::ganged(), |happenings| {
+        let mut refused = std::collections::BTreeSet::new();
+        let mut seen = met.get();
+        for decision in run(&happenings, usize::MAX)?.iter().flat_map(|plan| &plan.decisions) {
+            match decision {
+                Decision::BindAll(together) => {
+                    seen[0] += u32::from(together.placements.len() > 2);
+                    seen[2] += u32::from(refused.contains(&together.gang));
+                    seen[3] += u32::from(together.placements.iter().any(|placement| placement.preparation.is_some()));
+                }
+                Decision::RefuseAll(apart) => {
+                    let with_others = |r: &Refusal| r.message.starts_with("pod group is unschedulable, waiting");
+                    let would_fit = apart.refusals.iter().filter(|r| with_others(r)).count();
+                    seen[1] += u32::from(would_fit > 0 && would_fit < apart.refusals.len());
+                    let own = |r: &Refusal| r.message.ends_with("preemption: not tried for the pods of a gang.");
+                    seen[4] += u32::from(apart.refusals.iter().any(own));
+                    refused.insert(apart.gang.clone());
+                }
+                Decision::Bind(_) | Decision::Refuse(_) | Decision::Consult(_) => {}
+            }
+        }
+        met.set(seen);
+        Ok(())
+    });
+    assert!(met.get().iter().all(|times| *times > 0), "{:?}", met.get());
+}
+
+#[test]
 fn generated_clusters_meet_every_rule_about_volumes() {
     let said = std::cell::RefCell::new(std::collections::BTreeSet::new());
     for_each(700, &generate::furnished(), |happenings| {
@@ -421,7 +496,7 @@ fn generated_clusters_meet_every_rule_about_volumes() {
                     let made = work.filter(|w| !w.provision.is_empty());
                     said.borrow_mut().extend(made.map(|_| "a volume is made".to_owned()));
                 }
-                Decision::Consult(_) => {}
+                Decision::Consult(_) | Decision::BindAll(_) | Decision::RefuseAll(_) => {}
                 Decision::Refuse(refusal) => drop(said.borrow_mut().insert(refusal.message.to_string())),
             }
         }
@@ -467,7 +542,7 @@ fn generated_clusters_give_devices_and_refuse_them() {
                         }
                     }
                 }
-                Decision::Consult(_) => {}
+                Decision::Consult(_) | Decision::BindAll(_) | Decision::RefuseAll(_) => {}
                 Decision::Refuse(refusal) => drop(said.borrow_mut().insert(refusal.message.to_string())),
             }
         }

@@ -1,7 +1,7 @@
 //! The scheduler as one would write it on a blackboard: one pod at a time, every node, every rule, on the rows' texts.
 //! No columns, no classes, no journal. What it decides is right by inspection; the fast one must agree.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use gantry_scheduler_core::columns::{standing, tie};
@@ -36,6 +36,10 @@ pub(crate) struct Reference {
     pub(crate) profiles: Vec<Profile>,
     pub(crate) kindred: BTreeMap<(Keeper, String, String), Selector>,
     pub(crate) budgets: BTreeMap<(String, String), BudgetRow>,
+    /// PodGroups: how many of their pods must be placed together, if any.
+    pub(crate) groups: BTreeMap<(String, String), Option<i32>>,
+    /// Whether the pod is decided on with its gang, for which no room is made.
+    pub(crate) in_gang: Cell<bool>,
     /// What is imagined to be otherwise, while it is.
     pub(crate) imagined: RefCell<Imagined>,
 }

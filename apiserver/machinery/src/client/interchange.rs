@@ -20,7 +20,8 @@ use super::answer;
 use super::connection::Connection;
 use crate::event::NewEvent;
 use crate::interchange::{
-    BIND_BATCH, BindAnswers, BindBatch, CREATE_EVENTS, EventBatch, Part, PodBinding, ROWS, Rows, RowsRequest, SentEvent,
+    BIND_BATCH, BIND_GANG, BindAnswer, BindAnswers, BindBatch, CREATE_EVENTS, EventBatch, Part, PodBinding, ROWS, Rows,
+    RowsRequest, SentEvent,
 };
 use crate::resource_api::{Binding, RowStream};
 use crate::status::Status;
@@ -42,14 +43,8 @@ impl Interchange {
         connection: &Arc<Connection>,
         bindings: &[Binding],
     ) -> Option<Vec<Result<(), Status>>> {
-        let pod = |b: &Binding| PodBinding {
-            namespace: b.namespace.clone(),
-            name: b.name.clone(),
-            uid: b.uid.clone(),
-            node: b.node.clone(),
-        };
-        let request = BindBatch { bindings: bindings.iter().map(pod).collect() };
         let mut grpc = self.grpc(connection)?;
+        let request = batch(bindings);
         let codec = ProstCodec::<BindBatch, BindAnswers>::default();
         let answered = grpc.unary(tonic::Request::new(request), PathAndQuery::from_static(BIND_BATCH), codec).await;
         match self.understood(answered)? {
@@ -60,6 +55,20 @@ impl Interchange {
             // Whether any of them is bound is not known: nobody may conclude that they are not.
             Err(status) => Some(vec![Err(status); bindings.len()]),
         }
+    }
+
+    /// Binds all in one commit or none; `None` as in [`bind_batch`](Self::bind_batch).
+    pub(super) async fn bind_gang(
+        &self,
+        connection: &Arc<Connection>,
+        bindings: &[Binding],
+    ) -> Option<Result<(), Status>> {
+        let mut grpc = self.grpc(connection)?;
+        let codec = ProstCodec::<BindBatch, BindAnswer>::default();
+        let request = tonic::Request::new(batch(bindings));
+        let answered = grpc.unary(request, PathAndQuery::from_static(BIND_GANG), codec).await;
+        let answer = self.understood(answered)?;
+        Some(answer.and_then(|answer| outcome(&answer.into_inner().refusal)))
     }
 
     /// Writes Events in one call; `None` as for [`bind_batch`](Self::bind_batch).
@@ -117,6 +126,16 @@ impl Interchange {
             Err(failed) => Some(Err(Status::service_unavailable(format!("the call failed: {failed}")))),
         }
     }
+}
+
+fn batch(bindings: &[Binding]) -> BindBatch {
+    let pod = |b: &Binding| PodBinding {
+        namespace: b.namespace.clone(),
+        name: b.name.clone(),
+        uid: b.uid.clone(),
+        node: b.node.clone(),
+    };
+    BindBatch { bindings: bindings.iter().map(pod).collect() }
 }
 
 fn outcome(refusal: &[u8]) -> Result<(), Status> {

@@ -2,6 +2,7 @@
 //!
 //! The order of the checks is upstream's, so that the causes of a bad pod come in the same order.
 
+use gantry_machinery::names;
 use gantry_machinery::value::Value;
 
 use super::affinity::{check_affinity, check_spread, check_tolerations};
@@ -106,6 +107,9 @@ pub fn check_spec(spec: &Value, owner: Owner<'_>, at: &Path<'_>, errors: &mut Er
         name::qualified(gate.get("conditionType").text(), &gates.index(n).child("conditionType"), errors);
     }
     check_gates(given.scheduling_gates.items(), &at.child("schedulingGates"), errors);
+    if let Some(group) = spec.get("schedulingGroup").filter(|group| !group.is_null()) {
+        check_group(group, &at.child("schedulingGroup"), errors);
+    }
     check_spread(given.spread.items(), &at.child("topologySpreadConstraints"), errors);
     if !pod.host_users {
         check_user_namespace(spec, at, errors);
@@ -273,6 +277,17 @@ fn check_dns(given: &Spec<'_>, at: &Path<'_>, errors: &mut Errors) {
         if option.get("name").text().is_empty() {
             errors.required(&options.index(n), "must not be empty");
         }
+    }
+}
+
+/// The PodGroup that a pod belongs to.
+fn check_group(group: &Value, at: &Path<'_>, errors: &mut Errors) {
+    let name = group.get("podGroupName").text();
+    if name.is_empty() {
+        return errors.invalid(at, "", "must specify one of: `podGroupName`");
+    }
+    for wrong in names::dns_subdomain(name) {
+        errors.invalid(&at.child("podGroupName"), name, wrong);
     }
 }
 

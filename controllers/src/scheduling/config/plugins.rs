@@ -131,7 +131,7 @@ impl Point {
 }
 
 /// Upstream's default multi-point set. What is behind a feature gate that is off is not in it.
-const DEFAULTS: [Plugin; 20] = [
+const DEFAULTS: [Plugin; 21] = [
     Plugin::SchedulingGates,
     Plugin::PrioritySort,
     Plugin::NodeUnschedulable,
@@ -152,6 +152,8 @@ const DEFAULTS: [Plugin; 20] = [
     Plugin::ImageLocality,
     Plugin::DefaultBinder,
     Plugin::NodeDeclaredFeatures,
+    // Without its gate the core knows no gangs, and it has nothing to say.
+    Plugin::GangScheduling,
 ];
 
 /// A set as it is written.

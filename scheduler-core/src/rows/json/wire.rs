@@ -112,6 +112,13 @@ pub(in crate::rows) struct PodSpec<'a> {
     pub(in crate::rows) resource_claims: Option<Vec<PodClaim<'a>>>,
     pub(in crate::rows) host_network: Option<bool>,
     pub(in crate::rows) host_users: Option<bool>,
+    pub(in crate::rows) scheduling_group: Option<SchedulingGroup<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+pub(in crate::rows) struct SchedulingGroup<'a> {
+    pub(in crate::rows) pod_group_name: Option<Text<'a>>,
 }
 
 #[derive(Deserialize, Default)]
