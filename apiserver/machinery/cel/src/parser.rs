@@ -268,10 +268,38 @@ impl Parser<'_> {
                 self.expect("]")?;
                 let index = Expr::Index { operand: Box::new(operand), key: Box::new(key), optional };
                 (operand, depth) = self.over(depth.max(deep), index)?;
+            } else if let Some(name) = type_name(&operand)
+                && self.takes("{")
+            {
+                let (fields, deep) = self.fields()?;
+                let made = Expr::Call { name: format!("{name}{{}}").into(), function: None, arguments: fields };
+                (operand, depth) = self.over(depth.max(deep), made)?;
             } else {
                 return Ok((operand, depth));
             }
         }
+    }
+
+    /// What a message is made of, `field: value` by `field: value`: the values. No environment here has messages, so what
+    /// is parsed is a call of something that is declared nowhere; policies, which have them, are parsed alone.
+    fn fields(&mut self) -> Result<(Vec<Expr>, usize), Wrong> {
+        let (mut values, mut depth) = (Vec::new(), 0);
+        while !self.takes("}") {
+            self.takes("?");
+            let (Token::Name(_) | Token::Quoted(_)) = self.next() else {
+                self.at = self.at.saturating_sub(1);
+                return Err(self.unexpected("IDENTIFIER"));
+            };
+            self.expect(":")?;
+            let (value, deep) = self.expression()?;
+            depth = depth.max(deep);
+            values.push(value);
+            if !self.takes(",") {
+                self.expect("}")?;
+                break;
+            }
+        }
+        Ok((values, depth))
     }
 
     fn arguments(&mut self, end: &str) -> Result<(Vec<Expr>, usize), Wrong> {
@@ -419,6 +447,15 @@ impl Parser<'_> {
     }
 }
 
+/// The name of a type, with its dots, if that is what an expression may be.
+fn type_name(expression: &Expr) -> Option<String> {
+    match expression {
+        Expr::Name(name) => Some(name.to_string()),
+        Expr::Select { operand, field, optional: false } => Some(format!("{}.{field}", type_name(operand)?)),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -436,6 +473,8 @@ mod tests {
             "cel.bind(d, device.attributes['x'], d.a && d.b)",
             "a ? b : c ? d : e",
             "[1, 2,]",
+            r#"Object{spec: Object.spec{replicas: 1, ?x: optional.of(2)}}"#,
+            r#"[JSONPatch{op: "add", path: "/a", value: "b"}]"#,
         ] {
             assert!(parse(good).is_ok(), "{good}: {:?}", parse(good).err());
         }

@@ -588,7 +588,7 @@ mod tests {
                 "spec.devices.requests[1].exactly.deviceClassName: Required value",
                 "spec.devices.requests[1].exactly.selectors[0].cel: Required value",
                 "spec.devices.requests[1].exactly.selectors[1].cel.expression: Invalid value: \"(\": compilation \
-                 failed: ERROR: <input>: Syntax error: '(' is not closed",
+                 failed: ERROR: <input>:1:2: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', LITERAL, IDENTIFIER}",
                 "spec.devices.requests[1].exactly.count: Invalid value: 2: must not be specified when allocationMode is \
                  'All'",
                 "spec.devices.requests[1]: Duplicate value: \"a\"",
