@@ -89,7 +89,14 @@ pub(crate) fn happenings() -> impl Strategy<Value = Vec<Happening>> {
 pub(crate) fn furnished() -> impl Strategy<Value = Vec<Happening>> {
     let nodes = vec(node().prop_map(Happening::Node), 4..8);
     let volumes = volumes::warehouse().prop_map(Happening::Things);
-    (nodes, volumes, happenings()).prop_map(|(nodes, volumes, rest)| [nodes, Vec::from([volumes]), rest].concat())
+    // Nobody waits for a gang here: what volumes do is what it is for.
+    let alone = |what: Happening| match what {
+        Happening::Pods(row, count) => Happening::Pods(PodRow { group: "".into(), ..row }, count),
+        other => other,
+    };
+    (nodes, volumes, happenings()).prop_map(move |(nodes, volumes, rest)| {
+        [nodes, Vec::from([volumes]), rest.into_iter().map(alone).collect()].concat()
+    })
 }
 
 /// A cluster where most pods belong to a gang, of pods that are not too particular.
