@@ -93,8 +93,15 @@ pub(crate) fn furnished() -> impl Strategy<Value = Vec<Happening>> {
     let nodes = vec(node().prop_map(Happening::Node), 4..8);
     let volumes = volumes::warehouse().prop_map(Happening::Things);
     let devices = devices::machine_room().prop_map(Happening::Things);
+    // Nobody waits for a gang here: what volumes and devices do is what it is for.
+    let alone = |what: Happening| match what {
+        Happening::Pods(row, count) => Happening::Pods(PodRow { group: "".into(), ..row }, count),
+        other => other,
+    };
     let all = (nodes, volumes, devices, happenings());
-    all.prop_map(|(nodes, volumes, devices, rest)| [nodes, Vec::from([volumes, devices]), rest].concat())
+    all.prop_map(move |(nodes, volumes, devices, rest)| {
+        [nodes, Vec::from([volumes, devices]), rest.into_iter().map(alone).collect()].concat()
+    })
 }
 
 /// A cluster where most pods belong to a gang, of pods that are not too particular.

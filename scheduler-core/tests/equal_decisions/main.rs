@@ -12,7 +12,7 @@ mod reference;
 mod volumes;
 
 use gantry_scheduler_core::cycle::{Config, Event, Scheduler};
-use gantry_scheduler_core::plan::{Decision, Nomination, Plan, Refusal};
+use gantry_scheduler_core::plan::{Decision, Nomination, Placement, Plan, Refusal};
 use gantry_scheduler_core::profile::Profile;
 use gantry_scheduler_core::rows::storage::{Change, Thing};
 use gantry_scheduler_core::rows::{Amounts, Demand, NamespaceRow, NodeRow, PodRow};
@@ -488,16 +488,22 @@ fn generated_clusters_meet_every_rule_about_volumes() {
     let said = std::cell::RefCell::new(std::collections::BTreeSet::new());
     for_each(700, &generate::furnished(), |happenings| {
         for decision in run(&happenings, usize::MAX)?.iter().flat_map(|plan| &plan.decisions) {
-            match decision {
-                Decision::Bind(placement) => {
-                    let work = placement.preparation.as_deref();
-                    said.borrow_mut()
-                        .extend(work.filter(|w| !w.bind.is_empty()).map(|_| "a volume is bound".to_owned()));
-                    let made = work.filter(|w| !w.provision.is_empty());
-                    said.borrow_mut().extend(made.map(|_| "a volume is made".to_owned()));
+            let placements: &[Placement] = match decision {
+                Decision::Bind(placement) => std::slice::from_ref(placement),
+                Decision::BindAll(together) => &together.placements,
+                Decision::Refuse(refusal) => {
+                    said.borrow_mut().insert(refusal.message.to_string());
+                    &[]
                 }
-                Decision::Consult(_) | Decision::BindAll(_) | Decision::RefuseAll(_) => {}
-                Decision::Refuse(refusal) => drop(said.borrow_mut().insert(refusal.message.to_string())),
+                Decision::RefuseAll(apart) => {
+                    said.borrow_mut().extend(apart.refusals.iter().map(|refusal| refusal.message.to_string()));
+                    &[]
+                }
+                Decision::Consult(_) => &[],
+            };
+            for work in placements.iter().filter_map(|placement| placement.preparation.as_deref()) {
+                said.borrow_mut().extend((!work.bind.is_empty()).then(|| "a volume is bound".to_owned()));
+                said.borrow_mut().extend((!work.provision.is_empty()).then(|| "a volume is made".to_owned()));
             }
         }
         Ok(())
