@@ -114,11 +114,15 @@ impl Bench {
         let Standing::Together(group, needed) = self.slow.standing(first) else {
             return Err(TestCaseError::fail(format!("{apart:?} is no gang to be placed")));
         };
-        let Err(expected) = self.slow.place_together(&group, needed) else {
+        let Err(mut expected) = self.slow.place_together(&group, needed) else {
             return Err(TestCaseError::fail(format!("{apart:?} fits")));
         };
         let told = apart.refusals.iter().map(|r| (r.pod.uid.to_string(), r.message.to_string()));
-        prop_assert_eq!(expected, told.collect::<Vec<_>>());
+        let told = told.collect::<Vec<_>>();
+        // A pod that came before its claims is held back, unless they went when it was in the queue: it may be told or not.
+        let is_told = |uid: &String| told.iter().any(|(other, _)| other == uid);
+        expected.retain(|(uid, _)| is_told(uid) || self.slow.shelf.rack.has_claims(&self.slow.pods[uid].row));
+        prop_assert_eq!(expected, told);
         Ok(())
     }
 

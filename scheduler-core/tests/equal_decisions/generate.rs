@@ -123,6 +123,8 @@ pub(crate) fn ganged() -> impl Strategy<Value = Vec<Happening>> {
             row.scheduler = "default-scheduler".into();
             row.gated = false;
             row.demand.node_selector.clear();
+            // There is nothing to claim here; a pod that misses its claims takes no part in what becomes of its gang.
+            row.needs.iter_mut().for_each(|needs| needs.devices.clear());
             row.demand.tolerations = vec![Toleration { exists: true, ..Toleration::default() }];
             own(&mut row);
             Happening::Pods(row, count)
