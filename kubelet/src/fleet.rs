@@ -556,8 +556,10 @@ impl Pods {
                     pod.writing = Writing::WritingAndAgain;
                 }
             }
-            // Gone, or another pod of the same name by now: the watch will tell.
-            Wrote::Status { result: Err(status), .. } if matches!(status.code, 404 | 409) => {}
+            // Gone: the watch will tell.
+            Wrote::Status { result: Err(status), .. } if status.code == 404 => {}
+            // Another pod of the same name by now, of which the watch will tell; or too many wrote at once.
+            Wrote::Status { result: Err(status), .. } if status.code == 409 => again = true,
             Wrote::Status { result: Err(status), .. } => {
                 tracing::warn!(pod = %pod.key, error = %status, "cannot write a pod's status; trying again");
                 again = true;
