@@ -1,5 +1,5 @@
-//! Pods with volumes or claims of devices: looking them up before nodes are asked, assuming what was decided about them, taking it back, and
-//! waking those whom a change helps. Pods without never come here.
+//! Pods with volumes or claims of devices: looking them up before nodes are asked, assuming what was decided about them,
+//! taking it back, and waking those whom a change helps. Pods without never come here.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::storage::ask::Ask;
 use crate::storage::{Preparation, Storage, Tenant};
 
 impl Scheduler {
-    /// Looks up a pod's volumes and claims and leaves them in `ask`; or, when they rule out every node, leaves why in `rejection` and
-    /// says `false`.
+    /// Looks up a pod's volumes and claims and leaves them in `ask`; or, when they rule out every node, leaves why in
+    /// `rejection` and says `false`.
     pub(super) fn look_up_volumes(&mut self, index: PodIndex) -> bool {
         let Some(pod) = self.pods.get(index) else { return true };
         let Some(tenant) = pod.tenant.clone() else { return true };
