@@ -35,6 +35,7 @@ use crate::node::addresses::{self, Block};
 use crate::node::describe::NodeConfig;
 use crate::node::heartbeat::{HeartbeatConfig, Heartbeats};
 use crate::pods::brief::{PodBrief, Prior};
+use crate::pods::news::News;
 use crate::pods::status::{self, Host};
 use crate::pods::status_batch::{StatusBatch, Writing};
 use crate::pods::worker::{Effects, Now, Stage, Worker};
@@ -168,31 +169,13 @@ struct Pod {
     writing: Writing,
     /// A hash of the status the API has; 0 for none of ours.
     written: u64,
-    /// Our last write: its echo in the watch is no news.
-    echo: Revision,
-    /// What the watch showed while a write was under way: most likely that very write, as its answer will tell.
-    unheard: Option<Arc<StoredObject>>,
+    news: News,
     /// The API has the status of the pod's end.
     end_written: bool,
     /// The final delete was accepted.
     deleted: bool,
     /// The next entry of the timer heap that is meant for it.
     timer: Option<Instant>,
-}
-
-impl Pod {
-    /// Whether a changed object is to be read now. While a write is under way, a change is most likely the write's own,
-    /// and waits for the answer to tell; of two, one must be somebody else's.
-    fn is_news(&mut self, object: &Arc<StoredObject>) -> bool {
-        if object.revision <= self.echo {
-            return false;
-        }
-        if self.writing.under_way() && self.unheard.take().is_none() {
-            self.unheard = Some(object.clone());
-            return false;
-        }
-        true
-    }
 }
 
 struct Pods {
@@ -312,7 +295,7 @@ impl Pods {
                         WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                             let id = self.by_key.get(&object.key).copied();
                             let known = id.and_then(|id| self.pods.get_mut(&id));
-                            if known.is_none_or(|pod| pod.is_news(&object)) {
+                            if known.is_none_or(|pod| pod.news.hear(&object, pod.writing.under_way())) {
                                 self.read(&object);
                             }
                         }
@@ -336,9 +319,11 @@ impl Pods {
         let key = &object.key;
         let known = self.by_key.get(key).copied();
         if let Some(id) = known {
-            let same = self.pods.get(&id).filter(|pod| pod.worker.brief.uid == brief.uid);
+            let same = self.pods.get_mut(&id).filter(|pod| pod.worker.brief.uid == brief.uid);
             if let Some(pod) = same {
-                let (now, overwritten) = (self.now(), object.revision < pod.echo);
+                pod.news.read(object.revision);
+                let overwritten = pod.news.is_overwritten(object.revision);
+                let now = self.now();
                 if !overwritten {
                     self.correct(id, prior);
                 }
@@ -348,7 +333,7 @@ impl Pods {
             self.drop_pod(key);
         }
         if let Some(&node) = self.by_name.get(&brief.node) {
-            self.take(key.clone(), node, brief, prior);
+            self.take(object, node, brief, prior);
         }
     }
 
@@ -368,7 +353,7 @@ impl Pods {
     }
 
     /// A pod that is new to its node.
-    fn take(&mut self, key: ObjectKey, node: u32, brief: PodBrief, prior: &Prior) {
+    fn take(&mut self, object: &StoredObject, node: u32, brief: PodBrief, prior: &Prior) {
         let ended = matches!(prior.phase.as_str(), "Succeeded" | "Failed");
         // Nothing is left to do for a pod that ended, unless it is to go.
         if ended && brief.deletion.is_none() {
@@ -387,18 +372,17 @@ impl Pods {
         let mut effects = Effects::default();
         let worker = Worker::new(Arc::new(brief), prior, ip, self.now(), &mut effects);
         let pod = Pod {
-            key: key.clone(),
+            key: object.key.clone(),
             node,
             worker,
             writing: Writing::Idle,
             written: 0,
-            echo: Revision(0),
-            unheard: None,
+            news: News::new(object.revision),
             end_written: ended,
             deleted: false,
             timer: None,
         };
-        self.by_key.insert(key, id);
+        self.by_key.insert(object.key.clone(), id);
         self.pods.insert(id, pod);
         self.carry_out(id, effects);
     }
@@ -550,7 +534,7 @@ impl Pods {
         match wrote {
             Wrote::Status { hash, end, result: Ok(revision) } => {
                 pod.written = hash;
-                pod.echo = pod.echo.max(revision);
+                pod.news.wrote(revision);
                 pod.end_written |= end;
                 if pod.worker.finished() {
                     pod.writing = Writing::WritingAndAgain;
@@ -566,13 +550,14 @@ impl Pods {
             }
             Wrote::Delete(Ok(Some(Deleted::Marked(_)))) => pod.deleted = true,
             Wrote::Delete(Ok(_)) => gone = true,
+            Wrote::Delete(Err(status)) if status.code == 409 => again = true,
             Wrote::Delete(Err(status)) => {
                 tracing::warn!(pod = %pod.key, error = %status, "cannot delete a pod; trying again");
                 again = true;
             }
         }
         self.batch.ended(id, Some(&mut pod.writing));
-        let unheard = pod.unheard.take().filter(|object| object.revision != pod.echo);
+        let unheard = pod.news.answered();
         let key = pod.key.clone();
         if again {
             self.timer(id, Instant::now() + RETRY);
@@ -618,7 +603,7 @@ async fn delete(api: &dyn ResourceApi, key: &ObjectKey, uid: &str) -> Result<Opt
         DeleteOptions { grace_period_seconds: Some(0), uid: Some(uid.to_owned()), ..DeleteOptions::default() };
     match api.delete(&Target::object(&gvr::PODS, key.namespace(), key.name()), &options).await {
         Ok(deleted) => Ok(Some(deleted)),
-        Err(status) if matches!(status.code, 404 | 409) => Ok(None),
+        Err(status) if status.code == 404 => Ok(None),
         Err(status) => Err(status),
     }
 }

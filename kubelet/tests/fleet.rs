@@ -179,6 +179,52 @@ async fn a_pod_runs_on_its_node_and_is_gone_after_its_deletion() {
     started.stop().await;
 }
 
+/// Deletions at every moment of a pod's first statuses: just before one is written, while it is, just after.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_deletion_is_missed_among_status_writes() {
+    const PODS: usize = 400;
+    let cluster = Cluster::new().await;
+    let started = Started::new(&cluster, 4).await;
+    let mut source = Reflector::new(cluster.api.clone(), gvr::PODS.clone(), Default::default(), Default::default());
+    let (api, mut seen) = (cluster.api.clone(), std::collections::HashMap::new());
+    let watching = async {
+        let mut gone = 0;
+        while gone < PODS {
+            let Delta::Changes(events) = source.next().await else { continue };
+            for event in events {
+                match event {
+                    WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                        let name = object.key.name().to_owned();
+                        let changes = seen.entry(name.clone()).or_insert(0);
+                        *changes += 1;
+                        // Some when they are there, some after their first change.
+                        let number: usize = name[4..].parse().unwrap();
+                        if *changes == number % 2 + 1 {
+                            let api = api.clone();
+                            tokio::spawn(async move {
+                                let target = Target::object(&gvr::PODS, "default", &name);
+                                api.delete(&target, &DeleteOptions::default()).await.unwrap();
+                            });
+                        }
+                    }
+                    WatchEvent::Deleted(_) => gone += 1,
+                    WatchEvent::Bookmark { .. } => {}
+                }
+            }
+        }
+    };
+    let creating = async {
+        for number in 0..PODS {
+            let body = pod(&format!("web-{number}"), &format!("node-{}", number % 4));
+            cluster.create(&gvr::PODS, "default", body).await;
+        }
+    };
+    let both = async { tokio::join!(watching, creating) };
+    tokio::time::timeout(Duration::from_secs(20), both).await.expect("every pod goes within 20 s");
+    assert_eq!(cluster.count(&gvr::PODS).await, 0);
+    started.stop().await;
+}
+
 #[tokio::test]
 async fn a_restarted_fleet_finds_everything_as_it_was() {
     let cluster = Cluster::new().await;
