@@ -16,7 +16,7 @@ use gantry_kubelet::runtime::simulated::SimulatedConfig;
 use gantry_machinery::reflector::{Delta, Reflector};
 use gantry_machinery::resource::{GroupVersionResource, gvr};
 use gantry_machinery::resource_api::{
-    Collection, DeleteOptions, ListOptions, ResourceApi, Target, WatchEvent, WriteOptions,
+    Collection, DeleteOptions, ListOptions, PatchBody, PatchKind, ResourceApi, Target, WatchEvent, WriteOptions,
 };
 use gantry_machinery::typed::parse;
 use gantry_store_cache::store::Store;
@@ -53,6 +53,12 @@ impl Cluster {
     async fn get(&self, resource: &GroupVersionResource, namespace: &str, name: &str) -> Value {
         let object = self.api.get(&Target::object(resource, namespace, name)).await.unwrap();
         serde_json::from_slice(&object.body).unwrap()
+    }
+
+    async fn patch_status(&self, resource: &GroupVersionResource, name: &str, patch: Value) {
+        let target = Target::object(resource, "", name).sub("status");
+        let body = PatchBody { kind: PatchKind::Strategic, body: patch.to_string().into() };
+        self.api.patch(&target, body, &WriteOptions::default()).await.unwrap();
     }
 
     async fn count(&self, resource: &GroupVersionResource) -> usize {
@@ -160,6 +166,19 @@ async fn nodes_register_ready_and_renew_their_leases() {
     assert_eq!(first["metadata"]["ownerReferences"][0]["uid"], node["metadata"]["uid"]);
     let before = renewed(&first);
     cluster.wait(&gvr::LEASES, "node-7", |lease| lease.is_some_and(|lease| renewed(lease) > before)).await;
+    started.stop().await;
+}
+
+#[tokio::test]
+async fn an_extended_resource_patched_into_capacity_becomes_allocatable() {
+    let cluster = Cluster::new().await;
+    let started = Started::new(&cluster, 2).await;
+    let patch = |amount: Value| json!({"status": {"capacity": {"example.com/foo": amount}}});
+    let allocatable = |node: Option<&Value>| node.unwrap()["status"]["allocatable"]["example.com/foo"].clone();
+    cluster.patch_status(&gvr::NODES, "node-1", patch(json!("3"))).await;
+    cluster.wait(&gvr::NODES, "node-1", |node| node.is_some() && allocatable(node) == "3").await;
+    cluster.patch_status(&gvr::NODES, "node-1", patch(Value::Null)).await;
+    cluster.wait(&gvr::NODES, "node-1", |node| node.is_some() && allocatable(node).is_null()).await;
     started.stop().await;
 }
 

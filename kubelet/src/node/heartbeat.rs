@@ -27,6 +27,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::addresses::Block;
 use super::describe::{self, NodeConfig};
+use super::extended::{Amounts, Extended};
 
 /// Where kubelets keep their Leases.
 const LEASES: &str = "kube-node-lease";
@@ -101,8 +102,9 @@ impl Heartbeats {
         }
     }
 
-    /// Watches what the cluster thinks of the nodes.
+    /// Watches what the cluster thinks of the nodes, and what others write into their statuses.
     async fn listen(&self, count: u32) {
+        let mut extended = Extended::default();
         let mut source =
             Reflector::new(self.api.clone(), gvr::NODES.clone(), LabelSelector::default(), FieldSelector::default());
         loop {
@@ -118,10 +120,19 @@ impl Heartbeats {
             };
             for object in objects {
                 let number = object.key.name().strip_prefix(&self.nodes.name_prefix).map(str::parse::<u32>);
-                if let Some(Ok(number)) = number
-                    && number < count
-                    && !says_ready(&object.body)
-                {
+                let Some(Ok(number)) = number else { continue };
+                if number >= count {
+                    continue;
+                }
+                let status = serde_json::from_slice::<RawNode>(&object.body).unwrap_or_default().status;
+                let speaks = !self.silenced.lock().contains(&number);
+                if speaks && let Some(amounts) = extended.correction(number, &status.capacity, &status.allocatable) {
+                    let patch = value!({"status": {"allocatable": amounts}});
+                    if let Err(error) = self.patch_status(object.key.name(), &patch).await {
+                        tracing::warn!(node = object.key.name(), %error, "cannot report an extended resource");
+                    }
+                }
+                if !status.is_ready() {
                     self.misjudged.lock().insert(number);
                 }
             }
@@ -189,11 +200,12 @@ impl Heartbeats {
             }
             Err(status) => return Err(status),
         };
-        if !says_ready(&found.body) {
+        let found: RawNode = serde_json::from_slice(&found.body).unwrap_or_default();
+        if !found.status.is_ready() {
             let status = describe::status(&self.nodes, number, &self.runtime, self.clock.now());
             self.patch_status(name, &value!({"status": status})).await?;
         }
-        Ok(serde_json::from_slice::<RawNode>(&found.body).unwrap_or_default().metadata.uid)
+        Ok(found.metadata.uid)
     }
 
     async fn beat(&self, beat: &mut Beat) {
@@ -303,6 +315,15 @@ struct RawMeta {
 #[serde(default)]
 struct RawStatus {
     conditions: Vec<RawCondition>,
+    capacity: Amounts,
+    allocatable: Amounts,
+}
+
+impl RawStatus {
+    /// Whether the Ready condition is True.
+    fn is_ready(&self) -> bool {
+        self.conditions.iter().any(|condition| condition.r#type == "Ready" && condition.status == "True")
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -310,10 +331,4 @@ struct RawStatus {
 struct RawCondition {
     r#type: String,
     status: String,
-}
-
-/// Whether a Node's Ready condition is True.
-fn says_ready(body: &[u8]) -> bool {
-    let node: RawNode = serde_json::from_slice(body).unwrap_or_default();
-    node.status.conditions.iter().any(|condition| condition.r#type == "Ready" && condition.status == "True")
 }
