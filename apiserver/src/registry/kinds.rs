@@ -47,6 +47,7 @@ pub mod service_account;
 pub mod service_cidr;
 pub mod stateful_set;
 pub mod storage;
+pub mod storage_class;
 mod workload;
 
 use std::sync::LazyLock;
@@ -159,7 +160,7 @@ fn stored() -> Vec<&'static dyn Strategy> {
         &rbac::RoleBindings,
         &rbac::Roles,
         &priority_class::PriorityClasses,
-        &storage::StorageClasses,
+        &storage_class::StorageClasses,
     ];
     let tables: [&[plain::Plain]; 8] = [
         &plain::ALL,

@@ -9,6 +9,7 @@ pub mod condition;
 pub mod container;
 pub(crate) mod definition;
 pub mod device;
+pub mod difference;
 pub mod env;
 pub mod expression;
 pub(crate) mod json_schema;

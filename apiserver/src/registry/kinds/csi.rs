@@ -7,14 +7,15 @@ use gantry_machinery::value::Value;
 use super::cells::{age_cell, name_cell, or_unset, text_cell};
 use super::field::{fill, fill_with};
 use super::plain::Plain;
+use super::storage;
+use super::storage_class::check_parameters;
 use crate::registry::strategy::Column;
 use crate::registry::validate::labels::check_selector;
 use crate::registry::validate::view::Held;
 use crate::registry::validate::volume::check_csi_driver;
-use crate::registry::validate::{Errors, Path, collection, name, quantity, same};
+use crate::registry::validate::{Errors, Path, name, quantity, same};
 
 const METADATA_MAX: usize = 256 * 1024;
-const PARAMETERS_MAX: usize = 512;
 
 /// The kinds.
 pub(super) static ALL: [Plain; 5] = [
@@ -78,8 +79,7 @@ pub(super) static ALL: [Plain; 5] = [
         }
     })
     .with_generation()
-    .versioned()
-    .named(driver_name_errors),
+    .versioned(),
     Plain::new(
         "storage.k8s.io",
         "csinodes",
@@ -92,13 +92,12 @@ pub(super) static ALL: [Plain; 5] = [
     .with(|_| {}, check_node)
     .changing(|new, old, _, errors| {
         check_node(new, errors);
-        let at = Path::new("spec.drivers");
-        for (n, driver) in new.array_at(&["spec", "drivers"]).iter().enumerate() {
-            let was = old.array_at(&["spec", "drivers"]).iter().find(|d| d.get("name") == driver.get("name"));
+        for was in old.array_at(&["spec", "drivers"]) {
+            let now = new.array_at(&["spec", "drivers"]).iter().find(|d| d.get("name") == was.get("name"));
             // How many volumes the driver takes may change; who it is may not.
             let kept = |d: &Value| ["nodeID", "topologyKeys"].map(|field| d.get(field).cloned());
-            if was.is_some_and(|was| kept(was) != kept(driver)) {
-                errors.invalid(&at.index(n), driver, "field is immutable");
+            if let Some(driver) = now.filter(|now| kept(now) != kept(was)) {
+                errors.invalid(&Path::new("spec.drivers"), driver, "field is immutable");
             }
         }
     })
@@ -145,13 +144,10 @@ pub(super) static ALL: [Plain; 5] = [
     )
     // Upstream's objects say so before anybody has tried.
     .prepared(|attachment| attachment.set(&["status"], gantry_machinery::value!({"attached": false})))
-    .with(|_| {}, check_attachment)
-    .changing(|new, old, subresource, errors| {
-        check_attachment_status(new, errors);
-        if subresource.is_empty() {
-            check_attachment(new, errors);
-            errors.immutable(&Path::new("spec"), new.get("spec"), old.get("spec"));
-        }
+    .with(|_| {}, check_new_attachment)
+    .changing(|new, old, _, errors| {
+        check_attachment(new, errors);
+        errors.immutable(&Path::new("spec"), new.get("spec"), old.get("spec"));
     })
     .versioned(),
     Plain::new(
@@ -171,23 +167,11 @@ pub(super) static ALL: [Plain; 5] = [
     }),
 ];
 
-fn driver_name_errors(text: &str, prefix: bool) -> Vec<String> {
-    let mut wrong = name::subdomain_errors(text, prefix);
-    if text.len() > 63 {
-        wrong.push(names::max_len_error(63));
-    }
-    wrong
-}
-
 fn check_driver(driver: &Value, errors: &mut Errors) {
     let null = Value::Null;
     let (spec, at) = (driver.get("spec").unwrap_or(&null), Path::new("spec"));
     let policies = &["File", "None", "ReadWriteOnceWithFSType"];
     name::one_of(spec.get("fsGroupPolicy").text(), policies, &at.child("fsGroupPolicy"), errors);
-    let modes = at.child("volumeLifecycleModes");
-    for mode in spec.get("volumeLifecycleModes").items() {
-        name::one_of(mode.as_str().unwrap_or_default(), &["Ephemeral", "Persistent"], &modes, errors);
-    }
     let tokens = at.child("tokenRequests");
     let mut audiences: Vec<&str> = Vec::new();
     for (n, token) in spec.get("tokenRequests").items().iter().enumerate() {
@@ -195,8 +179,10 @@ fn check_driver(driver: &Value, errors: &mut Errors) {
         let audience = token.get("audience").text();
         if audiences.contains(&audience) {
             errors.duplicate(&at.child("audience"), audience);
+            continue;
         }
         audiences.push(audience);
+        let at = at.child("expirationSeconds");
         if let Some(seconds) = token.get("expirationSeconds").int() {
             if seconds < 600 {
                 errors.invalid(&at, seconds, "may not specify a duration less than 10 minutes");
@@ -204,6 +190,10 @@ fn check_driver(driver: &Value, errors: &mut Errors) {
                 errors.invalid(&at, seconds, "may not specify a duration larger than 2^32 seconds");
             }
         }
+    }
+    let modes = at.child("volumeLifecycleModes");
+    for mode in spec.get("volumeLifecycleModes").items() {
+        name::one_of(mode.as_str().unwrap_or_default(), &["Ephemeral", "Persistent"], &modes, errors);
     }
     if let Some(seconds) = spec.get("nodeAllocatableUpdatePeriodSeconds").int().filter(|s| *s < 10) {
         let at = at.child("nodeAllocatableUpdatePeriodSeconds");
@@ -221,14 +211,7 @@ fn check_node(node: &Value, errors: &mut Errors) {
     for (n, driver) in node.array_at(&["spec", "drivers"]).iter().enumerate() {
         let at = at.index(n);
         let name = driver.get("name").text();
-        if seen.contains(&name) {
-            errors.duplicate(&at.child("name"), name);
-        }
-        seen.push(name);
-        match name {
-            "" => errors.required(&at.child("name"), ""),
-            name => check_csi_driver(name, &at.child("name"), errors),
-        }
+        check_csi_driver(name, &at.child("name"), errors);
         match driver.get("nodeID").text() {
             "" => errors.required(&at.child("nodeID"), ""),
             id if id.len() > 192 => errors.invalid(&at.child("nodeID"), id, "must be 192 characters or less"),
@@ -237,11 +220,22 @@ fn check_node(node: &Value, errors: &mut Errors) {
         if let Some(count) = driver.at(&["allocatable", "count"]).int() {
             name::non_negative(count, &at.child("allocatable.count"), errors);
         }
-        let keys = at.child("topologyKeys");
-        collection::texts(driver.get("topologyKeys").items(), usize::MAX, &keys, errors, |key, at, errors| match key {
-            "" => errors.required(at, ""),
-            key => name::qualified(key, at, errors),
-        });
+        if seen.contains(&name) {
+            errors.duplicate(&at.child("name"), name);
+        }
+        seen.push(name);
+        // What is wrong with a key is said of its driver.
+        let keys = driver.get("topologyKeys");
+        for (n, key) in keys.items().iter().enumerate() {
+            let text = Some(key).text();
+            if text.is_empty() {
+                errors.required(&at, "");
+            }
+            if keys.items()[..n].contains(key) {
+                errors.duplicate(&at, key);
+            }
+            name::qualified(text, &at, errors);
+        }
     }
 }
 
@@ -257,29 +251,39 @@ fn check_capacity(capacity: &Value, errors: &mut Errors) {
     }
 }
 
+/// A new attachment: what every version asks, and then what `v1` asks beside it.
+fn check_new_attachment(attachment: &Value, errors: &mut Errors) {
+    check_attachment(attachment, errors);
+    let at = Path::new("spec");
+    check_csi_driver(attachment.at(&["spec", "attacher"]).text(), &at.child("attacher"), errors);
+    if let Some(volume) = attachment.str_at(&["spec", "source", "persistentVolumeName"]) {
+        name::subdomain(volume, &at.child("source.persistentVolumeName"), errors);
+    }
+}
+
 fn check_attachment(attachment: &Value, errors: &mut Errors) {
     let null = Value::Null;
     let (spec, at) = (attachment.get("spec").unwrap_or(&null), Path::new("spec"));
-    match spec.get("attacher").text() {
-        "" => errors.required(&at.child("attacher"), ""),
-        attacher => check_csi_driver(attacher, &at.child("attacher"), errors),
+    if spec.get("attacher").text().is_empty() {
+        errors.required(&at.child("attacher"), "");
     }
     let source = spec.get("source").unwrap_or(&null);
     let source_at = at.child("source");
-    let inline = source.get("inlineVolumeSpec").is_some_and(|s| !s.is_null());
+    let inline = source.get("inlineVolumeSpec").filter(|s| !s.is_null());
     let volume = source.get("persistentVolumeName").and_then(Value::as_str);
     const ONE: &str = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
     match (inline, volume) {
-        (false, None) => errors.required(&source_at, ONE),
-        (true, Some(_)) => errors.forbidden(&source_at, ONE),
-        (false, Some("")) => {
+        (None, None) => errors.required(&source_at, ONE),
+        (Some(_), Some(_)) => errors.forbidden(&source_at, ONE),
+        (None, Some("")) => {
             let at = source_at.child("persistentVolumeName");
             errors.required(&at, "must specify non empty persistentVolumeName");
         }
-        (false, Some(volume)) => name::subdomain(volume, &source_at.child("persistentVolumeName"), errors),
-        (true, None) => {}
+        (None, Some(_)) => {}
+        (Some(spec), None) => storage::check_inline_volume(spec, &source_at.child("inlineVolumeSpec"), errors),
     }
     name::subdomain(spec.get("nodeName").text(), &at.child("nodeName"), errors);
+    check_attachment_status(attachment, errors);
 }
 
 fn check_attachment_status(attachment: &Value, errors: &mut Errors) {
@@ -293,8 +297,13 @@ fn check_attachment_status(attachment: &Value, errors: &mut Errors) {
         errors.too_long(&at.child("attachmentMetadata"), METADATA_MAX);
     }
     for field in ["attachError", "detachError"] {
+        let field_at = at.child(field);
         if attachment.at(&["status", field, "message"]).text().len() > 1024 {
-            errors.too_long(&at.child(field).child("message"), 1024);
+            // The bound that is told is upstream's slip.
+            errors.too_long(&field_at.child("message"), METADATA_MAX);
+        }
+        if let Some(code) = attachment.at(&["status", field, "errorCode"]).int() {
+            name::range(code, 0, i64::from(i32::MAX), &field_at.child("errorCode"), errors);
         }
     }
 }
@@ -303,97 +312,16 @@ fn check_attributes_class(class: &Value, errors: &mut Errors) {
     let at = Path::new("driverName");
     match class.get("driverName").text() {
         "" => errors.required(&at, ""),
-        text => name::qualified(&text.to_lowercase(), &at, errors),
+        text => {
+            for wrong in names::qualified_name(&text.to_lowercase()) {
+                errors.invalid(&at, text, wrong);
+            }
+        }
     }
     let at = Path::new("parameters");
     let parameters = class.get("parameters");
-    let count = parameters.entries().count();
-    if count == 0 {
+    if parameters.entries().next().is_none() {
         errors.required(&at, "must contain at least one key/value pair");
-    } else if count > PARAMETERS_MAX {
-        errors.too_long(&at, PARAMETERS_MAX);
     }
-    let mut size = 0;
-    for (key, value) in parameters.entries() {
-        if key.is_empty() {
-            errors.invalid(&at, key, "field can not be empty.");
-        }
-        size += key.len() + Some(value).text().len();
-    }
-    if size > METADATA_MAX {
-        errors.too_long(&at, METADATA_MAX);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use gantry_machinery::value;
-
-    use super::*;
-    use crate::registry::strategy::Strategy;
-
-    fn kind(resource: &str) -> &'static Plain {
-        ALL.iter().find(|kind| kind.resource().gvr.resource == resource).unwrap()
-    }
-
-    fn causes(resource: &str, object: &Value) -> Vec<String> {
-        kind(resource).validate(object).iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn each_is_refused_with_the_field() {
-        let driver = value!({"spec": {"fsGroupPolicy": "Some", "tokenRequests": [{"audience": "a"},
-            {"audience": "a", "expirationSeconds": 5}], "nodeAllocatableUpdatePeriodSeconds": 1}});
-        assert_eq!(
-            causes("csidrivers", &driver),
-            [
-                "spec.fsGroupPolicy: Unsupported value: \"Some\": supported values: \"File\", \"None\", \
-                 \"ReadWriteOnceWithFSType\"",
-                "spec.tokenRequests[1].audience: Duplicate value: \"a\"",
-                "spec.tokenRequests[1]: Invalid value: 5: may not specify a duration less than 10 minutes",
-                "spec.nodeAllocatableUpdatePeriodSeconds: Invalid value: 1: must be greater than or equal to 10 seconds",
-            ]
-        );
-        let node = value!({"spec": {"drivers": [{"name": "a.example", "nodeID": "n", "allocatable": {"count": (-1)}},
-            {"name": "a.example", "topologyKeys": ["", "zone"]}]}});
-        assert_eq!(
-            causes("csinodes", &node),
-            [
-                "spec.drivers[0].allocatable.count: Invalid value: -1: must be greater than or equal to 0",
-                "spec.drivers[1].name: Duplicate value: \"a.example\"",
-                "spec.drivers[1].nodeID: Required value",
-                "spec.drivers[1].topologyKeys[0]: Required value",
-            ]
-        );
-        let attachment = value!({"spec": {"nodeName": "n", "source": {}}});
-        assert_eq!(
-            causes("volumeattachments", &attachment),
-            [
-                "spec.attacher: Required value",
-                "spec.source: Required value: must specify exactly one of inlineVolumeSpec and persistentVolumeName",
-            ]
-        );
-        assert_eq!(
-            causes("volumeattributesclasses", &value!({"driverName": "a.example"})),
-            ["parameters: Required value: must contain at least one key/value pair"]
-        );
-        let capacity = value!({"storageClassName": "a", "capacity": "-1"});
-        assert_eq!(
-            causes("csistoragecapacities", &capacity),
-            ["capacity: Invalid value: \"-1\": must be greater than or equal to 0"]
-        );
-    }
-
-    #[test]
-    fn who_a_driver_is_on_a_node_does_not_change() {
-        let nodes = kind("csinodes");
-        let old = value!({"spec": {"drivers": [{"name": "a.example", "nodeID": "n", "allocatable": {"count": 1}}]}});
-        let mut new =
-            value!({"spec": {"drivers": [{"name": "a.example", "nodeID": "n", "allocatable": {"count": 2}}]}});
-        assert!(nodes.validate_update(&new, &old, "").is_empty());
-        new.set(&["spec", "drivers"], value!([{"name": "a.example", "nodeID": "m"}]));
-        assert_eq!(nodes.validate_update(&new, &old, "")[0].field, "spec.drivers[0]");
-        new.set(&["spec", "drivers"], value!([]));
-        assert!(nodes.validate_update(&new, &old, "").is_empty(), "a driver may leave");
-    }
+    check_parameters(parameters, &at, errors);
 }

@@ -1,16 +1,17 @@
 //! Volumes, claims and storage classes: stored, defaulted and checked; binding and provisioning are loops of their own.
 
-use gantry_machinery::value::{Object, Value};
+use gantry_machinery::value::Value;
 
-use super::cells::{age_cell, modes_text, name_cell, or_unknown, or_unset, text_cell};
+use super::cells::{age_cell, modes_text, name_cell, or_unset, text_cell};
 use super::field::{fill, fill_with};
 use super::pod::defaults::{claim_spec, resource_list};
 use super::row;
-use crate::registry::strategy::{Column, Strategy};
+use crate::registry::strategy::{Column, Strategy, keep};
+use crate::registry::validate::difference::difference;
 use crate::registry::validate::labels::check_node_selector;
 use crate::registry::validate::view::Held;
-use crate::registry::validate::volume::{check_access_modes, check_claim_spec, check_csi_driver};
-use crate::registry::validate::{Errors, Path, name, quantity, same, security};
+use crate::registry::validate::volume::{check_access_modes, check_claim_spec, source};
+use crate::registry::validate::{Errors, Path, name, quantity, same};
 
 /// PersistentVolumes of the core group.
 #[derive(Debug)]
@@ -19,17 +20,30 @@ pub struct PersistentVolumes;
 /// The annotation that named the class before the field did.
 const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 
-/// The fields of a volume's spec that are no source.
-const NO_SOURCE: &[&str] = &[
-    "capacity",
-    "accessModes",
-    "claimRef",
-    "persistentVolumeReclaimPolicy",
-    "storageClassName",
-    "mountOptions",
-    "volumeMode",
-    "nodeAffinity",
-    "volumeAttributesClassName",
+/// The sources in the order upstream looks at them; in errors two are called otherwise.
+const SOURCES: &[&str] = &[
+    "hostPath",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "glusterfs",
+    "flocker",
+    "nfs",
+    "rbd",
+    "quobyte",
+    "cephfs",
+    "iscsi",
+    "cinder",
+    "fc",
+    "flexVolume",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "scaleIO",
+    "local",
+    "storageos",
+    "csi",
 ];
 
 impl Strategy for PersistentVolumes {
@@ -49,34 +63,8 @@ impl Strategy for PersistentVolumes {
     }
 
     fn check(&self, volume: &Value, errors: &mut Errors) {
-        let null = Value::Null;
-        let spec = volume.get("spec").unwrap_or(&null);
-        let at = Path::new("spec");
-        let modes = spec.get("accessModes").items();
-        if modes.is_empty() {
-            errors.required(&at.child("accessModes"), "");
-        }
-        check_access_modes(modes, &at.child("accessModes"), errors);
-        check_capacity(spec.get("capacity"), &at.child("capacity"), errors);
-        let policy = spec.get("persistentVolumeReclaimPolicy").text();
-        let policies = &["Delete", "Recycle", "Retain"];
-        name::one_of(policy, policies, &at.child("persistentVolumeReclaimPolicy"), errors);
-        if let Some(affinity) = spec.get("nodeAffinity").filter(|a| !a.is_null()) {
-            let at = at.child("nodeAffinity");
-            match affinity.get("required").filter(|r| !r.is_null()) {
-                None => errors.required(&at.child("required"), "must specify required node constraints"),
-                Some(required) => check_node_selector(required, &at.child("required"), errors),
-            }
-        }
-        check_source(spec, &at, errors);
-        let class = spec.get("storageClassName").text();
-        if !class.is_empty() {
-            name::subdomain(class, &at.child("storageClassName"), errors);
-        }
-        let mode = spec.get("volumeMode").text();
-        if !mode.is_empty() && !matches!(mode, "Block" | "Filesystem") {
-            errors.not_supported(&at.child("volumeMode"), mode, &["Block", "Filesystem"]);
-        }
+        let name = volume.at(&["metadata", "name"]).text();
+        check_volume(volume.get("spec").unwrap_or(&Value::Null), Some(name), &Path::new("spec"), errors);
     }
 
     fn check_update(&self, new: &Value, old: &Value, subresource: &str, errors: &mut Errors) {
@@ -86,18 +74,29 @@ impl Strategy for PersistentVolumes {
         self.check(new, errors);
         let source = |volume: &Value| {
             let mut spec = volume.get("spec").cloned().unwrap_or_default();
-            spec.force_object().retain(|key, _| !NO_SOURCE.contains(&key));
+            spec.force_object().retain(|key, _| SOURCES.contains(&key));
             spec
         };
-        if !same(Some(&source(new)), Some(&source(old))) {
-            let detail = "spec.persistentvolumesource is immutable after creation";
-            errors.forbidden(&Path::new("spec.persistentvolumesource"), detail);
+        let (mut now, before) = (source(new), source(old));
+        // The secret that expansion needs may be named later.
+        if before.get("csi").is_some_and(|csi| csi.get("controllerExpandSecretRef").is_none()) {
+            now.remove(&["csi", "controllerExpandSecretRef"]);
+        }
+        if !same(Some(&now), Some(&before)) {
+            let at = Path::new("spec.persistentvolumesource");
+            let what = "spec.persistentvolumesource is immutable after creation";
+            errors.forbidden(&at, format!("{what}\n{}", difference(&before, &now)));
         }
         let path = ["spec", "volumeMode"];
         errors.immutable(&Path::new("volumeMode"), new.at(&path), old.at(&path));
         let path = ["spec", "nodeAffinity"];
         if old.at(&path).is_some() {
-            errors.immutable(&Path::new("nodeAffinity"), new.at(&path), old.at(&path));
+            check_affinity_change(new.at(&path), old.at(&path), errors);
+        }
+        let class = |volume: &Value| volume.str_at(&["spec", "volumeAttributesClassName"]).is_some();
+        if class(old) && !class(new) {
+            let at = Path::new("spec.volumeAttributesClassName");
+            errors.forbidden(&at, "update from non-nil value to nil is forbidden");
         }
     }
 
@@ -147,6 +146,78 @@ impl Strategy for PersistentVolumes {
     }
 }
 
+/// What is written down in an attachment, of a volume that no object stands for.
+pub(super) fn check_inline_volume(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
+    check_volume(spec, None, at, errors);
+}
+
+const INLINE: &str = "may not be specified in the context of inline volumes";
+
+/// The spec of the volume of this name, or of one without.
+fn check_volume(spec: &Value, volume: Option<&str>, at: &Path<'_>, errors: &mut Errors) {
+    let inline = volume.is_none();
+    let given = |field: &str| spec.get(field).filter(|value| !same(Some(value), None));
+    if inline {
+        for field in ["claimRef", "capacity"] {
+            if given(field).is_some() {
+                errors.forbidden(&at.child(field), INLINE);
+            }
+        }
+        if given("csi").is_none() {
+            errors.required(&at.child("csi"), "has to be specified in the context of inline volumes");
+        }
+    }
+    let modes = spec.get("accessModes").items();
+    if modes.is_empty() {
+        errors.required(&at.child("accessModes"), "");
+    }
+    check_access_modes(modes, &at.child("accessModes"), errors);
+    if !inline {
+        check_capacity(spec.get("capacity"), &at.child("capacity"), errors);
+    }
+    let policy = spec.get("persistentVolumeReclaimPolicy").text();
+    let policy_at = at.child("persistentVolumeReclaimPolicy");
+    match policy {
+        "" | "Retain" => {}
+        _ if inline => errors.forbidden(&policy_at, "may only be Retain in the context of inline volumes"),
+        "Delete" | "Recycle" => {}
+        other => errors.not_supported(&policy_at, other, &["Delete", "Recycle", "Retain"]),
+    }
+    if let Some(affinity) = spec.get("nodeAffinity").filter(|a| !a.is_null()) {
+        let at = at.child("nodeAffinity");
+        match affinity.get("required").filter(|r| !r.is_null()) {
+            _ if inline => errors.forbidden(&at, INLINE),
+            None => errors.required(&at.child("required"), "must specify required node constraints"),
+            Some(required) => check_node_selector(required, &at.child("required"), errors),
+        }
+    }
+    check_source(spec, volume.unwrap_or_default(), at, errors);
+    match spec.get("storageClassName").text() {
+        "" => {}
+        _ if inline => errors.forbidden(&at.child("storageClassName"), INLINE),
+        class => name::subdomain(class, &at.child("storageClassName"), errors),
+    }
+    match spec.get("volumeMode").text() {
+        "" | "Filesystem" => {}
+        _ if inline => {
+            let detail = "may not specify volumeMode other than Filesystem in the context of inline volumes";
+            errors.forbidden(&at.child("volumeMode"), detail);
+        }
+        "Block" => {}
+        mode => errors.not_supported(&at.child("volumeMode"), mode, &["Block", "Filesystem"]),
+    }
+    if let Some(class) = spec.str_at(&["volumeAttributesClassName"]).filter(|_| !inline) {
+        let class_at = at.child("volumeAttributesClassName");
+        match class {
+            "" => errors.required(&class_at, "an empty string is disallowed"),
+            text => name::subdomain(text, &class_at, errors),
+        }
+        if spec.get("csi").is_none() {
+            errors.required(&at.child("csi"), "has to be specified when using volumeAttributesClassName");
+        }
+    }
+}
+
 fn storage(value: Option<&Value>) -> String {
     value.and_then(quantity::canonical).unwrap_or_else(|| "0".to_owned())
 }
@@ -174,6 +245,7 @@ fn check_capacity(capacity: Option<&Value>, at: &Path<'_>, errors: &mut Errors) 
         errors.not_supported_value(at, capacity, &["storage"]);
     }
     for (resource, value) in capacity.entries() {
+        check_basic(value, &at.key(resource), errors);
         if quantity::of(value).is_none_or(|q| q.sign() <= 0) {
             let shown = quantity::canonical(value).unwrap_or_default();
             errors.invalid(&at.key(resource), shown, "must be greater than zero");
@@ -181,57 +253,63 @@ fn check_capacity(capacity: Option<&Value>, at: &Path<'_>, errors: &mut Errors) 
     }
 }
 
-fn check_source(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
+fn check_source(spec: &Value, volume: &str, at: &Path<'_>, errors: &mut Errors) {
     let mut first = true;
-    for (kind, source) in Some(spec).entries().filter(|(key, value)| !NO_SOURCE.contains(key) && !value.is_null()) {
-        let at = at.child(kind);
-        if !first {
-            errors.forbidden(&at, "may not specify more than 1 volume type");
+    for kind in SOURCES {
+        let Some(source) = spec.get(kind).filter(|source| !source.is_null()) else { continue };
+        if !first && *kind != "flexVolume" {
+            let kind = if *kind == "cephfs" { "cephFS" } else { kind };
+            errors.forbidden(&at.child(kind), "may not specify more than 1 volume type");
             continue;
         }
         first = false;
-        let mut needs = |fields: &[&str]| {
-            for field in fields {
-                if source.get(field).text().is_empty() {
-                    errors.required(&at.child(field), "");
-                }
-            }
-        };
-        match kind {
-            "csi" => {
-                needs(&["driver", "volumeHandle"]);
-                let driver = source.get("driver").text();
-                if !driver.is_empty() {
-                    check_csi_driver(driver, &at.child("driver"), errors);
-                }
-            }
-            "hostPath" => {
-                needs(&["path"]);
-                if source.get("path").text() == "/" && spec.get("persistentVolumeReclaimPolicy").text() == "Recycle" {
-                    let detail = "may not be 'recycle' for a hostPath mount of '/'";
-                    errors.forbidden(&Path::new("spec.persistentVolumeReclaimPolicy"), detail);
-                }
-            }
-            "local" => {
-                needs(&["path"]);
-                if spec.get("nodeAffinity").is_none() {
-                    errors.required(&Path::new("metadata.annotations"), "Local volume requires node affinity");
-                }
-            }
-            "nfs" => needs(&["server", "path"]),
-            "iscsi" => needs(&["targetPortal", "iqn"]),
-            "gcePersistentDisk" => needs(&["pdName"]),
-            "awsElasticBlockStore" | "cinder" | "portworxVolume" => needs(&["volumeID"]),
-            "glusterfs" => needs(&["endpoints", "path"]),
-            "azureDisk" => needs(&["diskName", "diskURI"]),
-            "azureFile" => needs(&["secretName", "shareName"]),
-            "flexVolume" => needs(&["driver"]),
-            "vsphereVolume" => needs(&["volumePath"]),
-            _ => {}
+        let place = if *kind == "gcePersistentDisk" { "persistentDisk" } else { kind };
+        source::check(kind, source, source::Owner::Volume(volume), &at.child(place), errors);
+        if *kind == "local" && spec.at(&["nodeAffinity", "required"]).is_none_or(Value::is_null) {
+            errors.required(&at.child("nodeAffinity"), "Local volume requires node affinity");
         }
     }
     if first {
         errors.required(at, "must specify a volume type");
+    }
+    let root = spec.at(&["hostPath", "path"]).text();
+    let is_root = root.starts_with('/') && root.split('/').all(|part| matches!(part, "" | "."));
+    if is_root && spec.get("persistentVolumeReclaimPolicy").text() == "Recycle" {
+        let detail = "may not be 'recycle' for a hostPath mount of '/'";
+        errors.forbidden(&at.child("persistentVolumeReclaimPolicy"), detail);
+    }
+}
+
+/// Where a volume can be reached may not change, but for labels of nodes that have a new name now.
+fn check_affinity_change(new: Option<&Value>, old: Option<&Value>, errors: &mut Errors) {
+    // The old names of the labels, and what stands for each.
+    const RENAMED: [(&str, &str); 5] = [
+        ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
+        ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"),
+        ("beta.kubernetes.io/os", "kubernetes.io/os"),
+        ("beta.kubernetes.io/arch", "kubernetes.io/arch"),
+        ("beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type"),
+    ];
+    let (mut now, before) = (new.cloned().unwrap_or_default(), old.cloned().unwrap_or_default());
+    let path = ["required", "nodeSelectorTerms"];
+    let were = before.at(&path).items();
+    let terms = now.at_mut(&path).and_then(Value::as_array_mut).map(Vec::as_mut_slice).unwrap_or_default();
+    if terms.len() == were.len() {
+        for (term, was) in terms.iter_mut().zip(were) {
+            let were = was.get("matchExpressions").items();
+            let expressions = term.get_mut("matchExpressions").and_then(Value::as_array_mut);
+            for (expression, was) in expressions.into_iter().flatten().zip(were) {
+                let renamed = RENAMED
+                    .iter()
+                    .any(|(from, to)| was.get("key").text() == *from && expression.get("key").text() == *to);
+                if renamed {
+                    expression.set(&["key"], was.get("key").text());
+                }
+            }
+        }
+    }
+    if !same(Some(&now), Some(&before)) {
+        errors.invalid(&Path::new("nodeAffinity"), new, "field is immutable");
     }
 }
 
@@ -272,7 +350,7 @@ impl Strategy for PersistentVolumeClaims {
 
     fn check_update(&self, new: &Value, old: &Value, subresource: &str, errors: &mut Errors) {
         if subresource == "status" {
-            return;
+            return check_claim_status(new, errors);
         }
         self.check(new, errors);
         check_claim_change(new, old, errors);
@@ -335,112 +413,113 @@ fn is_old_source(source: &Value) -> bool {
 }
 
 fn check_claim_change(new: &Value, old: &Value, errors: &mut Errors) {
-    let strip = |claim: &Value, also: &[&str]| {
-        let mut spec = claim.get("spec").cloned().unwrap_or_default();
-        spec.remove(&["volumeAttributesClassName"]);
-        for field in also {
-            spec.remove(&[field]);
+    let (mut now, mut before) =
+        (new.get("spec").cloned().unwrap_or_default(), old.get("spec").cloned().unwrap_or_default());
+    // The volume is named once.
+    if before.get("volumeName").text().is_empty() {
+        keep(&mut before, &now, "volumeName");
+    }
+    let annotation = |claim: &Value| claim.at(&["metadata", "annotations", CLASS_ANNOTATION]).cloned();
+    let (named, was_named) = (annotation(new), annotation(old));
+    let class = now.get("storageClassName").filter(|class| !class.is_null()).cloned();
+    let had_class = before.get("storageClassName").is_some_and(|class| !class.is_null());
+    // The class may move from the annotation to the field, or be filled in where there was none.
+    let moved = class.is_some() && !had_class && was_named == class && (named.is_none() || named == was_named);
+    if moved {
+        now.remove(&["storageClassName"]);
+    } else {
+        let text = |value: &Option<Value>| value.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+        if text(&named) != text(&was_named) {
+            let at = Path::new("metadata.annotations");
+            errors.invalid(&at.child(CLASS_ANNOTATION), text(&named), "field is immutable");
         }
-        spec
-    };
-    let mut free: Vec<&str> = Vec::new();
-    // The volume is named once; a class may be filled in where there was none.
-    if old.at(&["spec", "volumeName"]).text().is_empty() {
-        free.push("volumeName");
+        if class.is_some() && !had_class && (was_named.is_none() || was_named == class) {
+            keep(&mut now, &before, "storageClassName");
+        }
     }
-    if old.at(&["spec", "storageClassName"]).is_none() {
-        free.push("storageClassName");
-    }
-    let (mut now, mut before) = (strip(new, &free), strip(old, &free));
     if new.at(&["status", "phase"]).text() == "Bound" {
-        now.remove(&["resources", "requests", "storage"]);
-        before.remove(&["resources", "requests", "storage"]);
+        if now.at(&["resources", "requests"]).is_some_and(|requests| !requests.is_null()) {
+            match before.at(&["resources", "requests", "storage"]) {
+                Some(size) => now.set(&["resources", "requests", "storage"], size.clone()),
+                None => {
+                    now.remove(&["resources", "requests", "storage"]);
+                }
+            }
+        }
+        if now.str_at(&["volumeAttributesClassName"]).is_some() {
+            keep(&mut now, &before, "volumeAttributesClassName");
+        }
     }
     if !same(Some(&now), Some(&before)) {
-        let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for \
-                      bound claims";
-        errors.forbidden(&Path::new("spec"), detail);
+        let what = "spec is immutable after creation except resources.requests and volumeAttributesClassName for \
+                    bound claims";
+        errors.forbidden(&Path::new("spec"), format!("{what}\n{}", difference(&before, &now)));
     }
     let size = |claim: &Value| claim.at(&["spec", "resources", "requests", "storage"]).and_then(quantity::of);
-    let has = old.at(&["status", "capacity", "storage"]).and_then(quantity::of);
-    if size(new) < size(old) && size(new) <= has {
+    let has = old.at(&["status", "capacity", "storage"]).and_then(quantity::of).unwrap_or_default();
+    if size(new) < size(old) && size(new).unwrap_or_default() <= has {
         let at = Path::new("spec.resources.requests.storage");
         errors.forbidden(&at, "field can not be less than status.capacity");
     }
     let path = ["spec", "volumeMode"];
     errors.immutable(&Path::new("volumeMode"), new.at(&path), old.at(&path));
+    let attributes = |claim: &'_ Value| claim.str_at(&["spec", "volumeAttributesClassName"]).map(str::to_owned);
+    let at = Path::new("spec.volumeAttributesClassName");
+    match (attributes(old), attributes(new).as_deref()) {
+        (Some(_), None) => errors.forbidden(&at, "update from non-nil value to nil is forbidden"),
+        (Some(was), Some("")) if !was.is_empty() => {
+            errors.forbidden(&at, "update from non-nil value to an empty string is forbidden");
+        }
+        _ => {}
+    }
 }
 
-/// StorageClasses of `storage.k8s.io`.
-#[derive(Debug)]
-pub struct StorageClasses;
-
-impl Strategy for StorageClasses {
-    row!("storage.k8s.io", "v1", "storageclasses");
-
-    fn default(&self, class: &mut Value) {
-        let class: &mut Object = class.force_object();
-        fill(class, "reclaimPolicy", "Delete");
-        fill(class, "volumeBindingMode", "Immediate");
+/// A status as the volume controllers write it.
+fn check_claim_status(claim: &Value, errors: &mut Errors) {
+    if claim.array_at(&["spec", "accessModes"]).is_empty() {
+        errors.required(&Path::new("Spec.accessModes"), "");
     }
-
-    fn check(&self, class: &Value, errors: &mut Errors) {
-        let at = Path::new("provisioner");
-        match class.get("provisioner").text() {
-            "" => errors.required(&at, "provisioner"),
-            text => name::qualified(&text.to_lowercase(), &at, errors),
-        }
-        let at = Path::new("parameters");
-        for (key, _) in class.get("parameters").entries() {
-            if key.is_empty() {
-                errors.invalid(&at, key, "field can not be empty.");
-            }
-        }
-        let policies = &["Delete", "Retain"];
-        security::check_choice(class.get("reclaimPolicy"), policies, &Path::new("reclaimPolicy"), errors);
-        let modes = &["Immediate", "WaitForFirstConsumer"];
-        name::one_of(class.get("volumeBindingMode").text(), modes, &Path::new("volumeBindingMode"), errors);
+    let status = claim.get("status");
+    let at = Path::new("status.capacity");
+    for (resource, value) in status.and_then(|s| s.get("capacity")).entries() {
+        check_basic(value, &at.key(resource), errors);
     }
-
-    fn check_update(&self, new: &Value, old: &Value, _subresource: &str, errors: &mut Errors) {
-        self.check(new, errors);
-        for field in ["parameters", "provisioner", "reclaimPolicy"] {
-            if !same(new.get(field), old.get(field)) {
-                errors.forbidden(&Path::new(field), format!("updates to {field} are forbidden."));
-            }
-        }
-        let field = "volumeBindingMode";
-        errors.immutable(&Path::new(field), new.get(field), old.get(field));
-    }
-
-    fn columns(&self) -> &'static [Column] {
-        const {
-            &[
-                Column::name(),
-                Column::string("Provisioner"),
-                Column::string("ReclaimPolicy"),
-                Column::string("VolumeBindingMode"),
-                Column::string("AllowVolumeExpansion"),
-                Column::string("Age"),
-            ]
+    const STATES: &[&str] = &[
+        "ControllerResizeInProgress",
+        "ControllerResizeInfeasible",
+        "NodeResizeInProgress",
+        "NodeResizeInfeasible",
+        "NodeResizePending",
+    ];
+    let at = Path::new("status.allocatedResourceStatus");
+    for (resource, state) in status.and_then(|s| s.get("allocatedResourceStatuses")).entries() {
+        check_claim_resource(resource, &at, errors);
+        if !STATES.contains(&state.as_str().unwrap_or_default()) {
+            errors.not_supported(&at, resource, STATES);
         }
     }
-
-    fn row(&self, class: &Value, now: i64) -> Vec<Value> {
-        let annotation = "storageclass.kubernetes.io/is-default-class";
-        let default = class.at(&["metadata", "annotations", annotation]).text() == "true";
-        let mut name = class.at(&["metadata", "name"]).text().to_owned();
-        if default {
-            name.push_str(" (default)");
+    let at = Path::new("status.allocatedResources");
+    for (resource, value) in status.and_then(|s| s.get("allocatedResources")).entries() {
+        let before = errors.len();
+        check_claim_resource(resource, &at, errors);
+        if errors.len() == before {
+            check_basic(value, &at.key(resource), errors);
         }
-        vec![
-            Value::from(name),
-            text_cell(class, &["provisioner"]),
-            or_unknown(class.get("reclaimPolicy").text()),
-            or_unknown(class.get("volumeBindingMode").text()),
-            Value::Bool(class.get("allowVolumeExpansion").truth()),
-            age_cell(class, now),
-        ]
+    }
+}
+
+fn check_basic(value: &Value, at: &Path<'_>, errors: &mut Errors) {
+    if quantity::of(value).is_some_and(|q| q.sign() < 0) {
+        errors.invalid(at, quantity::canonical(value).unwrap_or_default(), "must be a valid resource quantity");
+    }
+}
+
+fn check_claim_resource(resource: &str, at: &Path<'_>, errors: &mut Errors) {
+    let before = errors.len();
+    name::qualified(resource, at, errors);
+    let native = !resource.contains('/') || resource.contains("kubernetes.io/");
+    if errors.len() == before && native && resource != "storage" {
+        errors.not_supported(at, resource, &["storage"]);
     }
 }
 
@@ -489,18 +568,5 @@ mod tests {
         assert!(PersistentVolumeClaims.validate_update(&new, &old, "").is_empty());
         new.set(&["spec", "storageClassName"], "b");
         assert_eq!(PersistentVolumeClaims.validate_update(&new, &old, "")[0].field, "spec");
-    }
-
-    #[test]
-    fn classes_stay_what_they_are() {
-        let mut old = value!({"provisioner": "a.example/x"});
-        StorageClasses.default(&mut old);
-        assert!(StorageClasses.validate(&old).is_empty());
-        let mut new = old.clone();
-        new.set(&["reclaimPolicy"], "Retain");
-        assert_eq!(
-            causes(StorageClasses.validate_update(&new, &old, "")),
-            ["reclaimPolicy: Forbidden: updates to reclaimPolicy are forbidden."]
-        );
     }
 }

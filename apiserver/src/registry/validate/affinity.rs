@@ -2,7 +2,7 @@
 
 use gantry_machinery::value::Value;
 
-use super::labels::{check_node_selector, check_node_term, check_selector};
+use super::labels::{Wish, check_node_selector, check_node_term, check_selector};
 use super::view::{Held, view};
 use super::{Errors, Path, name};
 
@@ -21,7 +21,7 @@ pub fn check_affinity(affinity: &Value, at: &Path<'_>, errors: &mut Errors) {
             let at = preferred.index(n);
             check_weight(term, &at, errors);
             if let Some(preference) = term.get("preference") {
-                check_node_term(preference, &at.child("preference"), errors);
+                check_node_term(preference, Wish::Preferred, &at.child("preference"), errors);
             }
         }
     }

@@ -100,15 +100,25 @@ pub fn check_node_selector(selector: &Value, at: &Path<'_>, errors: &mut Errors)
         return errors.required(&terms, "must have at least one node selector term");
     }
     for (n, term) in given.iter().enumerate() {
-        check_node_term(term, &terms.index(n), errors);
+        check_node_term(term, Wish::Required, &terms.index(n), errors);
     }
 }
 
+/// How much a term of a `NodeSelector` is meant: the values that a node must have are checked, those that it had better
+/// have may be anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// The node must match.
+    Required,
+    /// The node should match.
+    Preferred,
+}
+
 /// One term of a `NodeSelector`.
-pub fn check_node_term(term: &Value, at: &Path<'_>, errors: &mut Errors) {
+pub fn check_node_term(term: &Value, wish: Wish, at: &Path<'_>, errors: &mut Errors) {
     let expressions = at.child("matchExpressions");
     for (n, expression) in term.get("matchExpressions").items().iter().enumerate() {
-        check_node_requirement(&Requirement::of(expression), &expressions.index(n), errors);
+        check_node_requirement(&Requirement::of(expression), wish, &expressions.index(n), errors);
     }
     let fields = at.child("matchFields");
     for (n, field) in term.get("matchFields").items().iter().enumerate() {
@@ -116,7 +126,7 @@ pub fn check_node_term(term: &Value, at: &Path<'_>, errors: &mut Errors) {
     }
 }
 
-fn check_node_requirement(requirement: &Requirement<'_>, at: &Path<'_>, errors: &mut Errors) {
+fn check_node_requirement(requirement: &Requirement<'_>, wish: Wish, at: &Path<'_>, errors: &mut Errors) {
     let values = requirement.values.items();
     match requirement.operator.text() {
         "In" | "NotIn" => {
@@ -139,6 +149,12 @@ fn check_node_requirement(requirement: &Requirement<'_>, at: &Path<'_>, errors: 
         other => errors.invalid(&at.child("operator"), other, "not a valid selector operator"),
     }
     name::qualified(requirement.key.text(), &at.child("key"), errors);
+    if wish == Wish::Required {
+        let list = at.child("values");
+        for (n, value) in values.iter().enumerate() {
+            name::label_value(value.as_str().unwrap_or_default(), &list.index(n), errors);
+        }
+    }
 }
 
 fn check_node_field(requirement: &Requirement<'_>, at: &Path<'_>, errors: &mut Errors) {

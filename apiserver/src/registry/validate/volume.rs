@@ -6,7 +6,9 @@ use smallvec::SmallVec;
 use super::env::{VOLUME_FIELDS, check_field_ref, check_resource_field_ref};
 use super::security::check_choice;
 use super::view::{Held, view};
-use super::{Errors, Path, labels, name, quantity};
+use super::{Errors, Path, labels, name, quantity, same};
+
+pub mod source;
 
 /// The volumes that containers may use: those without errors, by name.
 pub type Volumes<'a> = SmallVec<[(&'a str, &'a Value); 8]>;
@@ -116,7 +118,6 @@ fn check_one(kind: &str, source: &Value, at: &Path<'_>, errors: &mut Errors) {
                 errors.forbidden(&at.child("sizeLimit"), "SizeLimit field must be a valid resource quantity");
             }
         }
-        "hostPath" => check_host_path(source, at, errors),
         "secret" => {
             needs(&["secretName"]);
             check_files(source, at, errors);
@@ -133,28 +134,13 @@ fn check_one(kind: &str, source: &Value, at: &Path<'_>, errors: &mut Errors) {
             }
         }
         "projected" => check_projected(source, at, errors),
-        "csi" => {
-            needs(&["driver"]);
-            let driver = source.get("driver").text();
-            if !driver.is_empty() {
-                check_csi_driver(driver, &at.child("driver"), errors);
-            }
-            if let Some(secret) = source.get("nodePublishSecretRef").filter(|s| !s.is_null()) {
-                let at = at.child("nodePublishSecretRef");
-                match secret.get("name").text() {
-                    "" => errors.required(&at.child("name"), ""),
-                    text => name::subdomain(text, &at.child("name"), errors),
-                }
-            }
-        }
         "ephemeral" => {
             let at = at.child("volumeClaimTemplate");
             match source.get("volumeClaimTemplate").filter(|t| !t.is_null()) {
                 None => errors.required(&at, ""),
                 Some(template) => {
                     let meta_at = at.child("metadata");
-                    let meta = template.get("metadata");
-                    labels::check_labels(meta.and_then(|m| m.get("labels")), &meta_at.child("labels"), errors);
+                    check_claim_metadata(template.get("metadata"), &meta_at, errors);
                     check_claim_spec(template.get("spec").unwrap_or(&Value::Null), &at.child("spec"), errors);
                 }
             }
@@ -164,31 +150,7 @@ fn check_one(kind: &str, source: &Value, at: &Path<'_>, errors: &mut Errors) {
             let policy = source.get("pullPolicy").text();
             name::one_of(policy, &["Always", "IfNotPresent", "Never"], &at.child("pullPolicy"), errors);
         }
-        "nfs" => {
-            needs(&["server", "path"]);
-            let path = source.get("path").text();
-            if !path.starts_with('/') {
-                errors.invalid(&at.child("path"), path, "must be an absolute path");
-            }
-        }
-        "gitRepo" => {
-            needs(&["repository"]);
-            check_local_path(source.get("directory").text(), &at.child("directory"), errors);
-        }
-        "iscsi" => needs(&["targetPortal", "iqn"]),
-        "gcePersistentDisk" => needs(&["pdName"]),
-        "awsElasticBlockStore" | "cinder" | "portworxVolume" => needs(&["volumeID"]),
-        "glusterfs" => needs(&["endpoints", "path"]),
-        "rbd" => needs(&["monitors", "image"]),
-        "cephfs" => needs(&["monitors"]),
-        "quobyte" => needs(&["registry", "volume"]),
-        "flexVolume" => needs(&["driver"]),
-        "azureFile" => needs(&["secretName", "shareName"]),
-        "vsphereVolume" => needs(&["volumePath"]),
-        "photonPersistentDisk" => needs(&["pdID"]),
-        "azureDisk" => needs(&["diskName", "diskURI"]),
-        "scaleIO" => needs(&["gateway", "system", "volumeName"]),
-        _ => {}
+        _ => source::check(kind, source, source::Owner::Pod, at, errors),
     }
 }
 
@@ -203,12 +165,45 @@ fn check_host_path(source: &Value, at: &Path<'_>, errors: &mut Errors) {
     check_choice(source.get("type").filter(|t| !t.is_null()), TYPES, &at.child("type"), errors);
 }
 
+/// The metadata of a claim's template: labels and annotations, and nothing else.
+fn check_claim_metadata(metadata: Option<&Value>, at: &Path<'_>, errors: &mut Errors) {
+    let Some(metadata) = metadata else { return };
+    labels::check_annotations(metadata.get("annotations"), &at.child("annotations"), errors);
+    labels::check_labels(metadata.get("labels"), &at.child("labels"), errors);
+    // In the order that upstream's type has them.
+    const OTHERS: [&str; 13] = [
+        "name",
+        "generateName",
+        "namespace",
+        "selfLink",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "ownerReferences",
+        "finalizers",
+        "managedFields",
+    ];
+    for field in OTHERS {
+        if !same(metadata.get(field), None) {
+            errors.forbidden(&at.child(field), "cannot be set");
+        }
+    }
+}
+
 /// The driver of a CSI volume.
 pub fn check_csi_driver(driver: &str, at: &Path<'_>, errors: &mut Errors) {
+    if driver.is_empty() {
+        errors.required(at, "");
+    }
     if driver.len() > 63 {
         errors.too_long(at, 63);
     }
-    name::subdomain(&driver.to_lowercase(), at, errors);
+    for wrong in gantry_machinery::names::dns_subdomain(&driver.to_lowercase()) {
+        errors.invalid(at, driver, wrong);
+    }
 }
 
 fn check_mode(mode: Option<&Value>, at: &Path<'_>, errors: &mut Errors) {
@@ -305,7 +300,7 @@ fn check_projected(projected: &Value, at: &Path<'_>, errors: &mut Errors) {
         }
         if let Some(trust) = given.trust {
             count += 1;
-            let item = item.child("clusterTrustBundlePEM");
+            let item = item.child("clusterTrustBundle");
             let path = trust.get("path").text();
             match (trust.get("name").is_some(), trust.get("signerName").is_some()) {
                 (true, true) => errors.invalid(&item, trust, "only one of name and signerName may be used"),
@@ -320,7 +315,7 @@ fn check_projected(projected: &Value, at: &Path<'_>, errors: &mut Errors) {
         }
         count += i32::from(given.certificate.is_some());
         if count > 1 {
-            errors.forbidden(&item, "may not specify more than 1 volume type");
+            errors.forbidden(&item, "may not specify more than 1 volume type per source");
         }
     }
 }
@@ -369,7 +364,7 @@ pub fn check_local_path(path: &str, at: &Path<'_>, errors: &mut Errors) {
 /// The same, and no name that begins with `..`, which the atomic writer keeps for itself.
 pub fn check_local_path_with(path: &str, at: &Path<'_>, errors: &mut Errors) {
     check_local_path(path, at, errors);
-    if path.starts_with("..") && !path.starts_with("../") && path != ".." {
+    if path.starts_with("..") && !path.starts_with("../") {
         errors.invalid(at, path, "must not start with '..'");
     }
 }
@@ -544,8 +539,42 @@ pub fn check_claim_spec(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
         &at.child("volumeMode"),
         errors,
     );
+    check_data_sources(spec, at, errors);
     let class = spec.get("volumeAttributesClassName").text();
     if !class.is_empty() {
         name::subdomain(class, &at.child("volumeAttributesClassName"), errors);
+    }
+}
+
+/// What a claim is filled from: the old field names an object of the namespace, the newer one of any.
+fn check_data_sources(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
+    let given = |field: &str| spec.get(field).filter(|source| !source.is_null());
+    let (old, new) = (given("dataSource"), given("dataSourceRef"));
+    for (field, source) in [("dataSource", old), ("dataSourceRef", new)] {
+        let Some(source) = source else { continue };
+        let at = at.child(field);
+        for field in ["name", "kind"] {
+            if source.get(field).text().is_empty() {
+                errors.required(&at.child(field), "");
+            }
+        }
+        let (group, kind) = (source.get("apiGroup").text(), source.get("kind").text());
+        if group.is_empty() && kind != "PersistentVolumeClaim" {
+            errors.invalid(&at, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup");
+        }
+        if !group.is_empty() {
+            name::subdomain(group, &at.child("apiGroup"), errors);
+        }
+        let namespace = source.get("namespace").text();
+        if !namespace.is_empty() {
+            name::label(namespace, &at.child("namespace"), errors);
+        }
+    }
+    let (Some(old), Some(new)) = (old, new) else { return };
+    let place = at.child("dataSource").to_string();
+    if !new.get("namespace").text().is_empty() {
+        errors.invalid(at, place, "may not be specified when dataSourceRef.namespace is specified");
+    } else if ["apiGroup", "kind", "name"].iter().any(|field| old.get(field).text() != new.get(field).text()) {
+        errors.invalid(at, place, "must match dataSourceRef");
     }
 }

@@ -1,12 +1,11 @@
 //! What may change in a pod that exists: nearly nothing of its spec, and its status along certain lines.
 
-use std::fmt::Write as _;
-
 use gantry_machinery::names;
 use gantry_machinery::value::Value;
 
 use super::{check_whole, qos};
 use crate::registry::validate::affinity::check_tolerations;
+use crate::registry::validate::difference::difference;
 use crate::registry::validate::view::Held;
 use crate::registry::validate::{Errors, Path, name, same};
 
@@ -173,42 +172,6 @@ fn check_narrowed(new: Option<&Value>, old: Option<&Value>, at: &Path<'_>, error
 
 fn restore(object: &mut Value, from: &Value, field: &str) {
     crate::registry::strategy::keep(object, from, field);
-}
-
-/// What differs, a line per field: upstream prints a Go diff here.
-fn difference(old: &Value, new: &Value) -> String {
-    let mut out = String::new();
-    walk(Some(old), Some(new), "", &mut out);
-    out
-}
-
-fn walk(old: Option<&Value>, new: Option<&Value>, path: &str, out: &mut String) {
-    if same(old, new) {
-        return;
-    }
-    match (old, new) {
-        (Some(Value::Object(a)), Some(Value::Object(b))) => {
-            let added = b.keys().filter(|k| !a.contains_key(k));
-            for key in a.keys().chain(added) {
-                walk(a.get(key), b.get(key), &format!("{path}.{key}"), out);
-            }
-        }
-        (Some(Value::Array(a)), Some(Value::Array(b))) if a.len() == b.len() => {
-            for (n, (a, b)) in a.iter().zip(b).enumerate() {
-                walk(Some(a), Some(b), &format!("{path}[{n}]"), out);
-            }
-        }
-        _ => {
-            use gantry_machinery::status::Shown as _;
-            let path = path.trim_start_matches('.');
-            for (sign, value) in [('-', old), ('+', new)] {
-                if let Some(value) = value {
-                    // Writing to a String cannot fail.
-                    let _ = writeln!(out, "{sign} {path}: {}", value.shown());
-                }
-            }
-        }
-    }
 }
 
 fn check_annotation_changes(new: &Value, old: &Value, errors: &mut Errors) {
