@@ -2,6 +2,8 @@
 
 pub mod defaults;
 pub mod qos;
+mod resize;
+mod status;
 mod table;
 mod update;
 pub(super) mod warnings;
@@ -63,6 +65,9 @@ impl Strategy for Pods {
             let detail = "cannot be set until all schedulingGates have been cleared";
             errors.forbidden(&at.child("nodeName"), detail);
         }
+        if let Some(annotations) = pod.at(&["metadata", "annotations"]) {
+            security::check_annotations_match(annotations, spec, &at, errors);
+        }
     }
 
     fn prepare_for_update(&self, new: &mut Value, old: &Value, subresource: &str) {
@@ -79,16 +84,16 @@ impl Strategy for Pods {
                 }
             }
             "ephemeralcontainers" => update::keep_all_but_ephemeral(new, old),
-            "resize" => update::keep_all_but_resources(new, old),
+            "resize" => resize::keep_all_but_resources(new, old),
             _ => keep(new, old, "status"),
         }
     }
 
     fn check_update(&self, new: &Value, old: &Value, subresource: &str, errors: &mut Errors) {
         match subresource {
-            "status" => update::check_status(new, old, errors),
+            "status" => status::check(new, old, errors),
             "ephemeralcontainers" => update::check_ephemeral(new, old, errors),
-            "resize" => update::check_resize(new, old, errors),
+            "resize" => resize::check(new, old, errors),
             _ => update::check(new, old, errors),
         }
     }

@@ -211,8 +211,12 @@ pub fn check_tolerations(tolerations: &[Value], at: &Path<'_>, errors: &mut Erro
             "Exists" => {
                 if !given.value.text().is_empty() {
                     let detail = "value must be empty when `operator` is 'Exists'";
-                    errors.invalid(&at.child("operator"), toleration, detail);
+                    errors.invalid(&at.child("operator"), given.value.text(), detail);
                 }
+            }
+            // Numbers are compared behind a gate that is off (TaintTolerationComparisonOperators).
+            other @ ("Lt" | "Gt") => {
+                errors.not_supported(&at.child("operator"), other, &["Equal", "Exists", "Lt", "Gt"]);
             }
             other => errors.not_supported(&at.child("operator"), other, &["Equal", "Exists"]),
         }

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::env::{check_env, check_env_from};
 use super::probe::{Probe, check_lifecycle, check_probe};
 use super::resources::check_requirements;
-use super::security::check_context;
+use super::security::{check_choice, check_context};
 use super::view::{Held, view};
 use super::volume::{Volumes, check_devices, check_mounts};
 use super::{Errors, Path, name};
@@ -100,6 +100,14 @@ pub fn check_init_containers(list: &[Value], regular: &[Value], pod: &Pod<'_>, a
                     errors.forbidden(&item.child(which.field()), DETAIL);
                 }
             }
+            let policies = item.child("resizePolicy");
+            for (n, policy) in given.resize_policy.items().iter().enumerate() {
+                let restart = policy.get("restartPolicy").text();
+                if restart == "RestartContainer" {
+                    let detail = "must not be set to 'RestartContainer' for non-sidecar initContainers";
+                    errors.invalid(&policies.index(n).child("restartPolicy"), restart, detail);
+                }
+            }
         }
     }
 }
@@ -134,6 +142,7 @@ pub fn check_ephemeral_containers(
             ("resources", given.resources.filter(|r| !empty_object(r))),
             ("resizePolicy", given.resize_policy.filter(|p| !p.as_array().is_some_and(<[Value]>::is_empty))),
             ("restartPolicy", given.restart_policy),
+            ("restartPolicyRules", given.restart_rules.filter(|r| !r.as_array().is_some_and(<[Value]>::is_empty))),
             ("livenessProbe", given.liveness),
             ("readinessProbe", given.readiness),
             ("startupProbe", given.startup),
@@ -204,30 +213,33 @@ fn check_hooks(given: &Container<'_>, pod: &Pod<'_>, at: &Path<'_>, errors: &mut
 
 /// A container's own restart policy and rules (KEP-5307).
 fn check_restart(given: &Container<'_>, at: &Path<'_>, errors: &mut Errors) {
-    let Some(policy) = given.restart_policy else {
-        if !given.restart_rules.items().is_empty() {
-            errors.required(&at.child("restartPolicy"), "must specify restartPolicy when restart rules are used");
-        }
-        return;
-    };
-    let policies = &["Always", "OnFailure", "Never"];
-    name::one_of(policy.as_str().unwrap_or_default(), policies, &at.child("restartPolicy"), errors);
-    let rules = at.child("restartPolicyRules");
-    let given = given.restart_rules.items();
-    if given.len() > 20 {
-        errors.too_many(&rules, given.len(), 20);
+    let policy_at = at.child("restartPolicy");
+    let given_rules = given.restart_rules.items();
+    match given.restart_policy {
+        None if given_rules.is_empty() => return,
+        None => errors.required(&policy_at, "must specify restartPolicy when restart rules are used"),
+        Some(_) => check_choice(given.restart_policy, &["Always", "Never", "OnFailure"], &policy_at, errors),
     }
-    for (n, rule) in given.iter().enumerate() {
+    let rules = at.child("restartPolicyRules");
+    if given_rules.len() > 20 {
+        errors.too_many(&rules, given_rules.len(), 20);
+    }
+    let must = |value: &str, allowed: &[&str], at: &Path<'_>, errors: &mut Errors| {
+        if !allowed.contains(&value) {
+            errors.not_supported(at, value, allowed);
+        }
+    };
+    for (n, rule) in given_rules.iter().enumerate() {
         let at = rules.index(n);
-        let action = rule.get("action").text();
-        name::one_of(action, &["Restart", "RestartAllContainers"], &at.child("action"), errors);
-        match rule.get("exitCodes").filter(|e| !e.is_null()) {
-            None => errors.required(&at.child("exitCodes"), "must be specified"),
+        must(rule.get("action").text(), &["Restart", "RestartAllContainers"], &at.child("action"), errors);
+        let at = at.child("exitCodes");
+        match rule.get("exitCodes").filter(|codes| !codes.is_null()) {
+            None => errors.required(&at, "must be specified"),
             Some(codes) => {
-                let at = at.child("exitCodes");
-                name::one_of(codes.get("operator").text(), &["In", "NotIn"], &at.child("operator"), errors);
-                if codes.get("values").items().is_empty() {
-                    errors.required(&at.child("values"), "must specify at least one value");
+                must(codes.get("operator").text(), &["In", "NotIn"], &at.child("operator"), errors);
+                let values = codes.get("values").items().len();
+                if values > 255 {
+                    errors.too_many(&at.child("values"), values, 255);
                 }
             }
         }
@@ -295,7 +307,7 @@ fn check_resize(policies: &[Value], pod_policy: &str, at: &Path<'_>, errors: &mu
         name::one_of(resource, &["cpu", "memory"], at, errors);
         name::one_of(restart, &["NotRequired", "RestartContainer"], at, errors);
         if pod_policy == "Never" && restart != "NotRequired" {
-            errors.invalid(at, restart, "must be 'NotRequired' when `restartPolicy` is 'Never'");
+            errors.invalid(at, restart, "must be 'NotRequired' when pod `restartPolicy` is 'Never'");
         }
     }
 }

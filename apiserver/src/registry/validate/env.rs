@@ -3,6 +3,7 @@
 use gantry_machinery::value::Value;
 
 use super::view::{Held, view};
+use super::volume::check_no_backsteps;
 use super::{Errors, Path, name, quantity};
 
 view! {
@@ -53,12 +54,7 @@ fn check_value_from(source: &Value, has_value: bool, at: &Path<'_>, errors: &mut
     }
     if let Some(file) = from.file {
         sources += 1;
-        let at = at.child("fileKeyRef");
-        for field in ["volumeName", "path", "key"] {
-            if file.get(field).text().is_empty() {
-                errors.required(&at.child(field), "");
-            }
-        }
+        check_file_key_ref(file, &at.child("fileKeyRef"), errors);
     }
     if sources == 0 {
         errors.invalid(
@@ -70,6 +66,47 @@ fn check_value_from(source: &Value, has_value: bool, at: &Path<'_>, errors: &mut
         errors.invalid(at, "", "may not be specified when `value` is not empty");
     } else if sources > 1 {
         errors.invalid(at, "", "may not have more than one field specified at a time");
+    }
+}
+
+/// A variable out of a file on a volume (KEP-3721).
+fn check_file_key_ref(file: &Value, at: &Path<'_>, errors: &mut Errors) {
+    match file.get("key").text() {
+        "" => errors.required(&at.child("key"), ""),
+        key => name::env_var(key, &at.child("key"), errors),
+    }
+    match file.get("volumeName").text() {
+        "" => errors.required(&at.child("volumeName"), ""),
+        volume => name::label(volume, &at.child("volumeName"), errors),
+    }
+    match file.get("path").text() {
+        "" => errors.required(&at.child("path"), ""),
+        path => check_no_backsteps(path, &at.child("path"), errors),
+    }
+}
+
+/// The volumes that hold such files must be the pod's own empty directories.
+pub fn check_file_volumes(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        let list_at = at.child(list);
+        for (n, container) in spec.get(list).items().iter().enumerate() {
+            for (m, var) in container.get("env").items().iter().enumerate() {
+                let Some(file) = var.at(&["valueFrom", "fileKeyRef"]).filter(|file| !file.is_null()) else { continue };
+                let volume = file.get("volumeName").text();
+                let found = spec.get("volumes").items().iter().rfind(|v| v.get("name").text() == volume);
+                let item = list_at.index(n);
+                let env = item.child("env");
+                let var_at = env.index(m);
+                let at = var_at.child("valueFrom.fileKeyRef.volumeName");
+                match found {
+                    None => errors.not_found(&at, volume),
+                    Some(found) if found.get("emptyDir").is_none() => {
+                        errors.invalid(&at, volume, "referenced volume must be of type emptyDir");
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
     }
 }
 

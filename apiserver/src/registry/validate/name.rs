@@ -40,6 +40,27 @@ pub fn subdomain(value: &str, at: &Path<'_>, errors: &mut Errors) {
     each(value, names::dns_subdomain(value), at, errors);
 }
 
+/// A DNS subdomain in which labels may begin with an underscore and hold more of them (search paths of resolvers).
+pub fn subdomain_with_underscores(value: &str, at: &Path<'_>, errors: &mut Errors) {
+    const LABEL: &str = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
+    const RULE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or \
+                        '.', and must start and end with an alphanumeric character";
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let fits = |label: &str| {
+        let bytes = label.strip_prefix('_').unwrap_or(label).as_bytes();
+        bytes.first().is_some_and(|b| plain(*b))
+            && bytes.last().is_some_and(|b| plain(*b))
+            && bytes.iter().all(|b| plain(*b) || matches!(b, b'-' | b'_'))
+    };
+    if value.len() > 253 {
+        errors.invalid(at, value, names::max_len_error(253));
+    }
+    if !value.split('.').all(fits) {
+        let regex = format!("{LABEL}(\\.{LABEL})*");
+        errors.invalid(at, value, names::regex_error(RULE, &regex, &["example.com"]));
+    }
+}
+
 /// A name with an optional DNS prefix: label keys, resource names, gates, conditions.
 pub fn qualified(value: &str, at: &Path<'_>, errors: &mut Errors) {
     each(value, names::qualified_name(value), at, errors);

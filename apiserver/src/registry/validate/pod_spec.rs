@@ -7,9 +7,10 @@ use gantry_machinery::value::Value;
 
 use super::affinity::{check_affinity, check_spread, check_tolerations};
 use super::container::{self, check_containers, check_ephemeral_containers, check_init_containers};
+use super::env::check_file_volumes;
 use super::labels::check_labels;
 use super::resources::{check_overhead, check_pod_requirements};
-use super::security::{check_os, check_pod_context};
+use super::security::{check_host_process, check_os, check_pod_context};
 use super::view::{Held, view};
 use super::volume::check_volumes;
 use super::{Errors, Path, name};
@@ -70,9 +71,6 @@ pub fn check_spec(spec: &Value, owner: Owner<'_>, at: &Path<'_>, errors: &mut Er
     if given.grace.is_none() {
         errors.required(&at.child("terminationGracePeriodSeconds"), "");
     }
-    if let Some(resources) = given.resources {
-        check_pod_requirements(resources, &at.child("resources"), errors);
-    }
     let volumes = check_volumes(given.volumes.items(), pod_name, &at.child("volumes"), errors);
     check_claims(given.claims.items(), &at.child("resourceClaims"), errors);
     let pod = container::Pod {
@@ -87,6 +85,13 @@ pub fn check_spec(spec: &Value, owner: Owner<'_>, at: &Path<'_>, errors: &mut Er
     check_init_containers(init, regular, &pod, &at.child("initContainers"), errors);
     let ephemeral = given.ephemeral.items();
     check_ephemeral_containers(ephemeral, regular, init, &pod, &at.child("ephemeralContainers"), errors);
+    if let Some(resources) = given.resources {
+        if given.os.and_then(|os| os.get("name")).text() == "windows" {
+            errors.forbidden(&at.child("resources"), "may not be set for a windows pod");
+        } else {
+            check_pod_requirements(resources, spec, &at.child("resources"), errors);
+        }
+    }
     if given.host_network.truth() {
         check_host_network(regular, owner, &at.child("containers"), errors);
     }
@@ -107,13 +112,12 @@ pub fn check_spec(spec: &Value, owner: Owner<'_>, at: &Path<'_>, errors: &mut Er
         name::qualified(gate.get("conditionType").text(), &gates.index(n).child("conditionType"), errors);
     }
     check_gates(given.scheduling_gates.items(), &at.child("schedulingGates"), errors);
-    if let Some(group) = spec.get("schedulingGroup").filter(|group| !group.is_null()) {
-        check_group(group, &at.child("schedulingGroup"), errors);
-    }
     check_spread(given.spread.items(), &at.child("topologySpreadConstraints"), errors);
+    check_host_process(spec, at, errors);
     if !pod.host_users {
         check_user_namespace(spec, at, errors);
     }
+    check_hostname_override(&given, spec, at, errors);
     check_names(&given, at, errors);
     if let Some(value) = given.deadline.int() {
         name::range(value, 1, i64::from(i32::MAX), &at.child("activeDeadlineSeconds"), errors);
@@ -128,11 +132,15 @@ pub fn check_spec(spec: &Value, owner: Owner<'_>, at: &Path<'_>, errors: &mut Er
     if let Some(os) = given.os {
         let at_os = at.child("os");
         match os.get("name").text() {
-            "" => errors.required(&at_os.child("name"), "cannot be empty"),
+            "" => errors.required(&at_os.child("name"), ""),
             "linux" | "windows" => check_os(spec, at, errors),
             other => errors.not_supported(&at_os, other, &["linux", "windows"]),
         }
     }
+    if let Some(group) = spec.get("schedulingGroup").filter(|group| !group.is_null()) {
+        check_group(group, &at.child("schedulingGroup"), errors);
+    }
+    check_file_volumes(spec, at, errors);
 }
 
 fn check_names(given: &Spec<'_>, at: &Path<'_>, errors: &mut Errors) {
@@ -149,17 +157,22 @@ fn check_host_names(given: &Spec<'_>, at: &Path<'_>, errors: &mut Errors) {
             name::label(value.text(), &at.child(field), errors);
         }
     }
-    if let Some(value) = given.hostname_override {
-        let at = at.child("hostnameOverride");
-        let text = value.as_str().unwrap_or_default();
-        if given.host_network.truth() {
-            errors.forbidden(&at, "hostnameOverride must not be set when hostNetwork is true");
-        }
-        name::subdomain(text, &at, errors);
-        if text.len() > 64 {
-            errors.too_long(&at, 64);
-        }
+}
+
+fn check_hostname_override(given: &Spec<'_>, spec: &Value, at: &Path<'_>, errors: &mut Errors) {
+    let Some(value) = given.hostname_override else { return };
+    let at = at.child("hostnameOverride");
+    let text = value.as_str().unwrap_or_default();
+    if spec.get("setHostnameAsFQDN").truth() {
+        errors.forbidden(&at, "may not be specified when setHostnameAsFQDN is true");
     }
+    if given.host_network.truth() {
+        errors.forbidden(&at, "may not be specified when hostNetwork is true");
+    }
+    if text.len() > 64 {
+        errors.too_long(&at, 64);
+    }
+    name::subdomain(text, &at, errors);
 }
 
 fn check_classes(given: &Spec<'_>, at: &Path<'_>, errors: &mut Errors) {
@@ -232,6 +245,15 @@ fn check_user_namespace(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
             errors.forbidden(&at.child(shown), "when `hostUsers` is false");
         }
     }
+    // Devices are neither mapped to other users nor given to them.
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        let list_at = at.child(list);
+        for (n, container) in spec.get(list).items().iter().enumerate() {
+            if !container.get("volumeDevices").items().is_empty() {
+                errors.forbidden(&list_at.index(n).child("volumeDevices"), "when `hostUsers` is false");
+            }
+        }
+    }
 }
 
 fn check_dns(given: &Spec<'_>, at: &Path<'_>, errors: &mut Errors) {
@@ -268,8 +290,8 @@ fn check_dns(given: &Spec<'_>, at: &Path<'_>, errors: &mut Errors) {
         let search = search.as_str().unwrap_or_default();
         // A single dot and underscores are allowed (RelaxedDNSSearchValidation).
         if search != "." {
-            let plain = search.strip_suffix('.').unwrap_or(search).replace('_', "");
-            name::subdomain(&plain, &searches_at.index(n), errors);
+            let plain = search.strip_suffix('.').unwrap_or(search);
+            name::subdomain_with_underscores(plain, &searches_at.index(n), errors);
         }
     }
     let options = at.child("options");

@@ -5,6 +5,7 @@ use gantry_machinery::value::Value;
 
 use super::view::{Held, view};
 use super::{Errors, Path, name, quantity};
+use crate::registry::kinds::pod::qos::containers_request;
 
 view! {
     struct Requirements { limits: "limits", requests: "requests", claims: "claims" }
@@ -22,17 +23,45 @@ pub fn check_overhead(overhead: &Value, at: &Path<'_>, errors: &mut Errors) {
     check_lists(Some(overhead), None, check_container_name, at, errors);
 }
 
-/// The `resources` of a pod as a whole: cpu, memory and huge pages only.
-pub fn check_pod_requirements(resources: &Value, at: &Path<'_>, errors: &mut Errors) {
+/// The `resources` of a pod as a whole: cpu, memory and huge pages only, and room for what its containers ask for.
+pub fn check_pod_requirements(resources: &Value, spec: &Value, at: &Path<'_>, errors: &mut Errors) {
     let given = Requirements::of(resources);
+    if given.claims.is_some() {
+        errors.forbidden(&at.child("claims"), "claims may not be set for Resources at pod-level");
+    }
     let check = |name: &str, at: &Path<'_>, errors: &mut Errors| {
         if !matches!(name, "cpu" | "memory") && !is_huge_page(name) {
             errors.not_supported(at, name, &["cpu", "hugepages-", "memory"]);
         }
     };
     check_lists(given.limits, given.requests, check, at, errors);
-    if !given.claims.items().is_empty() {
-        errors.forbidden(&at.child("claims"), "may not be set for Resources at pod-level");
+    let spec = spec.as_object();
+    let requests_at = at.child("requests");
+    for (resource, value) in given.requests.entries() {
+        let asked = spec.and_then(|spec| containers_request(spec, resource));
+        if let Some(asked) = asked.filter(|asked| quantity::of(value).is_some_and(|own| *asked > own)) {
+            let shown = quantity::canonical(value).unwrap_or_default();
+            let detail =
+                format!("must be greater than or equal to aggregate container requests of {}", asked.to_text());
+            errors.invalid(&requests_at.key(resource), shown, detail);
+        }
+    }
+    let containers_at = at.child("containers");
+    for (n, container) in spec.and_then(|spec| spec.get("containers")).items().iter().enumerate() {
+        for (resource, value) in container.at(&["resources", "limits"]).entries() {
+            let Some(own) = given.limits.and_then(|limits| limits.get(resource)) else { continue };
+            if quantity::of(value) > quantity::of(own) {
+                let own = quantity::canonical(own).unwrap_or_default();
+                let item = containers_at.index(n);
+                let item = item.key(resource);
+                let shown = quantity::canonical(value).unwrap_or_default();
+                errors.invalid(
+                    &item.child("limits"),
+                    shown,
+                    format!("must be less than or equal to pod limits of {own}"),
+                );
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use gantry_machinery::value::Value;
 
 use super::view::{Held, view};
-use super::volume::{check_local_path, check_local_path_with};
+use super::volume::check_local_path;
 use super::{Errors, Path, name};
 
 view! {
@@ -18,6 +18,7 @@ view! {
         seccomp: "seccompProfile",
         app_armor: "appArmorProfile",
         windows: "windowsOptions",
+        se_linux_change: "seLinuxChangePolicy",
     }
 }
 
@@ -46,6 +47,8 @@ pub fn check_pod_context(context: &Value, spec: &Value, at: &Path<'_>, errors: &
     check_windows(given.windows, &at.child("windowsOptions"), errors);
     check_profile(given.app_armor, Kind::AppArmor, &at.child("appArmorProfile"), errors);
     check_choice(given.groups_policy, &["Merge", "Strict"], &at.child("supplementalGroupsPolicy"), errors);
+    // The other way, by mount options, is behind a gate that is off (SELinuxMount).
+    check_choice(given.se_linux_change, &["Recursive"], &at.child("seLinuxChangePolicy"), errors);
 }
 
 view! {
@@ -211,14 +214,89 @@ fn check_windows(options: Option<&Value>, at: &Path<'_>, errors: &mut Errors) {
         }
     }
     if let Some(text) = options.str_at(&["runAsUserName"]) {
-        let at = at.child("runAsUserName");
-        if text.is_empty() {
-            errors.invalid(&at, text, "runAsUserName cannot be an empty string");
-        } else if text.chars().any(char::is_control) {
-            errors.invalid(&at, text, "runAsUserName cannot contain control characters");
-        } else if text.split('\\').count() > 2 {
-            errors.invalid(&at, text, "runAsUserName cannot contain more than one backslash");
+        check_windows_user(text, &at.child("runAsUserName"), errors);
+    }
+}
+
+/// `DOMAIN\user`, or the user alone.
+fn check_windows_user(text: &str, at: &Path<'_>, errors: &mut Errors) {
+    let mut wrong = |detail: &str| errors.invalid(at, text, format!("runAsUserName{detail}"));
+    if text.is_empty() {
+        return wrong(" cannot be an empty string");
+    }
+    if text.chars().any(|c| c.is_ascii_control()) {
+        return wrong(" cannot contain control characters");
+    }
+    let parts: Vec<&str> = text.split('\\').collect();
+    let (domain, user) = match parts.as_slice() {
+        [user] => (None, *user),
+        [domain, user] => (Some(*domain), *user),
+        _ => return wrong(" cannot contain more than one backslash"),
+    };
+    if domain.is_some_and(|domain| domain.len() >= 256) {
+        wrong("'s Domain length must be under 256 characters");
+    }
+    if domain.is_some_and(|domain| !is_net_bios(domain) && !is_dns_domain(domain)) {
+        wrong("'s Domain doesn't match the NetBios nor the DNS format");
+    }
+    if user.is_empty() {
+        wrong("'s User cannot be empty");
+    } else if user.len() > 104 {
+        wrong("'s User length must not be longer than 104 characters");
+    }
+    if !user.is_empty() && user.chars().all(|c| matches!(c, '.' | ' ')) {
+        wrong("'s User cannot contain only periods or spaces");
+    }
+    if user.contains(['"', '/', '\\', ':', ';', '|', '=', ',', '+', '*', '?', '<', '>', '@', '[', ']']) {
+        wrong(r#"'s User cannot contain the following characters: "/\:;|=,+*?<>@[]"#);
+    }
+}
+
+fn is_net_bios(domain: &str) -> bool {
+    (1..=15).contains(&domain.chars().count())
+        && !domain.starts_with('.')
+        && !domain.contains(['\\', '/', ':', '*', '?', '"', '<', '>', '|'])
+}
+
+fn is_dns_domain(domain: &str) -> bool {
+    domain.split('.').all(|label| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    })
+}
+
+/// Windows' host processes: all containers or none, and in the host's network.
+pub fn check_host_process(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
+    let of = |holder: &Value| holder.bool_at(&["securityContext", "windowsOptions", "hostProcess"]);
+    let pod = of(spec);
+    let (mut all, mut host) = (0, 0);
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        let list_at = at.child(list);
+        for (n, container) in spec.get(list).items().iter().enumerate() {
+            let own = of(container);
+            all += 1;
+            if let (Some(pod), Some(own)) = (pod, own)
+                && pod != own
+            {
+                let detail = format!("pod hostProcess value must be identical if both are specified, was {pod}");
+                let item = list_at.index(n);
+                errors.invalid(&item.child("securityContext.windowsOptions.hostProcess"), own, detail);
+            }
+            host += i32::from(own.or(pod) == Some(true));
         }
+    }
+    if host == 0 {
+        return;
+    }
+    if host != all {
+        let detail = "If pod contains any hostProcess containers then all containers must be HostProcess containers";
+        errors.invalid(at, "", detail);
+    }
+    if !spec.get("hostNetwork").truth() {
+        let detail = "hostNetwork must be true if pod contains any hostProcess containers";
+        errors.invalid(&at.child("hostNetwork"), false, detail);
     }
 }
 
@@ -239,6 +317,7 @@ pub fn check_os(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
                 "runAsGroup",
                 "supplementalGroups",
                 "supplementalGroupsPolicy",
+                "seLinuxChangePolicy",
             ],
             "cannot be set for a windows pod",
         ),
@@ -246,12 +325,13 @@ pub fn check_os(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
     };
     check_absent(spec.get("securityContext"), fields, detail, &at.child("securityContext"), errors);
     if os == "windows" {
-        check_absent(Some(spec), &["hostUsers", "shareProcessNamespace"], detail, at, errors);
+        check_absent(Some(spec), &["hostUsers"], detail, at, errors);
         for field in ["hostPID", "hostIPC"] {
             if spec.get(field).truth() {
                 errors.forbidden(&at.child(field), detail);
             }
         }
+        check_absent(Some(spec), &["shareProcessNamespace"], detail, at, errors);
     }
     let fields: &[&str] = match os {
         "linux" => fields,
@@ -297,7 +377,7 @@ pub fn check_annotations(annotations: &Value, spec: &Value, at: &Path<'_>, error
             || key.starts_with("container.seccomp.security.alpha.kubernetes.io/")
         {
             if let Some(path) = text.strip_prefix("localhost/") {
-                check_local_path_with(path, &at.child(key), errors);
+                check_local_path(path, &at.child(key), errors);
             } else if !matches!(text, "runtime/default" | "docker/default" | "unconfined") {
                 errors.invalid(&at.child(key), text, "must be a valid seccomp profile");
             }
@@ -318,4 +398,65 @@ fn is_deletion_cost(text: &str) -> bool {
     // Signs but no leading zeros, as upstream reads it.
     let digits = text.strip_prefix('-').unwrap_or(text);
     (digits == "0" || !digits.starts_with('0')) && !text.starts_with('+') && text.parse::<i32>().is_ok()
+}
+
+/// The annotations that stand for seccomp and AppArmor profiles say the same as the fields, where a new pod has both.
+pub fn check_annotations_match(annotations: &Value, spec: &Value, at: &Path<'_>, errors: &mut Errors) {
+    let annotation = |key: &str| annotations.get(key).and_then(Value::as_str);
+    let profile =
+        |holder: &'_ Value, field: &str| holder.at(&["securityContext", field]).filter(|p| !p.is_null()).cloned();
+    if let (Some(field), Some(said)) =
+        (profile(spec, "seccompProfile"), annotation("seccomp.security.alpha.kubernetes.io/pod"))
+    {
+        check_match(&field, said, Kind::Seccomp, &at.child("securityContext.seccompProfile"), errors);
+    }
+    let windows = spec.at(&["os", "name"]).text() == "windows";
+    let pod_armor = profile(spec, "appArmorProfile");
+    for kind in [Kind::Seccomp, Kind::AppArmor] {
+        for list in ["initContainers", "containers", "ephemeralContainers"] {
+            let list_at = at.child(list);
+            for (n, container) in spec.get(list).items().iter().enumerate() {
+                let name = container.get("name").text();
+                let item = list_at.index(n);
+                let (field, key, place) = match kind {
+                    Kind::Seccomp => (
+                        profile(container, "seccompProfile"),
+                        format!("container.seccomp.security.alpha.kubernetes.io/{name}"),
+                        item.child("securityContext.seccompProfile"),
+                    ),
+                    Kind::AppArmor if windows => continue,
+                    Kind::AppArmor => (
+                        profile(container, "appArmorProfile").or_else(|| pod_armor.clone()),
+                        format!("container.apparmor.security.beta.kubernetes.io/{name}"),
+                        item.child("securityContext.appArmorProfile"),
+                    ),
+                };
+                if let (Some(field), Some(said)) = (field, annotation(&key)) {
+                    check_match(&field, said, kind, &place, errors);
+                }
+            }
+        }
+    }
+}
+
+fn check_match(field: &Value, said: &str, kind: Kind, at: &Path<'_>, errors: &mut Errors) {
+    let what = if kind == Kind::Seccomp { "seccomp" } else { "apparmor" };
+    let agrees = match field.get("type").text() {
+        "Unconfined" => said == "unconfined",
+        "RuntimeDefault" => said == "runtime/default" || (kind == Kind::Seccomp && said == "docker/default"),
+        "Localhost" => match said.strip_prefix("localhost/") {
+            None => false,
+            Some(path) => {
+                if field.get("localhostProfile").and_then(Value::as_str) != Some(path) {
+                    let detail = format!("{what} profile in annotation and field must match");
+                    errors.forbidden(&at.child("localhostProfile"), detail);
+                }
+                true
+            }
+        },
+        _ => true,
+    };
+    if !agrees {
+        errors.forbidden(&at.child("type"), format!("{what} type in annotation and field must match"));
+    }
 }

@@ -347,7 +347,8 @@ fn check_token(token: &Value, at: &Path<'_>, volume: &Path<'_>, errors: &mut Err
     }
 }
 
-fn check_no_backsteps(path: &str, at: &Path<'_>, errors: &mut Errors) {
+/// A path without `..`.
+pub fn check_no_backsteps(path: &str, at: &Path<'_>, errors: &mut Errors) {
     if path.contains("..") && path.split('/').any(|part| part == "..") {
         errors.invalid(at, path, "must not contain '..'");
     }

@@ -50,7 +50,7 @@ fn of_lists(resources: &mut dyn Iterator<Item = &Value>) -> &'static str {
 }
 
 /// What a pod's containers request of a resource at most at one time; `None` if none names it.
-pub(super) fn containers_request(spec: &Object, resource: &str) -> Option<Quantity> {
+pub(crate) fn containers_request(spec: &Object, resource: &str) -> Option<Quantity> {
     let request = |c: &Value| c.at(&["resources", "requests", resource]).and_then(quantity::of);
     let mut named = false;
     let mut sum = |total: Quantity, c: &Value| {

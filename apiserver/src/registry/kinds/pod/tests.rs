@@ -471,7 +471,7 @@ fn subresources_write_their_part() {
     let found = causes(&Pods.validate_update(&resized, &old, "resize"));
     assert_eq!(
         found,
-        ["metadata: Invalid value: \"BestEffort\": Pod QOS Class may not change as a result of resizing"]
+        ["spec: Invalid value: \"BestEffort\": Pod QOS Class may not change as a result of resizing"]
     );
 }
 

@@ -1,20 +1,21 @@
-//! What may change in a pod that exists: nearly nothing of its spec, and its status along certain lines.
+//! What may change in a pod that exists: nearly nothing of its spec.
 
 use gantry_machinery::names;
 use gantry_machinery::value::Value;
 
-use super::{check_whole, qos};
+use super::check_whole;
 use crate::registry::validate::affinity::check_tolerations;
+use crate::registry::validate::container::check_image_space;
 use crate::registry::validate::difference::difference;
 use crate::registry::validate::view::Held;
-use crate::registry::validate::{Errors, Path, name, same};
+use crate::registry::validate::{Errors, Path, same};
 
 /// The part of the answer to a forbidden change that says what is allowed.
 const MUTABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
 `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),\
 `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
-const LISTS: [&str; 2] = ["containers", "initContainers"];
+pub(super) const LISTS: [&str; 2] = ["containers", "initContainers"];
 
 /// An update of the pod itself.
 pub(super) fn check(new: &Value, old: &Value, errors: &mut Errors) {
@@ -33,6 +34,7 @@ pub(super) fn check(new: &Value, old: &Value, errors: &mut Errors) {
             if container.get("image").text().is_empty() {
                 errors.required(&at.index(n).child("image"), "");
             }
+            check_image_space(container, &at.index(n), errors);
         }
     }
     if !check_deadline(spec, was, &at.child("activeDeadlineSeconds"), errors) {
@@ -174,7 +176,7 @@ fn restore(object: &mut Value, from: &Value, field: &str) {
     crate::registry::strategy::keep(object, from, field);
 }
 
-fn check_annotation_changes(new: &Value, old: &Value, errors: &mut Errors) {
+pub(super) fn check_annotation_changes(new: &Value, old: &Value, errors: &mut Errors) {
     const MIRROR: &str = "kubernetes.io/config.mirror";
     const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
     let at = Path::new("metadata.annotations");
@@ -203,7 +205,7 @@ fn check_annotation_changes(new: &Value, old: &Value, errors: &mut Errors) {
 }
 
 /// The new metadata's part that a subresource write keeps: who wrote, and the preconditions.
-fn take_over(new: &mut Value, old: &Value) -> Value {
+pub(super) fn take_over(new: &mut Value, old: &Value) -> Value {
     let given = std::mem::replace(new, old.clone());
     for field in ["managedFields", "resourceVersion", "uid"] {
         match given.at(&["metadata", field]) {
@@ -245,136 +247,6 @@ pub(super) fn check_ephemeral(new: &Value, old: &Value, errors: &mut Errors) {
                 errors.forbidden(&at, detail);
             }
             Some(_) => {}
-        }
-    }
-}
-
-/// `resize` writes nothing but the containers' resources and resize policies (KEP-1287).
-pub(super) fn keep_all_but_resources(new: &mut Value, old: &Value) {
-    let given = take_over(new, old);
-    for list in LISTS {
-        let containers = new.at_mut(&["spec", list]).and_then(Value::as_array_mut);
-        for container in containers.into_iter().flatten() {
-            let text = container.get("name").text().to_owned();
-            let wanted = given.array_at(&["spec", list]).iter().find(|c| c.get("name").text() == text);
-            for field in ["resources", "resizePolicy"] {
-                if let Some(value) = wanted.and_then(|c| c.get(field)) {
-                    container.set(&[field], value.clone());
-                }
-            }
-        }
-    }
-    if let Some(resources) = given.at(&["spec", "resources"]) {
-        new.set(&["spec", "resources"], resources.clone());
-    }
-}
-
-pub(super) fn check_resize(new: &Value, old: &Value, errors: &mut Errors) {
-    check_whole(new, errors);
-    let null = Value::Null;
-    let (spec, was) = (new.get("spec").unwrap_or(&null), old.get("spec").unwrap_or(&null));
-    if qos::class(spec) != qos::class(was) {
-        let shown = new.at(&["status", "qosClass"]).text();
-        errors.invalid(&Path::new("metadata"), shown, "Pod QOS Class may not change as a result of resizing");
-    }
-    for list in LISTS {
-        let top = Path::new("spec");
-        let at = top.child(list);
-        for (n, (now, before)) in spec.get(list).items().iter().zip(was.get(list).items()).enumerate() {
-            for kind in ["limits", "requests"] {
-                let other = |c: &Value| -> Vec<(String, Value)> {
-                    let all = c.at(&["resources", kind]).entries();
-                    let mut rest: Vec<_> = all
-                        .filter(|(k, _)| !matches!(*k, "cpu" | "memory"))
-                        .map(|(k, v)| (k.to_owned(), v.clone()))
-                        .collect();
-                    rest.sort_by(|a, b| a.0.cmp(&b.0));
-                    rest
-                };
-                if other(now) != other(before) {
-                    let item = at.index(n);
-                    let resources = item.child("resources");
-                    errors.forbidden(&resources.child(kind), "only cpu and memory resources are mutable");
-                }
-            }
-        }
-    }
-}
-
-/// An update of the status.
-pub(super) fn check_status(new: &Value, old: &Value, errors: &mut Errors) {
-    check_annotation_changes(new, old, errors);
-    let meta = Path::new("metadata.conditions");
-    for (n, condition) in new.array_at(&["status", "conditions"]).iter().enumerate() {
-        let kind = condition.get("type").text();
-        if !matches!(kind, "PodScheduled" | "Ready" | "Initialized") {
-            name::qualified(kind, &meta.index(n).child("Type"), errors);
-        }
-    }
-    let at = Path::new("status");
-    let nominated = new.at(&["status", "nominatedNodeName"]).text();
-    if !nominated.is_empty() && nominated != old.at(&["status", "nominatedNodeName"]).text() {
-        name::subdomain(nominated, &at.child("nominatedNodeName"), errors);
-    }
-    let policy = old.at(&["spec", "restartPolicy"]).text();
-    let init = old.array_at(&["spec", "initContainers"]);
-    for (field, policy, sidecars) in [
-        ("containerStatuses", policy, &[][..]),
-        ("initContainerStatuses", policy, init),
-        ("ephemeralContainerStatuses", "Never", &[][..]),
-    ] {
-        check_transitions(new, old, field, policy, sidecars, errors);
-    }
-    check_addresses(new, errors);
-}
-
-/// A container that has ended for good does not run again.
-fn check_transitions(new: &Value, old: &Value, field: &str, policy: &str, sidecars: &[Value], errors: &mut Errors) {
-    if policy == "Always" {
-        return;
-    }
-    let top = Path::new("status");
-    let at = top.child(field);
-    for (n, before) in old.array_at(&["status", field]).iter().enumerate() {
-        let Some(ended) = before.at(&["state", "terminated"]) else { continue };
-        let text = before.get("name").text();
-        let sidecar = |c: &Value| c.get("name").text() == text && c.get("restartPolicy").text() == "Always";
-        if (ended.get("exitCode").number() != 0 && policy == "OnFailure") || sidecars.iter().any(sidecar) {
-            continue;
-        }
-        let runs = |now: &Value| now.get("name").text() == text && now.at(&["state", "terminated"]).is_none();
-        if new.array_at(&["status", field]).iter().any(runs) {
-            errors.forbidden(&at.index(n).child("state"), "may not be transitioned to non-terminated state");
-        }
-    }
-}
-
-fn check_addresses(pod: &Value, errors: &mut Errors) {
-    let top = Path::new("status");
-    for field in ["podIPs", "hostIPs"] {
-        let at = top.child(field);
-        let list = pod.array_at(&["status", field]);
-        for (n, entry) in list.iter().enumerate() {
-            name::ip(entry.get("ip").text(), &at.index(n), errors);
-        }
-        if field == "hostIPs"
-            && let Some(first) = list.first()
-            && first.get("ip").text() != pod.at(&["status", "hostIP"]).text()
-        {
-            let item = at.index(0);
-            errors.invalid(&item.child("ip"), first.get("ip").text(), "must be equal to `hostIP`");
-        }
-        let six = |entry: &Value| entry.get("ip").text().contains(':');
-        if list.len() > 1 {
-            if list.len() > 2 || six(&list[0]) == six(&list[1]) {
-                let all = Value::Array(list.to_vec());
-                errors.invalid(&at, all, "may specify no more than one IP for each IP family");
-            }
-            for (n, entry) in list.iter().enumerate() {
-                if list[..n].iter().any(|e| e.get("ip") == entry.get("ip")) {
-                    errors.duplicate(&at.index(n), entry);
-                }
-            }
         }
     }
 }
