@@ -58,4 +58,5 @@ files! {
     pods: "pods.yaml",
     storage: "storage.yaml",
     volumes_of_pods: "pod_volumes.yaml",
+    workloads: "workloads.yaml",
 }

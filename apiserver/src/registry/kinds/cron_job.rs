@@ -40,15 +40,6 @@ const COLUMNS: &[Column] = &[
 impl Strategy for CronJobs {
     row!("batch", "v1", "cronjobs");
 
-    fn name_errors(&self, name: &str, prefix: bool) -> Vec<String> {
-        let mut errors = name::subdomain_errors(name, prefix);
-        // Eleven more follow in the names of its jobs.
-        if name.len() > 52 {
-            errors.push("must be no more than 52 characters".to_owned());
-        }
-        errors
-    }
-
     fn default(&self, cron: &mut Value) {
         let spec = cron.force_object().object_entry("spec");
         fill(spec, "concurrencyPolicy", "Allow");
@@ -62,27 +53,17 @@ impl Strategy for CronJobs {
     }
 
     fn check(&self, cron: &Value, errors: &mut Errors) {
-        let null = Value::Null;
-        let spec = cron.get("spec").unwrap_or(&null);
-        let at = Path::new("spec");
-        let given = Spec::of(spec);
-        check_schedule(&given, &at, errors);
-        if let Some(seconds) = given.deadline.int() {
-            name::non_negative(seconds, &at.child("startingDeadlineSeconds"), errors);
+        check_spec(cron, None, errors);
+        // Eleven more characters follow in the names of its jobs.
+        let name = cron.at(&["metadata", "name"]).text();
+        if name.len() > 52 {
+            errors.invalid(&Path::new("metadata.name"), name, "must be no more than 52 characters");
         }
-        let policies = &["Allow", "Forbid", "Replace"];
-        name::one_of(given.concurrency.text(), policies, &at.child("concurrencyPolicy"), errors);
-        let template = at.child("jobTemplate");
-        let job_spec = given.template.and_then(|t| t.get("spec")).unwrap_or(&null);
-        let spec_at = template.child("spec");
-        job::check_spec(job_spec, &spec_at, errors);
-        if job_spec.get("manualSelector").truth() {
-            errors.not_supported(&spec_at.child("manualSelector"), "true", &["nil", "false"]);
-        }
-        for field in ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
-            if let Some(count) = spec.get(field).int() {
-                name::non_negative(count, &at.child(field), errors);
-            }
+    }
+
+    fn check_update(&self, new: &Value, old: &Value, subresource: &str, errors: &mut Errors) {
+        if subresource.is_empty() {
+            check_spec(new, Some(old), errors);
         }
     }
 
@@ -119,33 +100,79 @@ impl Strategy for CronJobs {
     }
 }
 
-fn check_schedule(given: &Spec<'_>, at: &Path<'_>, errors: &mut Errors) {
-    let schedule = given.schedule.text();
-    let at_schedule = at.child("schedule");
-    if schedule.is_empty() {
-        errors.required(&at_schedule, "");
-    } else if let Err(wrong) = parse(schedule) {
-        errors.invalid(&at_schedule, schedule, wrong);
+fn check_spec(cron: &Value, old: Option<&Value>, errors: &mut Errors) {
+    let null = Value::Null;
+    let spec = cron.get("spec").unwrap_or(&null);
+    let at = Path::new("spec");
+    let given = Spec::of(spec);
+    let was = old.map(|old| Spec::of(old.get("spec").unwrap_or(&null)));
+    check_schedule(&given, was.as_ref(), &at, errors);
+    if let Some(seconds) = given.deadline.int() {
+        name::non_negative(seconds, &at.child("startingDeadlineSeconds"), errors);
     }
-    if schedule.contains("TZ") {
-        let detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
-        errors.invalid(&at_schedule, schedule, detail);
+    if was.as_ref().is_none_or(|was| was.zone != given.zone)
+        && let Some(zone) = given.zone.and_then(Value::as_str)
+    {
+        check_zone(zone, &at.child("timeZone"), errors);
     }
-    if let Some(zone) = given.zone {
-        let zone = zone.as_str().unwrap_or_default();
-        let at = at.child("timeZone");
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-+_/".contains(c);
-        if zone.is_empty() {
-            errors.invalid(&at, zone, "timeZone must be nil or non-empty string");
-        } else if zone.eq_ignore_ascii_case("local") {
-            errors.invalid(
-                &at,
-                zone,
-                "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
-            );
-        } else if !zone.chars().all(plain) {
-            errors.invalid(&at, zone, format!("unknown time zone {zone}"));
+    let policies = &["Allow", "Forbid", "Replace"];
+    name::one_of(given.concurrency.text(), policies, &at.child("concurrencyPolicy"), errors);
+    let template = at.child("jobTemplate");
+    let job_spec = given.template.and_then(|t| t.get("spec")).unwrap_or(&null);
+    let spec_at = template.child("spec");
+    job::check_spec(job_spec, &spec_at, errors);
+    if let Some(selector) = job_spec.get("selector").filter(|selector| !selector.is_null()) {
+        errors.invalid(&spec_at.child("selector"), selector, "`selector` will be auto-generated");
+    }
+    if job_spec.get("manualSelector").truth() {
+        errors.not_supported_value(&spec_at.child("manualSelector"), true, &["nil", "false"]);
+    }
+    for field in ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
+        if let Some(count) = spec.get(field).int() {
+            name::non_negative(count, &at.child(field), errors);
         }
+    }
+}
+
+fn check_schedule(given: &Spec<'_>, was: Option<&Spec<'_>>, at: &Path<'_>, errors: &mut Errors) {
+    let schedule = given.schedule.text();
+    let at = at.child("schedule");
+    if schedule.is_empty() {
+        return errors.required(&at, "");
+    }
+    if let Err(wrong) = parse(schedule) {
+        errors.invalid(&at, schedule, wrong);
+    }
+    // A zone in the schedule stays where it has been since before there was a field for it.
+    let old = was.is_some_and(|was| was.schedule.text().contains("TZ"));
+    match (schedule.contains("TZ"), old) {
+        (true, false) => {
+            errors.invalid(&at, schedule, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
+        }
+        (true, true) if given.zone.is_some() => {
+            errors.invalid(&at, schedule, "cannot use both timeZone field and TZ or CRON_TZ in schedule");
+        }
+        _ => {}
+    }
+}
+
+/// Whether a zone can be one of the time zone database; whether it is there, the controller finds out.
+fn check_zone(zone: &str, at: &Path<'_>, errors: &mut Errors) {
+    if zone.is_empty() {
+        return errors.invalid(at, zone, "timeZone must be nil or non-empty string");
+    }
+    let part = |part: &str| {
+        !matches!(part, "." | "..")
+            && !part.starts_with('-')
+            && (1..=14).contains(&part.len())
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_+".contains(&b))
+    };
+    if !zone.split('/').all(part) {
+        return errors.invalid(at, zone, format!("unknown time zone {zone}"));
+    }
+    if zone.eq_ignore_ascii_case("local") {
+        let detail = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+        errors.invalid(at, zone, detail);
     }
 }
 

@@ -95,7 +95,7 @@ impl Strategy for DaemonSets {
 
     fn check_update(&self, new: &Value, old: &Value, subresource: &str, errors: &mut Errors) {
         if subresource == "status" {
-            workload::check_counts(new, COUNTS, &[], errors);
+            workload::check_counts(new, COUNTS, &[], "", errors);
             return workload::check_collisions(new, old, errors);
         }
         self.check(new, errors);

@@ -76,7 +76,13 @@ impl Strategy for Deployments {
     fn check_update(&self, new: &Value, old: &Value, subresource: &str, errors: &mut Errors) {
         if subresource == "status" {
             let counts = ["observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas"];
-            workload::check_counts(new, &counts, &["updatedReplicas", "readyReplicas", "availableReplicas"], errors);
+            workload::check_counts(
+                new,
+                &counts,
+                &["updatedReplicas", "readyReplicas", "availableReplicas"],
+                "readyReplicas",
+                errors,
+            );
             return workload::check_collisions(new, old, errors);
         }
         self.check(new, errors);

@@ -1,4 +1,7 @@
-//! Job: pods that run to completion. The selector and the labels it takes are made here.
+//! Job: pods that run to completion. The selector and the labels it takes are made here; [`check`] has the rules.
+
+mod check;
+mod status;
 
 use compact_str::CompactString;
 use gantry_machinery::time;
@@ -9,27 +12,14 @@ use super::field::{fill, fill_with};
 use super::pod::defaults;
 use super::{row, workload};
 use crate::registry::strategy::{Column, Strategy};
-use crate::registry::validate::labels::{check_selector, selects};
-use crate::registry::validate::template::check_template;
-use crate::registry::validate::view::{Held, view};
-use crate::registry::validate::{Errors, Path, name, same};
+use crate::registry::validate::labels::selects;
+use crate::registry::validate::view::Held;
+use crate::registry::validate::{Errors, Path};
+pub(super) use check::spec as check_spec;
 
 /// Jobs of `batch`.
 #[derive(Debug)]
 pub struct Jobs;
-
-view! {
-    struct Spec {
-        parallelism: "parallelism",
-        completions: "completions",
-        mode: "completionMode",
-        failure_policy: "podFailurePolicy",
-        replacement: "podReplacementPolicy",
-        per_index: "backoffLimitPerIndex",
-        failed_max: "maxFailedIndexes",
-        managed_by: "managedBy",
-    }
-}
 
 const COLUMNS: &[Column] = &[
     Column::name(),
@@ -73,7 +63,8 @@ impl Strategy for Jobs {
 
     fn check(&self, job: &Value, errors: &mut Errors) {
         check_generated(job, errors);
-        check_job(job, errors);
+        check::job(job, errors);
+        check::host_names(job, errors);
     }
 
     fn prepare_for_update(&self, new: &mut Value, old: &Value, subresource: &str) {
@@ -82,25 +73,11 @@ impl Strategy for Jobs {
 
     fn check_update(&self, new: &Value, old: &Value, subresource: &str, errors: &mut Errors) {
         if subresource == "status" {
-            return workload::check_counts(new, &["active", "succeeded", "failed", "ready"], &[], errors);
+            status::check(new, old, errors);
+        } else {
+            check::job(new, errors);
+            check::change(new, old, errors);
         }
-        check_job(new, errors);
-        let at = Path::new("spec");
-        for name in
-            ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "successPolicy", "managedBy"]
-        {
-            let path = ["spec", name];
-            errors.immutable(&at.child(name), new.at(&path), old.at(&path));
-        }
-        // An indexed job may be resized when its completions follow its parallelism (KEP-3715).
-        let path = ["spec", "completions"];
-        let elastic = new.at(&["spec", "completionMode"]).text() == "Indexed"
-            && new.at(&path).is_some()
-            && new.at(&path) == new.at(&["spec", "parallelism"]);
-        if !elastic {
-            errors.immutable(&at.child("completions"), new.at(&path), old.at(&path));
-        }
-        check_template_change(new, old, &at.child("template"), errors);
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
@@ -133,26 +110,6 @@ impl Strategy for Jobs {
             selector_cell(job.at(&["spec", "selector"])),
         ]
     }
-}
-
-/// The rules for new jobs and changed ones.
-fn check_job(job: &Value, errors: &mut Errors) {
-    let null = Value::Null;
-    let spec = job.get("spec").unwrap_or(&null);
-    let at = Path::new("spec");
-    let labels = spec.at(&["template", "metadata", "labels"]);
-    match spec.get("selector").filter(|s| !s.is_null()) {
-        None => errors.required(&at.child("selector"), ""),
-        Some(selector) => {
-            check_selector(Some(selector), &at.child("selector"), errors);
-            if !selects(selector, labels) {
-                let empty = Value::object();
-                let detail = "`selector` does not match template `labels`";
-                errors.invalid(&at.child("template.metadata.labels"), labels.unwrap_or(&empty), detail);
-            }
-        }
-    }
-    check_spec(spec, &at, errors);
 }
 
 fn set_absent(job: &mut Value, path: &[&str], value: &CompactString) {
@@ -216,90 +173,6 @@ pub(super) fn default_spec(spec: &mut Object) {
         for pattern in patterns.into_iter().flatten().filter_map(Value::as_object_mut) {
             fill(pattern, "status", "True");
         }
-    }
-}
-
-/// The rules for a job's spec but its selector, also inside a CronJob.
-pub(super) fn check_spec(spec: &Value, at: &Path<'_>, errors: &mut Errors) {
-    let given = Spec::of(spec);
-    for field in [
-        "parallelism",
-        "completions",
-        "activeDeadlineSeconds",
-        "backoffLimit",
-        "ttlSecondsAfterFinished",
-        "backoffLimitPerIndex",
-        "maxFailedIndexes",
-    ] {
-        if let Some(number) = spec.get(field).int() {
-            name::non_negative(number, &at.child(field), errors);
-        }
-    }
-    let mode = given.mode.text();
-    if !matches!(mode, "NonIndexed" | "Indexed") {
-        errors.not_supported(&at.child("completionMode"), mode, &["Indexed", "NonIndexed"]);
-    }
-    if mode == "Indexed" {
-        if given.completions.is_none() {
-            errors.required(&at.child("completions"), "when completion mode is Indexed");
-        }
-    } else if given.per_index.is_some() {
-        errors.invalid(&at.child("backoffLimitPerIndex"), given.per_index, "requires indexed completion mode");
-    }
-    if given.failed_max.is_some() && given.per_index.is_none() {
-        errors.required(&at.child("backoffLimitPerIndex"), "when maxFailedIndexes is specified");
-    }
-    if let Some(manager) = given.managed_by {
-        let manager = manager.as_str().unwrap_or_default();
-        if !manager.contains('/') {
-            errors.invalid(&at.child("managedBy"), manager, "must be a domain-prefixed path (such as \"acme.io/foo\")");
-        }
-        if manager.len() > 63 {
-            errors.too_long(&at.child("managedBy"), 63);
-        }
-    }
-    let replacement = given.replacement.text();
-    let allowed: &[&str] =
-        if given.failure_policy.is_some() { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
-    if !replacement.is_empty() && !allowed.contains(&replacement) {
-        errors.not_supported(&at.child("podReplacementPolicy"), replacement, allowed);
-    }
-    let null = Value::Null;
-    let template = spec.get("template").unwrap_or(&null);
-    let at = at.child("template");
-    check_template(template, &at, errors);
-    let spec_at = at.child("spec");
-    let policy = template.at(&["spec", "restartPolicy"]).text();
-    if given.failure_policy.is_some() && policy != "Never" {
-        let detail = "only \"Never\" is supported when podFailurePolicy is specified";
-        errors.invalid(&spec_at.child("restartPolicy"), policy, detail);
-    } else if !matches!(policy, "OnFailure" | "Never") {
-        errors.not_supported(&spec_at.child("restartPolicy"), policy, &["OnFailure", "Never"]);
-    }
-}
-
-/// A job that has not started may still change where its pods run (KEP-2926).
-fn check_template_change(new: &Value, old: &Value, at: &Path<'_>, errors: &mut Errors) {
-    const DIRECTIVES: &[&[&str]] = &[
-        &["metadata", "labels"],
-        &["metadata", "annotations"],
-        &["spec", "nodeSelector"],
-        &["spec", "affinity"],
-        &["spec", "tolerations"],
-        &["spec", "schedulingGates"],
-    ];
-    let template = |job: &Value| job.at(&["spec", "template"]).cloned().unwrap_or_default();
-    let (mut now, mut before) = (template(new), template(old));
-    let unstarted = old.at(&["spec", "suspend"]).truth() && old.at(&["status", "startTime"]).is_none();
-    let full = now.clone();
-    if unstarted {
-        for path in DIRECTIVES {
-            now.remove(path);
-            before.remove(path);
-        }
-    }
-    if !same(Some(&now), Some(&before)) {
-        errors.invalid(at, &full, "field is immutable");
     }
 }
 
@@ -411,7 +284,7 @@ mod tests {
         let found = causes(Jobs.validate_update(&new, &old, ""));
         assert_eq!(
             found[0],
-            "spec.template.spec.restartPolicy: Unsupported value: \"Always\": supported values: \"OnFailure\", \"Never\""
+            "spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\""
         );
         assert!(found[1].starts_with("spec.template: Invalid value: {") && found[1].ends_with("field is immutable"));
     }

@@ -216,11 +216,7 @@ impl Strategy for IngressClasses {
         if controller.len() > 250 {
             errors.too_long(&at, 250);
         }
-        match controller.split_once('/') {
-            _ if controller.is_empty() => errors.required(&at, ""),
-            None => errors.invalid(&at, controller, "must be a domain-prefixed path (such as \"acme.io/foo\")"),
-            Some((domain, _)) => name::subdomain(domain, &at, errors),
-        }
+        name::domain_prefixed_path(controller, &at, errors);
     }
 
     fn check_update(&self, new: &Value, old: &Value, _subresource: &str, errors: &mut Errors) {

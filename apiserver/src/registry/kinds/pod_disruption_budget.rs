@@ -61,7 +61,7 @@ impl Strategy for PodDisruptionBudgets {
 
     fn check_update(&self, new: &Value, _old: &Value, subresource: &str, errors: &mut Errors) {
         if subresource == "status" {
-            workload::check_counts(new, COUNTS, &[], errors);
+            workload::check_counts(new, COUNTS, &[], "", errors);
         } else {
             self.check(new, errors);
         }

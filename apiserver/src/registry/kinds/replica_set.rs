@@ -61,7 +61,7 @@ impl Strategy for ReplicaSets {
 
     fn check_update(&self, new: &Value, old: &Value, subresource: &str, errors: &mut Errors) {
         if subresource == "status" {
-            return workload::check_counts(new, COUNTS, &COUNTS[1..4], errors);
+            return workload::check_counts(new, COUNTS, &COUNTS[1..4], "readyReplicas", errors);
         }
         self.check(new, errors);
         let selector = ["spec", "selector"];

@@ -74,7 +74,7 @@ impl Strategy for ReplicationControllers {
     fn check_update(&self, new: &Value, _old: &Value, subresource: &str, errors: &mut Errors) {
         if subresource == "status" {
             let counts = replica_set::COUNTS;
-            workload::check_counts(new, counts, &counts[1..4], errors);
+            workload::check_counts(new, counts, &counts[1..4], "readyReplicas", errors);
         } else {
             self.check(new, errors);
         }

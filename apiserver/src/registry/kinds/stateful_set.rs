@@ -32,7 +32,15 @@ view! {
 const COLUMNS: &[Column] =
     &[Column::name(), Column::string("Ready"), Column::string("Age"), workload::CONTAINERS, workload::IMAGES];
 
-const COUNTS: &[&str] = &["replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"];
+const COUNTS: &[&str] = &[
+    "replicas",
+    "readyReplicas",
+    "currentReplicas",
+    "updatedReplicas",
+    "availableReplicas",
+    "observedGeneration",
+    "collisionCount",
+];
 
 /// What an update of the spec may change.
 const MUTABLE: &[&str] = &[
@@ -47,6 +55,10 @@ const MUTABLE: &[&str] = &[
 
 impl Strategy for StatefulSets {
     row!("apps", "v1", "statefulsets");
+
+    fn name_errors(&self, name: &str, prefix: bool) -> Vec<String> {
+        name::label_errors(name, prefix)
+    }
 
     fn prepare_for_create(&self, set: &mut Value) {
         set.set(&["status"], value!({"replicas": 0, "availableReplicas": 0}));
@@ -105,7 +117,7 @@ impl Strategy for StatefulSets {
 
     fn check_update(&self, new: &Value, old: &Value, subresource: &str, errors: &mut Errors) {
         if subresource == "status" {
-            workload::check_counts(new, COUNTS, &COUNTS[1..], errors);
+            workload::check_counts(new, COUNTS, &COUNTS[1..5], "status.readyReplicas", errors);
             return workload::check_collisions(new, old, errors);
         }
         self.check(new, errors);
@@ -177,7 +189,9 @@ fn check_policies(given: &Spec<'_>, at: &Path<'_>, errors: &mut Errors) {
     let retention = at.child("persistentVolumeClaimRetentionPolicy");
     for field in ["whenDeleted", "whenScaled"] {
         let policy = given.retention.and_then(|r| r.get(field)).text();
-        name::one_of(policy, &["Retain", "Delete"], &retention.child(field), errors);
+        if !matches!(policy, "Retain" | "Delete") {
+            errors.not_supported(&retention.child(field), policy, &["Retain", "Delete"]);
+        }
     }
 }
 

@@ -45,8 +45,9 @@ fn keep_labels(new: &mut Value, old: &Value) {
     }
 }
 
-/// Counts of a status: none negative, none of `bounded` above `replicas`, and no more available than ready.
-pub(super) fn check_counts(object: &Value, counts: &[&str], bounded: &[&str], errors: &mut Errors) {
+/// Counts of a status: none negative, none of `bounded` above `replicas`, and no more available than ready (`ready` is
+/// what that field is called in the error).
+pub(super) fn check_counts(object: &Value, counts: &[&str], bounded: &[&str], ready: &str, errors: &mut Errors) {
     let at = Path::new("status");
     let count = |field: &str| object.at(&["status", field]).number();
     for field in counts {
@@ -59,7 +60,7 @@ pub(super) fn check_counts(object: &Value, counts: &[&str], bounded: &[&str], er
     }
     if bounded.contains(&"availableReplicas") && count("availableReplicas") > count("readyReplicas") {
         let value = count("availableReplicas");
-        errors.invalid(&at.child("availableReplicas"), value, "cannot be greater than readyReplicas");
+        errors.invalid(&at.child("availableReplicas"), value, format!("cannot be greater than {ready}"));
     }
 }
 

@@ -61,6 +61,22 @@ pub fn subdomain_with_underscores(value: &str, at: &Path<'_>, errors: &mut Error
     }
 }
 
+/// `domain/path`, as controllers are named (`acme.io/foo`).
+pub fn domain_prefixed_path(value: &str, at: &Path<'_>, errors: &mut Errors) {
+    const PATH: &str = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+";
+    if value.is_empty() {
+        return errors.required(at, "");
+    }
+    let Some((domain, path)) = value.split_once('/').filter(|(domain, path)| !domain.is_empty() && !path.is_empty())
+    else {
+        return errors.invalid(at, value, "must be a domain-prefixed path (such as \"acme.io/foo\")");
+    };
+    subdomain(domain, at, errors);
+    if !path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b)) {
+        errors.invalid(at, path, names::regex_error("Invalid path", PATH, &[]));
+    }
+}
+
 /// A name with an optional DNS prefix: label keys, resource names, gates, conditions.
 pub fn qualified(value: &str, at: &Path<'_>, errors: &mut Errors) {
     each(value, names::qualified_name(value), at, errors);

@@ -469,10 +469,7 @@ fn subresources_write_their_part() {
     set_in_container(&mut resized, "resources", value!({"requests": {"cpu": "1"}}));
     Pods.prepare_for_update(&mut resized, &old, "resize");
     let found = causes(&Pods.validate_update(&resized, &old, "resize"));
-    assert_eq!(
-        found,
-        ["spec: Invalid value: \"BestEffort\": Pod QOS Class may not change as a result of resizing"]
-    );
+    assert_eq!(found, ["spec: Invalid value: \"BestEffort\": Pod QOS Class may not change as a result of resizing"]);
 }
 
 #[test]
