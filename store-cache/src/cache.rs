@@ -9,6 +9,7 @@
 //! costs more than the work (about 20 µs against 3 µs per event); a large one is spread over the executors.
 
 pub(crate) mod executor;
+mod history;
 pub(crate) mod index;
 pub(crate) mod pin;
 mod rows;
@@ -36,6 +37,7 @@ use crate::store::checkpoint::Checkpoint;
 use crate::view::View;
 use crate::watch::dispatch::Dispatch;
 use executor::Executors;
+use history::History;
 use index::IndexRules;
 use shard::{Shard, shard_of};
 use window::Window;
@@ -62,13 +64,13 @@ pub(crate) struct Cache {
     projections: Box<[Arc<dyn Projection>]>,
     /// Told when rows may have changed.
     rows: watch::Sender<()>,
+    history: History,
     limits: Limits,
 }
 
 #[derive(Clone, Copy)]
 struct Limits {
     window_events_max: usize,
-    window_bytes_max: usize,
     watcher_queue_max: usize,
 }
 
@@ -91,11 +93,8 @@ impl Cache {
             waiters: Waiters::default(),
             projections: projections.into(),
             rows: watch::Sender::new(()),
-            limits: Limits {
-                window_events_max: config.window_events_max,
-                window_bytes_max: config.window_bytes_max,
-                watcher_queue_max: config.watcher_queue_max,
-            },
+            history: History::new(config.windows_bytes_max),
+            limits: Limits { window_events_max: config.window_events_max, watcher_queue_max: config.watcher_queue_max },
         }
     }
 
@@ -222,6 +221,7 @@ impl Cache {
     fn append_to_windows(&self, events: &[Arc<Event>]) -> Touched {
         let mut touched = Touched { collections: Vec::new() };
         let mut windows: Vec<Window> = Vec::new();
+        let mut bytes_before = 0;
         for event in events {
             let name = event.object.key.collection();
             let at = match touched.collections.iter().position(|(touched, _)| touched == name) {
@@ -230,17 +230,31 @@ impl Cache {
                     let collection = self.collection(name);
                     let mut window = Window::clone(&collection.window.load());
                     window.cool();
+                    bytes_before += window.bytes();
                     windows.push(window);
                     touched.collections.push((name.into(), collection));
                     touched.collections.len() - 1
                 }
             };
-            windows[at].push(event.clone(), self.limits.window_events_max, self.limits.window_bytes_max);
+            windows[at].push(event.clone(), self.limits.window_events_max);
         }
+        let bytes_after = windows.iter().map(Window::bytes).sum();
         for ((_, collection), window) in touched.collections.iter().zip(windows) {
             collection.window.store(Arc::new(window));
         }
+        if self.history.changed(bytes_before, bytes_after) {
+            self.trim_windows();
+        }
         touched
+    }
+
+    fn trim_windows(&self) {
+        let collections: Vec<_> = self.collections.iter().map(|entry| entry.value().clone()).collect();
+        let mut windows: Vec<_> =
+            collections.iter().map(|collection| Window::clone(&collection.window.load())).collect();
+        for at in self.history.trim(&mut windows) {
+            collections[at].window.store(Arc::new(windows[at].clone()));
+        }
     }
 
     /// Publishes `revision` without events: nothing that concerns us happened up to there.

@@ -29,8 +29,8 @@ pub struct StoreConfig {
     pub linger: Duration,
     /// Events that a collection's window keeps for watches to resume from.
     pub window_events_max: usize,
-    /// Bytes of replaced versions that a collection's window keeps alive.
-    pub window_bytes_max: usize,
+    /// Bytes of replaced versions that all windows together keep alive; the oldest go first, a quiet collection's last.
+    pub windows_bytes_max: usize,
     /// Events that wait for one watcher before it is parked at its cursor.
     pub watcher_queue_max: usize,
     /// Collections whose writes are acknowledged before the disk has them (Leases, Events): the operator's explicit
@@ -59,7 +59,7 @@ impl Default for StoreConfig {
             batch_bytes_max: 16 << 20,
             linger: Duration::from_millis(1),
             window_events_max: 65_536,
-            window_bytes_max: 32 << 20,
+            windows_bytes_max: 32 << 20,
             watcher_queue_max: 512,
             relaxed: Vec::new(),
             indexed_fields: Vec::new(),

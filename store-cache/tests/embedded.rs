@@ -143,8 +143,8 @@ async fn only_falling_out_of_the_window_ends_a_watch() {
 }
 
 #[tokio::test]
-async fn the_window_is_bounded_by_bytes_too() {
-    let store = open(StoreConfig { window_bytes_max: 64 << 10, ..StoreConfig::default() });
+async fn windows_are_bounded_by_bytes_too() {
+    let store = open(StoreConfig { windows_bytes_max: 64 << 10, ..StoreConfig::default() });
     let large = "x".repeat(10_000);
     for _ in 0..20 {
         committed(&store, put(&pod("a"), Expect::Any, &large)).await;

@@ -35,15 +35,22 @@ impl Window {
         Self { events: Vector::new(), first: 0, floor, exact_from: floor, bytes: 0, cooled_to: 0 }
     }
 
-    pub(crate) fn push(&mut self, event: Arc<Event>, events_max: usize, bytes_max: usize) {
+    pub(crate) fn push(&mut self, event: Arc<Event>, events_max: usize) {
         self.bytes += event.retained_bytes();
         self.events.push_back(event);
-        while self.events.len() > events_max || (self.bytes > bytes_max && self.events.len() > 1) {
-            let Some(oldest) = self.events.pop_front() else { break };
-            self.bytes -= oldest.retained_bytes();
-            self.first += 1;
-            self.floor = oldest.revision;
+        while self.events.len() > events_max {
+            self.drop_oldest();
         }
+    }
+
+    /// How many bytes went with it.
+    pub(crate) fn drop_oldest(&mut self) -> usize {
+        let Some(oldest) = self.events.pop_front() else { return 0 };
+        let bytes = oldest.retained_bytes();
+        self.bytes -= bytes;
+        self.first += 1;
+        self.floor = oldest.revision;
+        bytes
     }
 
     /// Called before a batch is added. What is cooled was there when the last batches were handed out.
