@@ -55,6 +55,7 @@ macro_rules! files {
 }
 
 files! {
+    network: "network.yaml",
     pods: "pods.yaml",
     storage: "storage.yaml",
     volumes_of_pods: "pod_volumes.yaml",

@@ -27,6 +27,10 @@ impl Strategy for EndpointSlices {
             slice.remove("endpoints");
             put(slice, "endpoints", Value::Array(Vec::new()));
         }
+        let endpoints = slice.get_mut("endpoints").and_then(Value::as_array_mut);
+        for endpoint in endpoints.into_iter().flatten().filter_map(Value::as_object_mut) {
+            fill_with(endpoint, "conditions", Value::object);
+        }
         let ports = slice.get_mut("ports").and_then(Value::as_array_mut);
         for port in ports.into_iter().flatten().filter_map(Value::as_object_mut) {
             fill_with(port, "name", || Value::from(""));
@@ -133,13 +137,16 @@ fn check_endpoint(endpoint: &Value, kind: &str, at: &Path<'_>, errors: &mut Erro
         let at = list.index(n);
         let text = address.as_str().unwrap_or_default();
         match kind {
-            "IPv4" if text.parse::<std::net::Ipv4Addr>().is_err() => {
-                errors.invalid(&at, text, "must be a valid IPv4 address");
+            "IPv4" | "IPv6" => {
+                let fits = match text.parse::<std::net::IpAddr>() {
+                    Ok(address) => address.is_ipv4() == (kind == "IPv4"),
+                    Err(_) => false,
+                };
+                if !fits {
+                    errors.invalid(&at, text, format!("must be a valid {kind} address"));
+                }
+                check_ordinary_ip(text, &at, errors);
             }
-            "IPv6" if text.parse::<std::net::Ipv6Addr>().is_err() => {
-                errors.invalid(&at, text, "must be a valid IPv6 address");
-            }
-            "IPv4" | "IPv6" => check_ordinary_ip(text, &at, errors),
             "FQDN" => name::subdomain(text.strip_suffix('.').unwrap_or(text), &at, errors),
             _ => {}
         }
@@ -150,10 +157,35 @@ fn check_endpoint(endpoint: &Value, kind: &str, at: &Path<'_>, errors: &mut Erro
     if let Some(host) = endpoint.str_at(&["hostname"]) {
         name::label(host, &at.child("hostname"), errors);
     }
+    for (field, max) in [("forZones", 8), ("forNodes", 8)] {
+        check_hints(endpoint.at(&["hints", field]).items(), field, max, at, errors);
+    }
     if endpoint.get("deprecatedTopology").entries().any(|(key, _)| key == "kubernetes.io/hostname") {
         let topology = at.child("deprecatedTopology");
         let detail = "may not be set in the v1 API, use nodeName instead";
         errors.forbidden(&topology.key("kubernetes.io/hostname"), detail);
+    }
+}
+
+/// The zones or nodes that an endpoint is best used from: few, each named once.
+fn check_hints(hints: &[Value], field: &str, max: usize, at: &Path<'_>, errors: &mut Errors) {
+    let at = at.child("hints");
+    let at = at.child(field);
+    if hints.len() > max {
+        return errors.too_many(&at, hints.len(), max);
+    }
+    for (n, hint) in hints.iter().enumerate() {
+        let item = at.index(n);
+        let at = item.child("name");
+        let text = hint.get("name").text();
+        if hints[..n].iter().any(|other| other.get("name").text() == text) {
+            errors.duplicate(&at, text);
+        }
+        if field == "forNodes" {
+            name::subdomain(text, &at, errors);
+        } else {
+            name::label_value(text, &at, errors);
+        }
     }
 }
 

@@ -7,10 +7,9 @@ use super::cells::{age_cell, name_cell, or_none, selector_cell, text_cell};
 use super::field::{fill, fill_with};
 use super::row;
 use crate::registry::strategy::{Column, Strategy};
-use crate::registry::validate::container::PROTOCOLS;
 use crate::registry::validate::labels::check_selector;
 use crate::registry::validate::view::{Held, view};
-use crate::registry::validate::{Errors, Path, name};
+use crate::registry::validate::{Errors, Path, name, security};
 
 /// Ingresses of `networking.k8s.io`.
 #[derive(Debug)]
@@ -25,31 +24,36 @@ impl Strategy for Ingresses {
     }
 
     fn check(&self, ingress: &Value, errors: &mut Errors) {
-        let null = Value::Null;
-        let spec = ingress.get("spec").unwrap_or(&null);
-        let at = Path::new("spec");
-        let rules = spec.get("rules").items();
-        let backend = spec.get("defaultBackend").filter(|b| !b.is_null());
-        if rules.is_empty() && backend.is_none() {
-            errors.invalid(&at, spec.get("rules"), "either `defaultBackend` or `rules` must be specified");
+        check_ingress(ingress, errors);
+        // The annotation is what there was before the field.
+        const CLASS: &str = "kubernetes.io/ingress.class";
+        let old = ingress.str_at(&["metadata", "annotations", CLASS]);
+        let new = ingress.str_at(&["spec", "ingressClassName"]);
+        if let (Some(old), Some(new)) = (old, new)
+            && old != new
+        {
+            let at = Path::new("annotations");
+            errors.invalid(&at.child(CLASS), old, "must match `ingressClassName` when both are specified");
         }
-        if let Some(backend) = backend {
-            check_backend(backend, &at.child("defaultBackend"), errors);
+    }
+
+    fn check_update(&self, new: &Value, _old: &Value, subresource: &str, errors: &mut Errors) {
+        if subresource.is_empty() {
+            return check_ingress(new, errors);
         }
-        let rules_at = at.child("rules");
-        for (n, rule) in rules.iter().enumerate() {
-            check_rule(rule, &rules_at.index(n), errors);
-        }
-        let tls = at.child("tls");
-        for (n, entry) in spec.get("tls").items().iter().enumerate() {
-            let item = tls.index(n);
-            let hosts = item.child("hosts");
-            for (n, host) in entry.get("hosts").items().iter().enumerate() {
-                check_host(host.as_str().unwrap_or_default(), &hosts.index(n), errors);
+        let at = Path::new("status.loadBalancer.ingress");
+        for (n, entry) in new.array_at(&["status", "loadBalancer", "ingress"]).iter().enumerate() {
+            let at = at.index(n);
+            let (ip, host) = (entry.get("ip").text(), entry.get("hostname").text());
+            if !ip.is_empty() {
+                name::ip(ip, &at.child("ip"), errors);
             }
-        }
-        if let Some(class) = spec.str_at(&["ingressClassName"]) {
-            name::subdomain(class, &at.child("ingressClassName"), errors);
+            if !host.is_empty() {
+                name::subdomain(host, &at.child("hostname"), errors);
+                if host.parse::<std::net::IpAddr>().is_ok() {
+                    errors.invalid(&at.child("hostname"), host, "must be a DNS name, not an IP address");
+                }
+            }
         }
     }
 
@@ -100,10 +104,47 @@ impl Strategy for Ingresses {
     }
 }
 
+fn check_ingress(ingress: &Value, errors: &mut Errors) {
+    let null = Value::Null;
+    let spec = ingress.get("spec").unwrap_or(&null);
+    let at = Path::new("spec");
+    let rules = spec.get("rules").items();
+    let backend = spec.get("defaultBackend").filter(|b| !b.is_null());
+    if rules.is_empty() && backend.is_none() {
+        errors.invalid(&at, spec.get("rules"), "either `defaultBackend` or `rules` must be specified");
+    }
+    if let Some(backend) = backend {
+        check_backend(backend, &at.child("defaultBackend"), errors);
+    }
+    let rules_at = at.child("rules");
+    for (n, rule) in rules.iter().enumerate() {
+        check_rule(rule, &rules_at.index(n), errors);
+    }
+    let tls = at.child("tls");
+    for (n, entry) in spec.get("tls").items().iter().enumerate() {
+        let item = tls.index(n);
+        let hosts = item.child("hosts");
+        for (n, host) in entry.get("hosts").items().iter().enumerate() {
+            check_name(host.as_str().unwrap_or_default(), &hosts.index(n), errors);
+        }
+        let secret = entry.get("secretName").text();
+        if !secret.is_empty() {
+            name::subdomain(secret, &item.child("secretName"), errors);
+        }
+    }
+    if let Some(class) = spec.str_at(&["ingressClassName"]) {
+        name::subdomain(class, &at.child("ingressClassName"), errors);
+    }
+}
+
 fn check_host(host: &str, at: &Path<'_>, errors: &mut Errors) {
     if host.parse::<std::net::IpAddr>().is_ok() {
         errors.invalid(at, host, "must be a DNS name, not an IP address");
     }
+    check_name(host, at, errors);
+}
+
+fn check_name(host: &str, at: &Path<'_>, errors: &mut Errors) {
     let wrong = if host.contains('*') { names::wildcard_dns_subdomain(host) } else { names::dns_subdomain(host) };
     for detail in wrong {
         errors.invalid(at, host, detail);
@@ -167,22 +208,13 @@ fn check_backend(backend: &Value, at: &Path<'_>, errors: &mut Errors) {
             errors.invalid(at, "", "cannot set both resource and service backends");
         }
         (Some(resource), None) => {
-            let at = at.child("resource");
-            for field in ["kind", "name"] {
-                if resource.get(field).text().is_empty() {
-                    errors.required(&at.child(field), "");
-                }
-            }
+            check_reference(resource, &at.child("resource"), errors);
         }
         (None, Some(service)) => {
             let at = at.child("service");
             match service.get("name").text() {
                 "" => errors.required(&at.child("name"), ""),
-                text => {
-                    for wrong in names::dns_1035_label(text) {
-                        errors.invalid(&at.child("name"), text, wrong);
-                    }
-                }
+                text => name::label(text, &at.child("name"), errors),
             }
             let port = service.get("port").unwrap_or(&Value::Null);
             let port_at = at.child("port");
@@ -194,6 +226,36 @@ fn check_backend(backend: &Value, at: &Path<'_>, errors: &mut Errors) {
             }
         }
         (None, None) => errors.invalid(at, "", "resource or service backend is required"),
+    }
+}
+
+/// An object of another kind, by group, kind and name.
+fn check_reference(reference: &Value, at: &Path<'_>, errors: &mut Errors) {
+    if let Some(group) = reference.str_at(&["apiGroup"]) {
+        name::subdomain(group, &at.child("apiGroup"), errors);
+    }
+    for field in ["kind", "name"] {
+        let at = at.child(field);
+        match reference.get(field).text() {
+            "" => errors.required(&at, format!("{field} is required")),
+            text => {
+                for wrong in names::path_segment(text, false) {
+                    errors.invalid(&at, text, wrong);
+                }
+            }
+        }
+    }
+}
+
+fn check_parameters(parameters: &Value, at: &Path<'_>, errors: &mut Errors) {
+    check_reference(parameters, at, errors);
+    let namespace_at = at.child("namespace");
+    match (parameters.get("scope").text(), parameters.str_at(&["namespace"])) {
+        ("Namespace", None) => errors.required(&namespace_at, "`parameters.scope` is set to 'Namespace'"),
+        ("Namespace", Some(namespace)) => name::label(namespace, &namespace_at, errors),
+        ("Cluster", Some(_)) => errors.forbidden(&namespace_at, "`parameters.scope` is set to 'Cluster'"),
+        ("Cluster", None) => {}
+        (scope, _) => errors.not_supported(&at.child("scope"), scope, &["Cluster", "Namespace"]),
     }
 }
 
@@ -217,12 +279,15 @@ impl Strategy for IngressClasses {
             errors.too_long(&at, 250);
         }
         name::domain_prefixed_path(controller, &at, errors);
+        if let Some(parameters) = class.at(&["spec", "parameters"]).filter(|parameters| !parameters.is_null()) {
+            check_parameters(parameters, &Path::new("spec.parameters"), errors);
+        }
     }
 
     fn check_update(&self, new: &Value, old: &Value, _subresource: &str, errors: &mut Errors) {
-        self.check(new, errors);
         let path = ["spec", "controller"];
         errors.immutable(&Path::new("spec.controller"), new.at(&path), old.at(&path));
+        self.check(new, errors);
     }
 
     fn has_generation(&self) -> bool {
@@ -308,7 +373,7 @@ impl Strategy for NetworkPolicies {
         for (n, kind) in kinds.iter().enumerate() {
             let kind = kind.as_str().unwrap_or_default();
             if !matches!(kind, "Ingress" | "Egress") {
-                errors.not_supported(&kinds_at.index(n), kind, &["Egress", "Ingress"]);
+                errors.not_supported(&kinds_at.index(n), kind, &["Ingress", "Egress"]);
             }
         }
     }
@@ -327,23 +392,24 @@ impl Strategy for NetworkPolicies {
 }
 
 fn check_port(port: &Port<'_>, at: &Path<'_>, errors: &mut Errors) {
-    if port.protocol.is_some() && !PROTOCOLS.contains(&port.protocol.text()) {
-        errors.not_supported(&at.child("protocol"), port.protocol.text(), PROTOCOLS);
-    }
-    let named = port.port.is_some_and(|p| p.as_str().is_some());
-    if port.port.is_some() {
-        name::port(port.port, &at.child("port"), errors);
-    }
-    if let Some(end) = port.end.int() {
-        let at_end = at.child("endPort");
-        if port.port.is_none() {
-            errors.required(&at.child("port"), "must be specified when `endPort` is specified");
-        } else if named {
-            errors.invalid(&at.child("port"), port.port, "may not be a string when `endPort` is specified");
-        } else {
-            name::port_number(end, &at_end, errors);
-            if end < port.port.number() {
-                errors.invalid(&at_end, end, "must be greater than or equal to `port`");
+    security::check_choice(port.protocol, &["TCP", "UDP", "SCTP"], &at.child("protocol"), errors);
+    let (port_at, end_at) = (at.child("port"), at.child("endPort"));
+    match (port.port, port.end.int()) {
+        (None, None) => {}
+        (None, Some(end)) => errors.invalid(&end_at, end, "may not be specified when `port` is not specified"),
+        (Some(Value::String(text)), end) => {
+            if let Some(end) = end {
+                errors.invalid(&end_at, end, "may not be specified when `port` is non-numeric");
+            }
+            name::port_name(text, &port_at, errors);
+        }
+        (number, end) => {
+            name::port_number(number.number(), &port_at, errors);
+            if let Some(end) = end {
+                if end < number.number() {
+                    errors.invalid(&end_at, number.number(), "must be greater than or equal to `port`");
+                }
+                name::port_number(end, &end_at, errors);
             }
         }
     }
@@ -359,21 +425,34 @@ fn check_peer(peer: &Value, at: &Path<'_>, errors: &mut Errors) {
     }
     if let Some(block) = peer.get("ipBlock").filter(|b| !b.is_null()) {
         let block_at = at.child("ipBlock");
-        if count > 0 {
-            errors.forbidden(at, "may not specify both ipBlock and another peer");
-        }
         count += 1;
-        match block.get("cidr").text() {
-            "" => errors.required(&block_at.child("cidr"), ""),
-            cidr => name::cidr(cidr, &block_at.child("cidr"), errors),
-        }
-        let except = block_at.child("except");
-        for (n, cidr) in block.get("except").items().iter().enumerate() {
-            name::cidr(cidr.as_str().unwrap_or_default(), &except.index(n), errors);
+        check_block(block, &block_at, errors);
+        if count > 1 {
+            errors.forbidden(at, "may not specify both ipBlock and another peer");
         }
     }
     if count == 0 {
         errors.required(at, "must specify a peer");
+    }
+}
+
+/// A block of addresses but for some blocks within it.
+fn check_block(block: &Value, at: &Path<'_>, errors: &mut Errors) {
+    let whole = block.get("cidr").text();
+    if whole.is_empty() {
+        return errors.required(&at.child("cidr"), "");
+    }
+    name::cidr(whole, &at.child("cidr"), errors);
+    let Some(outer) = name::block(whole) else { return };
+    let except = at.child("except");
+    for (n, inner) in block.get("except").items().iter().enumerate() {
+        let at = except.index(n);
+        let text = Some(inner).text();
+        name::cidr(text, &at, errors);
+        let Some(inner) = name::block(text) else { continue };
+        if !outer.holds(&inner) {
+            errors.invalid(&at, text, "must be a strict subset of `cidr`");
+        }
     }
 }
 
@@ -418,7 +497,7 @@ mod tests {
         let fields: Vec<String> = NetworkPolicies.validate(&policy).into_iter().map(|e| e.field).collect();
         assert_eq!(
             fields,
-            ["spec.ingress[0].from[0]", "spec.ingress[0].from[1]", "spec.ingress[0].from[1].ipBlock.cidr"]
+            ["spec.ingress[0].from[0]", "spec.ingress[0].from[1].ipBlock.cidr", "spec.ingress[0].from[1]"]
         );
     }
 }

@@ -24,7 +24,8 @@ impl Strategy for Services {
     row!("", "v1", "services");
 
     fn name_errors(&self, name: &str, prefix: bool) -> Vec<String> {
-        name::label_1035_errors(name, prefix)
+        // Relaxed (KEP-5311): a digit may come first.
+        name::label_errors(name, prefix)
     }
 
     fn prepare_for_create(&self, service: &mut Value) {

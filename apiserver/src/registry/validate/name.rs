@@ -145,17 +145,90 @@ pub fn one_of(value: &str, allowed: &[&str], at: &Path<'_>, errors: &mut Errors)
     }
 }
 
-/// An IP address of either family.
+/// An IP address of either family, in a form that everybody reads alike (KEP-4858).
 pub fn ip(value: &str, at: &Path<'_>, errors: &mut Errors) {
-    if value.parse::<std::net::IpAddr>().is_err() {
-        errors.invalid(at, value, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+    match value.parse::<std::net::IpAddr>() {
+        Ok(std::net::IpAddr::V6(six)) if six.to_ipv4_mapped().is_some() => {
+            errors.invalid(at, value, "must not be an IPv4-mapped IPv6 address");
+        }
+        Ok(_) => {}
+        Err(_) if without_leading_zeros(value).parse::<std::net::Ipv4Addr>().is_ok() => {
+            errors.invalid(at, value, "must not have leading 0s");
+        }
+        Err(_) => errors.invalid(at, value, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
     }
 }
 
-/// An IP block of either family.
+fn without_leading_zeros(dotted: &str) -> String {
+    let part = |part: &str| match part.trim_start_matches('0') {
+        "" if !part.is_empty() => "0".to_owned(),
+        rest => rest.to_owned(),
+    };
+    dotted.split('.').map(part).collect::<Vec<_>>().join(".")
+}
+
+/// An IP block of either family, in a form that everybody reads alike.
 pub fn cidr(value: &str, at: &Path<'_>, errors: &mut Errors) {
-    if cidr_family(value).is_none() {
-        errors.invalid(at, value, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+    const VALID: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+    let Some((address, bits)) = value.split_once('/') else { return errors.invalid(at, value, VALID) };
+    let plain = bits == "0" || !bits.starts_with('0');
+    let prefix = bits.parse::<u32>().ok().filter(|_| bits.bytes().all(|b| b.is_ascii_digit()));
+    let wrong = match (address.parse::<std::net::IpAddr>(), prefix) {
+        (Ok(std::net::IpAddr::V4(four)), Some(prefix @ 0..=32)) => {
+            let beyond = u32::MAX.checked_shr(prefix).unwrap_or_default() & u32::from(four);
+            block_wrong(plain, false, beyond != 0)
+        }
+        (Ok(std::net::IpAddr::V6(six)), Some(prefix @ 0..=128)) => {
+            let beyond = u128::MAX.checked_shr(prefix).unwrap_or_default() & u128::from(six);
+            block_wrong(plain, six.to_ipv4_mapped().is_some(), beyond != 0)
+        }
+        (Err(_), Some(0..=32)) if without_leading_zeros(address).parse::<std::net::Ipv4Addr>().is_ok() => {
+            block_wrong(false, false, false)
+        }
+        _ => Some(VALID),
+    };
+    if let Some(wrong) = wrong {
+        errors.invalid(at, value, wrong);
+    }
+}
+
+const fn block_wrong(plain: bool, mapped: bool, beyond: bool) -> Option<&'static str> {
+    match (plain, mapped, beyond) {
+        (false, _, _) => Some("must not have leading 0s in IP or prefix length"),
+        (true, true, _) => Some("must not have an IPv4-mapped IPv6 address"),
+        (true, false, true) => Some("must not have bits set beyond the prefix length"),
+        (true, false, false) => None,
+    }
+}
+
+/// A block of addresses: of which family, the bits of its first address from the left, how many of them count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    six: bool,
+    bits: u128,
+    length: u32,
+}
+
+impl Block {
+    /// Whether another block is a part of it, and not all.
+    #[must_use]
+    pub fn holds(&self, other: &Self) -> bool {
+        let beyond = u128::MAX.checked_shr(self.length).unwrap_or_default();
+        self.six == other.six && self.length < other.length && (self.bits ^ other.bits) & !beyond == 0
+    }
+}
+
+/// The block that a text stands for.
+#[must_use]
+pub fn block(value: &str) -> Option<Block> {
+    let (address, length) = value.split_once('/')?;
+    let length: u32 = length.parse().ok()?;
+    match address.parse().ok()? {
+        std::net::IpAddr::V4(four) if length <= 32 => {
+            Some(Block { six: false, bits: u128::from(u32::from(four)) << 96, length })
+        }
+        std::net::IpAddr::V6(six) if length <= 128 => Some(Block { six: true, bits: u128::from(six), length }),
+        _ => None,
     }
 }
 

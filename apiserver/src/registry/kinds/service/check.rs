@@ -53,6 +53,7 @@ pub(super) fn check(service: &Value, old: Option<&Value>, errors: &mut Errors) {
             errors.forbidden(&at.child("healthCheckNodePort"), "field is immutable");
         }
     }
+    check_hints(service, errors);
     check_type(&spec, &at, errors);
     check_ports(&spec, &at.child("ports"), errors);
     check_labels(spec.selector, &at.child("selector"), errors);
@@ -64,7 +65,7 @@ pub(super) fn check(service: &Value, old: Option<&Value>, errors: &mut Errors) {
     let kinds = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
     name::one_of(spec.kind.text(), kinds, &at.child("type"), errors);
     check_port_conflicts(&spec, &at.child("ports"), errors);
-    check_balancer(&spec, &at, errors);
+    check_balancer(&spec, service.at(&["metadata", "annotations"]), &at, errors);
     check_policies(&spec, &at, errors);
 }
 
@@ -87,20 +88,9 @@ fn check_type(spec: &Spec<'_>, at: &Path<'_>, errors: &mut Errors) {
     }
     let ips = at.child("clusterIPs");
     match kind {
-        "LoadBalancer" | "NodePort" => {
-            if kind == "LoadBalancer" {
-                let ports = at.child("ports");
-                for (n, port) in spec.ports.items().iter().enumerate() {
-                    if port.get("port").number() == 10250 {
-                        let detail = "may not expose port 10250 externally since it is used by kubelet";
-                        errors.invalid(&ports.index(n), 10250_i64, detail);
-                    }
-                }
-            }
-            if is_headless(spec) {
-                let detail = format!("may not be set to 'None' for {kind} services");
-                errors.invalid(&ips.index(0), "None", detail);
-            }
+        "LoadBalancer" | "NodePort" if is_headless(spec) => {
+            let detail = format!("may not be set to 'None' for {kind} services");
+            errors.invalid(&ips.index(0), "None", detail);
         }
         "ExternalName" => {
             const DETAIL: &str = "may not be set for ExternalName services";
@@ -285,7 +275,9 @@ fn check_external_ips(list: &[Value], at: &Path<'_>, errors: &mut Errors) {
 
 /// An address that another host could have.
 pub(in crate::registry::kinds) fn check_ordinary_ip(text: &str, at: &Path<'_>, errors: &mut Errors) {
-    let Ok(ip) = text.parse::<std::net::IpAddr>() else { return };
+    let Ok(ip) = text.parse::<std::net::IpAddr>() else {
+        return errors.invalid(at, text, "must be a valid IP address");
+    };
     let (link_local, link_multicast) = match ip {
         std::net::IpAddr::V4(ip) => (ip.is_link_local(), ip.octets()[..3] == [224, 0, 0]),
         std::net::IpAddr::V6(ip) => (ip.segments()[0] & 0xffc0 == 0xfe80, ip.segments()[0] & 0xff0f == 0xff02),
@@ -304,7 +296,23 @@ pub(in crate::registry::kinds) fn check_ordinary_ip(text: &str, at: &Path<'_>, e
     }
 }
 
-fn check_balancer(spec: &Spec<'_>, at: &Path<'_>, errors: &mut Errors) {
+/// The annotation that asks for topology hints, and its old name.
+fn check_hints(service: &Value, errors: &mut Errors) {
+    const OLD: &str = "service.kubernetes.io/topology-aware-hints";
+    const NEW: &str = "service.kubernetes.io/topology-mode";
+    let annotation = |key: &str| service.str_at(&["metadata", "annotations", key]);
+    if let (Some(old), Some(new)) = (annotation(OLD), annotation(NEW))
+        && old != new
+    {
+        let at = Path::new("metadata.annotations");
+        errors.invalid(&at.key(NEW), new, format!("must match annotations[{OLD}] when both are specified"));
+    }
+}
+
+/// The annotation that says what [`Spec::source_ranges`] says now.
+const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+
+fn check_balancer(spec: &Spec<'_>, annotations: Option<&Value>, at: &Path<'_>, errors: &mut Errors) {
     let ranges = spec.source_ranges.items();
     if !ranges.is_empty() {
         let at = at.child("LoadBalancerSourceRanges");
@@ -313,6 +321,15 @@ fn check_balancer(spec: &Spec<'_>, at: &Path<'_>, errors: &mut Errors) {
         }
         for (n, range) in ranges.iter().enumerate() {
             name::cidr(range.as_str().unwrap_or_default().trim(), &at.index(n), errors);
+        }
+    } else if let Some(ranges) = annotations.and_then(|all| all.str_at(&[SOURCE_RANGES])) {
+        let at = Path::new("metadata.annotations");
+        let at = at.key(SOURCE_RANGES);
+        if !is_balanced(spec) {
+            errors.forbidden(&at, ONLY_BALANCED);
+        }
+        for range in ranges.split(',').filter(|_| !ranges.trim().is_empty()) {
+            name::cidr(range.trim(), &at, errors);
         }
     }
     if spec.allocate_ports.is_some() && !is_balanced(spec) {
@@ -361,7 +378,7 @@ fn check_policies(spec: &Spec<'_>, at: &Path<'_>, errors: &mut Errors) {
         }
     }
     if let Some(distribution) = spec.distribution {
-        let allowed = &["PreferClose", "PreferSameNode", "PreferSameZone"];
+        let allowed = &["PreferClose", "PreferSameZone", "PreferSameNode"];
         let text = distribution.as_str().unwrap_or_default();
         if !allowed.contains(&text) {
             errors.not_supported(&at.child("trafficDistribution"), text, allowed);
@@ -376,44 +393,43 @@ fn check_address_change(spec: &Spec<'_>, was: &Spec<'_>, at: &Path<'_>, errors: 
     if is_headless(spec) && is_headless(was) {
         return;
     }
-    let at = at.child("clusterIPs");
-    let (now, before) = (spec.cluster_ips.items(), was.cluster_ips.items());
-    let shown = Value::Array(now.to_vec());
-    if now.len() == before.len() {
-        for (n, _) in now.iter().zip(before).enumerate().filter(|(_, (a, b))| a != b) {
-            errors.invalid(&at.index(n), &shown, ONCE);
-        }
-    } else if now.is_empty() {
-        errors.invalid(&at.index(0), &shown, "primary clusterIP can not be unset");
-    } else if !before.is_empty() && now[0] != before[0] {
-        errors.invalid(&at.index(0), &shown, ONCE);
-    }
-    if now.len() == 1 && before.len() == 2 && spec.family_policy.text() != "SingleStack" {
-        let detail = "must be set to 'SingleStack' when releasing the secondary clusterIP";
-        errors.invalid(&at.index(0), &shown, detail);
-    }
+    check_pair("clusterIP", spec.cluster_ips.items(), was.cluster_ips.items(), spec, at, errors);
 }
 
 fn check_family_change(spec: &Spec<'_>, was: &Spec<'_>, at: &Path<'_>, errors: &mut Errors) {
     if spec.kind.text() == "ExternalName" || was.kind.text() == "ExternalName" {
         return;
     }
-    // Headless services without a selector may say any families.
-    if is_headless(spec) && is_headless(was) && spec.selector.is_none() && was.selector.is_none() {
+    // Headless services may say any families, and a change from or to one is told elsewhere.
+    if is_headless(spec) || is_headless(was) {
         return;
     }
-    let at = at.child("ipFamilies");
-    let (now, before) = (spec.families.items(), was.families.items());
-    if before.is_empty() {
-        return;
-    }
+    check_pair("ipFamily", spec.families.items(), was.families.items(), spec, at, errors);
+}
+
+/// A list of one or two: the second may come and go, the first stays.
+fn check_pair(what: &str, now: &[Value], was: &[Value], spec: &Spec<'_>, at: &Path<'_>, errors: &mut Errors) {
+    let list_at = at.child(if what == "clusterIP" { "clusterIPs" } else { "ipFamilies" });
     let shown = Value::Array(now.to_vec());
-    if now.is_empty() {
-        errors.invalid(&at.index(0), &shown, "primary ipFamily can not be unset");
-    } else if now[0] != before[0] {
-        errors.invalid(&at.index(0), &shown, ONCE);
-    } else if now.len() == before.len() && now != before {
-        errors.invalid(&at.index(1), &shown, ONCE);
+    if now.len() == was.len() {
+        for (n, _) in now.iter().zip(was).enumerate().filter(|(_, (now, was))| now != was) {
+            // Upstream gives the first place whichever family it is.
+            let n = if what == "clusterIP" { n } else { 0 };
+            errors.invalid(&list_at.index(n), &shown, ONCE);
+        }
+        return;
+    }
+    if now.len() < was.len() && spec.cluster_ips.items().is_empty() {
+        errors.invalid(&list_at.index(0), &shown, format!("primary {what} can not be unset"));
+    }
+    if let (Some(first), Some(before)) = (now.first(), was.first())
+        && first != before
+    {
+        errors.invalid(&list_at.index(0), &shown, ONCE);
+    }
+    if now.len() == 1 && was.len() == 2 && spec.family_policy.text() != "SingleStack" {
+        let detail = format!("must be set to 'SingleStack' when releasing the secondary {what}");
+        errors.invalid(&at.child("ipFamilyPolicy"), spec.family_policy, detail);
     }
 }
 
