@@ -55,6 +55,7 @@ macro_rules! files {
 }
 
 files! {
+    cluster: "cluster.yaml",
     network: "network.yaml",
     pods: "pods.yaml",
     storage: "storage.yaml",

@@ -1,9 +1,9 @@
 //! HorizontalPodAutoscaler: how many replicas a load deserves, stored in `autoscaling/v2`. Defaulted and checked here;
 //! a loop acts on it.
 
+mod check;
 pub(super) mod v1;
 
-use gantry_machinery::names;
 use gantry_machinery::value::{Object, Value};
 
 use super::cells::{age_cell, name_cell};
@@ -11,7 +11,7 @@ use super::field::fill_with;
 use super::row;
 use crate::registry::strategy::{Column, Strategy};
 use crate::registry::validate::view::Held;
-use crate::registry::validate::{Errors, Path, quantity};
+use crate::registry::validate::{Errors, Path, name, quantity};
 
 /// HorizontalPodAutoscalers of `autoscaling`.
 #[derive(Debug)]
@@ -36,37 +36,17 @@ impl Strategy for HorizontalPodAutoscalers {
     }
 
     fn check(&self, scaler: &Value, errors: &mut Errors) {
-        let null = Value::Null;
-        let spec = scaler.get("spec").unwrap_or(&null);
-        let at = Path::new("spec");
-        let (least, most) = (spec.get("minReplicas").int(), spec.get("maxReplicas").number());
-        if let Some(least) = least.filter(|n| *n < 1) {
-            errors.invalid(&at.child("minReplicas"), least, "must be greater than or equal to 1");
-        }
-        if most < 1 {
-            errors.invalid(&at.child("maxReplicas"), most, "must be greater than 0");
-        }
-        if least.is_some_and(|n| most < n) {
-            errors.invalid(&at.child("maxReplicas"), most, "must be greater than or equal to `minReplicas`");
-        }
-        let target = at.child("scaleTargetRef");
-        for field in ["kind", "name"] {
-            let text = spec.at(&["scaleTargetRef", field]).text();
-            if text.is_empty() {
-                errors.required(&target.child(field), "");
+        check::spec(scaler, None, errors);
+    }
+
+    fn check_update(&self, new: &Value, old: &Value, subresource: &str, errors: &mut Errors) {
+        if subresource == "status" {
+            let at = Path::new("status");
+            for count in ["currentReplicas", "desiredReplicas"] {
+                name::non_negative(new.at(&["status", count]).number(), &at.child(count), errors);
             }
-            for wrong in names::path_segment(text, false) {
-                errors.invalid(&target.child(field), text, wrong);
-            }
-        }
-        let metrics = at.child("metrics");
-        for (n, metric) in spec.get("metrics").items().iter().enumerate() {
-            check_metric(metric, &metrics.index(n), errors);
-        }
-        for direction in ["scaleUp", "scaleDown"] {
-            if let Some(rules) = spec.at(&["behavior", direction]).filter(|r| !r.is_null()) {
-                check_rules(rules, &at.child("behavior").child(direction), errors);
-            }
+        } else {
+            check::spec(new, Some(old), errors);
         }
     }
 
@@ -123,45 +103,6 @@ fn default_rules(rules: &mut Object, window: Option<i64>, policies: &[(&'static 
     });
 }
 
-fn check_rules(rules: &Value, at: &Path<'_>, errors: &mut Errors) {
-    if let Some(window) = rules.get("stabilizationWindowSeconds").int() {
-        let at = at.child("stabilizationWindowSeconds");
-        if window < 0 {
-            errors.invalid(&at, window, "must be greater than or equal to zero");
-        }
-        if window > 3600 {
-            errors.invalid(&at, window, "must be less than or equal to 3600");
-        }
-    }
-    if let Some(select) = rules.get("selectPolicy").and_then(Value::as_str)
-        && !matches!(select, "Disabled" | "Max" | "Min")
-    {
-        errors.not_supported(&at.child("selectPolicy"), select, &["Disabled", "Max", "Min"]);
-    }
-    let policies = rules.get("policies").items();
-    let at_policies = at.child("policies");
-    if policies.is_empty() {
-        errors.required(&at_policies, "must specify at least one Policy");
-    }
-    for (n, policy) in policies.iter().enumerate() {
-        let at = at_policies.index(n);
-        let kind = policy.get("type").text();
-        if !matches!(kind, "Percent" | "Pods") {
-            errors.not_supported(&at.child("type"), kind, &["Percent", "Pods"]);
-        }
-        let (value, period) = (policy.get("value").number(), policy.get("periodSeconds").number());
-        if value <= 0 {
-            errors.invalid(&at.child("value"), value, "must be greater than zero");
-        }
-        if period <= 0 {
-            errors.invalid(&at.child("periodSeconds"), period, "must be greater than zero");
-        }
-        if period > 1800 {
-            errors.invalid(&at.child("periodSeconds"), period, "must be less than or equal to 1800");
-        }
-    }
-}
-
 const METRICS: [(&str, &str); 5] = [
     ("ContainerResource", "containerResource"),
     ("External", "external"),
@@ -169,24 +110,6 @@ const METRICS: [(&str, &str); 5] = [
     ("Pods", "pods"),
     ("Resource", "resource"),
 ];
-
-fn check_metric(metric: &Value, at: &Path<'_>, errors: &mut Errors) {
-    let kind = metric.get("type").text();
-    if kind.is_empty() {
-        return errors.required(&at.child("type"), "must specify a metric source type");
-    }
-    let Some((_, field)) = METRICS.iter().find(|(name, _)| *name == kind) else {
-        return errors.not_supported(&at.child("type"), kind, &METRICS.map(|(name, _)| name));
-    };
-    if metric.get(field).is_none_or(Value::is_null) {
-        errors.required(&at.child(field), "must populate information for the given metric source");
-    }
-    for (_, other) in METRICS.iter().filter(|(name, _)| *name != kind) {
-        if metric.get(other).is_some_and(|m| !m.is_null()) {
-            errors.forbidden(&at.child(other), "must populate the given metric source only");
-        }
-    }
-}
 
 /// `cpu: 12%/80%` and so on, for the first two metrics.
 fn targets(scaler: &Value) -> String {
@@ -241,7 +164,7 @@ mod tests {
     #[test]
     fn autoscalers_default_to_cpu() {
         let mut scaler = value!({"metadata": {"name": "h"}, "spec": {
-            "maxReplicas": 3, "scaleTargetRef": {"kind": "Deployment", "name": "web"}}});
+            "maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}}});
         HorizontalPodAutoscalers.default(&mut scaler);
         assert_eq!(causes(HorizontalPodAutoscalers.validate(&scaler)), Vec::<String>::new());
         let row = HorizontalPodAutoscalers.row(&scaler, 0);

@@ -51,6 +51,7 @@ impl Strategy for LimitRanges {
             }
             check_lists(limit, kind, &at, errors);
             check_order(limit, &at, errors);
+            check_ratios(limit, &at, errors);
         }
     }
 
@@ -110,16 +111,54 @@ fn check_order(limit: &Value, at: &Path<'_>, errors: &mut Errors) {
         ("min", "default", "default", "min", "default"),
         ("default", "max", "default", "default", "max"),
     ];
+    let of_pods = limit.get("type").text() == "Pod";
     for (low, high, field, low_word, high_word) in WORDS {
+        if of_pods && field != "min" {
+            continue;
+        }
         let field_at = at.child(field);
         for (resource, value) in limit.get(low).entries() {
             let Some(bound) = limit.at(&[high, resource]) else { continue };
             if quantity::of(value) > quantity::of(bound) {
                 let [value, bound] = [value, bound].map(|v| quantity::canonical(v).unwrap_or_default());
-                let shown = if field == low { value.clone() } else { bound.clone() };
+                // Of a wrong default upstream shows what it is compared with.
+                let shown = if (field == low) == (field != "default") { value.clone() } else { bound.clone() };
                 let detail = format!("{low_word} value {value} is greater than {high_word} value {bound}");
                 errors.invalid(&field_at.key(resource), shown, detail);
             }
+        }
+    }
+}
+
+/// Ratios are of at least one, and not beyond what the bounds allow anyway.
+fn check_ratios(limit: &Value, at: &Path<'_>, errors: &mut Errors) {
+    let at_ratio = at.child("maxLimitRequestRatio");
+    for (resource, ratio) in limit.get("maxLimitRequestRatio").entries() {
+        let at = at_ratio.key(resource);
+        let shown = quantity::canonical(ratio).unwrap_or_default();
+        let milli = |value: Option<&Value>| value.and_then(quantity::of).map(|q| q.milli_value());
+        let Some(ratio) = milli(Some(ratio)) else { continue };
+        if ratio < 1000 {
+            errors.invalid(&at, shown.clone(), format!("ratio {shown} is less than 1"));
+        }
+        if let (Some(min), Some(max)) = (milli(limit.at(&["min", resource])), milli(limit.at(&["max", resource]))) {
+            // Floating point as upstream's, whose digits the message shows.
+            #[expect(clippy::cast_precision_loss, reason = "the message shows six digits")]
+            let (ratio, bound) = (ratio as f64 / 1000.0, max as f64 / min as f64);
+            if ratio > bound {
+                errors.invalid(&at, shown.clone(), format!("ratio {shown} is greater than max/min = {bound:.6}"));
+            }
+        }
+    }
+    for (resource, wanted) in limit.get("defaultRequest").entries() {
+        let Some(most) = limit.at(&["default", resource]) else { continue };
+        if limit.get("type").text() != "Pod"
+            && !resources::may_overcommit(resource)
+            && quantity::of(wanted) != quantity::of(most)
+        {
+            let [wanted, most] = [wanted, most].map(|v| quantity::canonical(v).unwrap_or_default());
+            let detail = format!("default value {most} must equal to defaultRequest value {wanted} in {resource}");
+            errors.invalid(&at.child("defaultRequest").key(resource), wanted, detail);
         }
     }
 }

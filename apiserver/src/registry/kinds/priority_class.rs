@@ -28,10 +28,18 @@ impl Strategy for PriorityClasses {
     fn check(&self, class: &Value, errors: &mut Errors) {
         let (text, value) = (class.at(&["metadata", "name"]).text(), class.get("value").number());
         if text.starts_with("system-") {
-            let known = SYSTEM.iter().any(|(name, at)| *name == text && *at == value);
-            if !known || class.get("globalDefault").truth() {
-                let detail = "priority class names with 'system-' prefix are reserved for system use only. error: \
-                              only system-node-critical and system-cluster-critical are known";
+            let wrong = match SYSTEM.iter().find(|(name, _)| *name == text) {
+                None => format!("{text} is not a known system priority class"),
+                Some((_, at)) if *at != value => format!("value of {text} PriorityClass must be {at}"),
+                Some(_) if class.get("globalDefault").truth() => {
+                    format!("globalDefault of {text} PriorityClass must be false")
+                }
+                Some(_) => String::new(),
+            };
+            if !wrong.is_empty() {
+                let detail = format!(
+                    "priority class names with 'system-' prefix are reserved for system use only. error: {wrong}"
+                );
                 errors.forbidden(&Path::new("metadata.name"), detail);
             }
         } else if value > USER_MAX {

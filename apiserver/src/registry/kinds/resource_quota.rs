@@ -44,6 +44,11 @@ impl Strategy for ResourceQuotas {
             if !SCOPES.contains(&scope.as_str().unwrap_or_default()) {
                 errors.invalid(&at, shown(), "unsupported scope");
             }
+            for (resource, _) in quota.at(&["spec", "hard"]).entries() {
+                if resources::is_standard_quota(resource) && !counts(scope.as_str().unwrap_or_default(), resource) {
+                    errors.invalid(&at, shown(), "unsupported scope applied to resource");
+                }
+            }
         }
         let has = |scope: &str| scopes.iter().any(|s| s.as_str() == Some(scope));
         for (one, other) in [("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")] {
@@ -115,6 +120,21 @@ impl Strategy for ResourceQuotas {
     }
 }
 
+/// Whether a quota of `scope` can count `resource`: scopes choose pods, but one that chooses claims.
+fn counts(scope: &str, resource: &str) -> bool {
+    let compute = resource.strip_prefix("requests.").or_else(|| resource.strip_prefix("limits.")).unwrap_or(resource);
+    match scope {
+        "BestEffort" => resource == "pods",
+        "Terminating" | "NotTerminating" | "NotBestEffort" | "PriorityClass" | "CrossNamespacePodAffinity" => {
+            resource == "pods" || matches!(compute, "cpu" | "memory")
+        }
+        "VolumeAttributesClass" => {
+            matches!(resource, "persistentvolumeclaims" | "requests.storage")
+        }
+        _ => true,
+    }
+}
+
 fn check_list(quota: &Value, part: &str, list: &str, errors: &mut Errors) {
     let top = Path::new(part);
     let at = top.child(list);
@@ -143,6 +163,7 @@ mod tests {
                 "spec.hard[pods]: Invalid value: \"1500m\": must be an integer",
                 "spec.hard[apples]: Invalid value: \"apples\": must be a standard resource type or fully qualified",
                 "spec.hard[apples]: Invalid value: \"apples\": must be a standard resource for quota",
+                "spec.scopes: Invalid value: [\"BestEffort\",\"NotBestEffort\"]: unsupported scope applied to resource",
                 "spec.scopes: Invalid value: [\"BestEffort\",\"NotBestEffort\"]: conflicting scopes",
             ]
         );

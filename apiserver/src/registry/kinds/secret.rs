@@ -111,8 +111,46 @@ fn check_json(value: Option<&Value>, at: &Path<'_>, errors: &mut Errors) {
     let bytes = STANDARD.decode(value.as_str().unwrap_or_default()).unwrap_or_default();
     let parsed = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&bytes);
     if let Err(error) = parsed {
-        let detail = if bytes.is_empty() { "unexpected end of JSON input".to_owned() } else { error.to_string() };
-        errors.invalid(at, "<secret contents redacted>", detail);
+        errors.invalid(at, "<secret contents redacted>", go_detail(&bytes).unwrap_or_else(|| error.to_string()));
+    }
+}
+
+/// What Go's parser says to the commonest of what is no JSON object: nothing, plain text, and JSON of another type.
+fn go_detail(bytes: &[u8]) -> Option<String> {
+    let text = bytes.trim_ascii_start();
+    let invalid = |byte: u8, place: &str| Some(format!("invalid character {} {place}", go_char(byte)));
+    let Some(first) = text.first() else { return Some("unexpected end of JSON input".to_owned()) };
+    let literal = match first {
+        b't' => "true",
+        b'f' => "false",
+        b'n' => "null",
+        b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' => "",
+        other => return invalid(*other, "looking for beginning of value"),
+    };
+    if let Some((got, wanted)) = text.iter().zip(literal.bytes()).find(|(got, wanted)| *got != wanted) {
+        let place = format!("in literal {literal} (expecting {})", go_char(wanted));
+        return invalid(*got, &place);
+    }
+    let kind = match serde_json::from_slice(bytes).ok()? {
+        serde_json::Value::Array(_) => "array",
+        serde_json::Value::String(_) => "string",
+        serde_json::Value::Number(_) => "number",
+        serde_json::Value::Bool(_) => "bool",
+        serde_json::Value::Null | serde_json::Value::Object(_) => return None,
+    };
+    Some(format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"))
+}
+
+fn go_char(byte: u8) -> String {
+    match byte {
+        b'\'' => r"'\''".to_owned(),
+        b'\n' => r"'\n'".to_owned(),
+        b'\r' => r"'\r'".to_owned(),
+        b'\t' => r"'\t'".to_owned(),
+        b'\\' => r"'\\'".to_owned(),
+        0..0x20 | 0x7f => format!(r"'\x{byte:02x}'"),
+        0x80..0xa1 | 0xad => format!(r"'\u{byte:04x}'"),
+        _ => format!("'{}'", char::from(byte)),
     }
 }
 

@@ -207,7 +207,8 @@ pub fn is_extended(resource: &str) -> bool {
         && names::qualified_name(&format!("requests.{resource}")).is_empty()
 }
 
-fn may_overcommit(resource: &str) -> bool {
+/// Whether pods may be promised more of a resource than a node has.
+pub fn may_overcommit(resource: &str) -> bool {
     is_native(resource) && !is_huge_page(resource)
 }
 
@@ -230,7 +231,8 @@ fn is_counted(resource: &str) -> bool {
     is_object_count(resource) || (resource.contains('/') && is_extended(resource))
 }
 
-fn is_standard_quota(resource: &str) -> bool {
+/// Whether a name without a domain is of something that quotas count.
+pub fn is_standard_quota(resource: &str) -> bool {
     let compute = resource.strip_prefix("requests.").or_else(|| resource.strip_prefix("limits.")).unwrap_or(resource);
     matches!(compute, "cpu" | "memory" | "ephemeral-storage")
         || is_huge_page(compute)
