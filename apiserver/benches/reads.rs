@@ -36,7 +36,9 @@ use gantry_machinery::value;
 use gantry_machinery::value::Value;
 use gantry_store_cache::config::{ExecutorKind, StoreConfig};
 use gantry_store_cache::store::Store;
-use http::{HeaderMap, Request};
+use gantry_store_cache::translation::Translations;
+use http::header::ACCEPT;
+use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::SendRequest;
 use tempfile::TempDir;
@@ -182,7 +184,7 @@ fn pod(n: usize) -> Value {
 }
 
 /// Requests under way at once, with how often each is made for a count of allocations.
-const READS: [(&str, &str, &str, u64); 4] = [
+const READS: [(&str, &str, &str, u64); 5] = [
     ("get_node/64_in_flight", "/api/v1/nodes/node-00007", "application/json", 64),
     ("list_5000_nodes/4_in_flight", "/api/v1/nodes?resourceVersion=0", "application/json", 4),
     (
@@ -192,10 +194,18 @@ const READS: [(&str, &str, &str, u64); 4] = [
         4,
     ),
     ("list_50000_pods/2_in_flight", "/api/v1/pods?resourceVersion=0", "application/json", 2),
+    (
+        "list_50000_pods_protobuf/2_in_flight",
+        "/api/v1/pods?resourceVersion=0",
+        "application/vnd.kubernetes.protobuf",
+        2,
+    ),
 ];
 
 fn https(criterion: &mut Criterion) {
     let cluster = Cluster::new();
+    // Before anybody asked for protobuf over HTTPS.
+    answers(criterion, &cluster);
     let mut group = criterion.benchmark_group("https");
     group.sample_size(10);
     for (id, path, accept, in_flight) in READS {
@@ -203,27 +213,37 @@ fn https(criterion: &mut Criterion) {
         allocations::report(&format!("https/{id}"), 8, || cluster.read(path, accept, 1, 1));
     }
     group.finish();
-    answers(criterion, &cluster);
 }
 
-/// A list without HTTP: from the stored objects to the pieces that are sent.
+/// Lists without HTTP: from the stored objects to the pieces that are sent. In protobuf with the translations kept from
+/// the first time on, and, as when nobody asked before, with none.
 fn answers(criterion: &mut Criterion, cluster: &Cluster) {
     let table = Table::new(kinds::all());
-    let row = table.get(&gvr::NODES).unwrap();
-    let collection = Collection { resource: &gvr::NODES, namespace: "" };
-    let options = ListOptions { version: VersionRule::Any, ..ListOptions::default() };
-    let work = || {
-        cluster.runtime.block_on(async {
-            let list = cluster.handle.list(&collection, &options).await.unwrap();
-            let form = Form::negotiate(&HeaderMap::new(), "", Offer::List, &row, None).unwrap();
-            let mut body = answer::list(200, list, &form, false).unwrap().into_body();
-            while let Some(frame) = body.frame().await {
-                let _ = black_box(frame);
-            }
-        });
-    };
-    criterion.bench_function("answers/list_5000_nodes", |bencher| bencher.iter(work));
-    allocations::report("answers/list_5000_nodes", 8, work);
+    let (protobuf, json) = ("application/vnd.kubernetes.protobuf", "application/json");
+    for (resource, name) in [(&gvr::NODES, "5000_nodes"), (&gvr::PODS, "50000_pods")] {
+        let row = table.get(resource).unwrap();
+        let collection = Collection { resource, namespace: "" };
+        let options = ListOptions { version: VersionRule::Any, ..ListOptions::default() };
+        for (format, accept, bytes_max) in
+            [("json", json, 0), ("protobuf_anew", protobuf, 0), ("protobuf", protobuf, 1 << 30)]
+        {
+            let room = Translations::new(bytes_max);
+            let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
+            let work = || {
+                cluster.runtime.block_on(async {
+                    let list = cluster.handle.list(&collection, &options).await.unwrap();
+                    let form = Form::negotiate(&headers, "", Offer::List, &row, None, &room).unwrap();
+                    let mut body = answer::list(200, list, &form, false).unwrap().into_body();
+                    while let Some(frame) = body.frame().await {
+                        let _ = black_box(frame);
+                    }
+                });
+            };
+            let id = format!("answers/list_{name}_{format}");
+            criterion.bench_function(&id, |bencher| bencher.iter(work));
+            allocations::report(&id, 8, work);
+        }
+    }
 }
 
 /// One pod from body to stored bytes: by the kind's own steps alone, and as a dry run does all but the commit.

@@ -9,12 +9,13 @@
 //! costs more than the work (about 20 µs against 3 µs per event); a large one is spread over the executors.
 
 pub(crate) mod executor;
-mod history;
+
 pub(crate) mod index;
 pub(crate) mod pin;
 mod rows;
 pub(crate) mod shard;
 pub(crate) mod window;
+mod window_bytes;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -37,10 +38,10 @@ use crate::store::checkpoint::Checkpoint;
 use crate::view::View;
 use crate::watch::dispatch::Dispatch;
 use executor::Executors;
-use history::History;
 use index::IndexRules;
 use shard::{Shard, shard_of};
 use window::Window;
+use window_bytes::WindowBytes;
 
 /// A batch with fewer events is applied where it was committed.
 const SPREAD_EVENTS_MIN: usize = 64;
@@ -64,7 +65,7 @@ pub(crate) struct Cache {
     projections: Box<[Arc<dyn Projection>]>,
     /// Told when rows may have changed.
     rows: watch::Sender<()>,
-    history: History,
+    window_bytes: WindowBytes,
     limits: Limits,
 }
 
@@ -93,7 +94,7 @@ impl Cache {
             waiters: Waiters::default(),
             projections: projections.into(),
             rows: watch::Sender::new(()),
-            history: History::new(config.windows_bytes_max),
+            window_bytes: WindowBytes::new(config.windows_bytes_max),
             limits: Limits { window_events_max: config.window_events_max, watcher_queue_max: config.watcher_queue_max },
         }
     }
@@ -242,7 +243,7 @@ impl Cache {
         for ((_, collection), window) in touched.collections.iter().zip(windows) {
             collection.window.store(Arc::new(window));
         }
-        if self.history.changed(bytes_before, bytes_after) {
+        if self.window_bytes.changed(bytes_before, bytes_after) {
             self.trim_windows();
         }
         touched
@@ -252,7 +253,7 @@ impl Cache {
         let collections: Vec<_> = self.collections.iter().map(|entry| entry.value().clone()).collect();
         let mut windows: Vec<_> =
             collections.iter().map(|collection| Window::clone(&collection.window.load())).collect();
-        for at in self.history.trim(&mut windows) {
+        for at in self.window_bytes.trim(&mut windows) {
             collections[at].window.store(Arc::new(windows[at].clone()));
         }
     }

@@ -31,6 +31,8 @@ pub struct StoreConfig {
     pub window_events_max: usize,
     /// Bytes of replaced versions that all windows together keep alive; the oldest go first, a quiet collection's last.
     pub windows_bytes_max: usize,
+    /// Bytes of bodies in a second encoding that are kept for readers who ask for it again.
+    pub translations_bytes_max: usize,
     /// Events that wait for one watcher before it is parked at its cursor.
     pub watcher_queue_max: usize,
     /// Collections whose writes are acknowledged before the disk has them (Leases, Events): the operator's explicit
@@ -60,6 +62,7 @@ impl Default for StoreConfig {
             linger: Duration::from_millis(1),
             window_events_max: 65_536,
             windows_bytes_max: 32 << 20,
+            translations_bytes_max: 256 << 20,
             watcher_queue_max: 512,
             relaxed: Vec::new(),
             indexed_fields: Vec::new(),

@@ -14,6 +14,7 @@ pub mod row_feed;
 pub mod snapshot;
 pub mod stats;
 pub mod store;
+pub mod translation;
 pub mod txn;
 pub mod view;
 pub mod watch;

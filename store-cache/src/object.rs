@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use crate::key::ObjectKey;
 use crate::revision::Revision;
+use crate::translation::{Translation, Translations};
 
 /// A body on its way in. The store writes the commit's revision, as decimal digits, into the bytes at
 /// `revision_slot` (in JSON: between the quotes of `"resourceVersion":""`), so a body is encoded once, by its writer.
@@ -60,14 +61,21 @@ pub struct StoredObject {
     /// What it is selected by.
     pub facets: Facets,
     stamp: Stamp,
-    shared: Mutex<Option<Weak<dyn Any + Send + Sync>>>,
+    derived: Mutex<Derived>,
+}
+
+/// What was made of a body for some reader, for the others.
+#[derive(Default)]
+struct Derived {
+    shared: Option<Weak<dyn Any + Send + Sync>>,
+    translation: Option<Box<Translation>>,
 }
 
 impl StoredObject {
     /// A version as the store, or a client of a remote server, has it.
     #[must_use]
     pub fn new(key: ObjectKey, revision: Revision, created: Revision, body: Bytes, facets: Facets) -> Self {
-        Self { key, revision, created, body, facets, stamp: Stamp::default(), shared: Mutex::new(None) }
+        Self { key, revision, created, body, facets, stamp: Stamp::default(), derived: Mutex::default() }
     }
 
     /// A version whose body still lacks its revision: one copy writes the digits in.
@@ -83,7 +91,7 @@ impl StoredObject {
             Some(slot) if slot <= raw.len() => splice(&raw[..slot], revision, &raw[slot..]),
             _ => Bytes::copy_from_slice(raw),
         };
-        Self { key, revision, created, body, facets, stamp, shared: Mutex::new(None) }
+        Self { key, revision, created, body, facets, stamp, derived: Mutex::default() }
     }
 
     /// The same state under another revision: what a watcher is shown of an object that is gone, or that ceased to
@@ -99,7 +107,7 @@ impl StoredObject {
             body,
             facets: self.facets.clone(),
             stamp: self.stamp,
-            shared: Mutex::new(None),
+            derived: Mutex::default(),
         }
     }
 
@@ -124,13 +132,45 @@ impl StoredObject {
         }
         let made = Arc::new(decode(self));
         let erased: Arc<dyn Any + Send + Sync> = made.clone();
-        *self.shared.lock() = Some(Arc::downgrade(&erased));
+        self.derived.lock().shared = Some(Arc::downgrade(&erased));
         made
     }
 
     fn remembered<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        let held = self.shared.lock().as_ref()?.upgrade()?;
+        let held = self.derived.lock().shared.as_ref()?.upgrade()?;
         held.downcast::<T>().ok()
+    }
+
+    /// The body in the second encoding: as kept, or made by `translate` and kept where `room` allows. Two that make it
+    /// at the same moment make the same.
+    ///
+    /// # Errors
+    /// What `translate` reports; nothing is kept then.
+    pub fn translated<E>(
+        &self,
+        room: &Arc<Translations>,
+        translate: impl FnOnce(&Self) -> Result<Bytes, E>,
+    ) -> Result<Bytes, E> {
+        if let Some(found) = self.translation() {
+            return Ok(found);
+        }
+        let bytes = translate(self)?;
+        if let Some(translation) = room.admit(&bytes) {
+            self.derived.lock().translation = Some(Box::new(translation));
+        }
+        Ok(bytes)
+    }
+
+    /// The body in the second encoding, if it is kept.
+    #[must_use]
+    pub fn translation(&self) -> Option<Bytes> {
+        self.derived.lock().translation.as_ref().map(|translation| translation.bytes.clone())
+    }
+
+    /// The version is no longer current: readers of the past are few.
+    pub(crate) fn forget_translation(&self) {
+        // Dropped after the lock is given back.
+        let _forgotten = self.derived.lock().translation.take();
     }
 }
 

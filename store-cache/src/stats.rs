@@ -32,6 +32,8 @@ pub struct Recorded {
 pub struct Levels {
     /// Transactions waiting for the committer.
     pub queued_txns: usize,
+    /// Bytes of bodies kept in a second encoding.
+    pub translation_bytes: usize,
     /// One entry per collection that was ever written or watched.
     pub collections: Vec<CollectionLevels>,
 }

@@ -29,6 +29,7 @@ use crate::revision::Revision;
 use crate::row_feed::RowFeed;
 use crate::snapshot::Snapshot;
 use crate::stats::{CollectionLevels, Levels, Recorded, Stats};
+use crate::translation::Translations;
 use crate::txn::{Committed, Txn, TxnError};
 use crate::view::View;
 use crate::watch::{Expired, Interest, Subscription};
@@ -58,6 +59,7 @@ struct Inner {
     history: History,
     backend: Backend,
     stats: Arc<Stats>,
+    translations: Arc<Translations>,
     rows: Mutex<RowsFile>,
 }
 
@@ -119,7 +121,8 @@ impl Store {
             projections: projections.iter().map(|projection| projection.name()).collect(),
         };
         let rows = Mutex::new(rows);
-        Ok(Self { inner: Arc::new(Inner { cache, history: History::default(), backend, stats, rows }) })
+        let translations = Translations::new(config.translations_bytes_max);
+        Ok(Self { inner: Arc::new(Inner { cache, history: History::default(), backend, stats, translations, rows }) })
     }
 
     fn local(
@@ -254,6 +257,12 @@ impl Store {
         self.inner.stats.read()
     }
 
+    /// The room that readers keep bodies in a second encoding in.
+    #[must_use]
+    pub fn translations(&self) -> &Arc<Translations> {
+        &self.inner.translations
+    }
+
     /// Queue and window fill, watchers, objects.
     #[must_use]
     pub fn levels(&self) -> Levels {
@@ -275,7 +284,7 @@ impl Store {
             Backend::Local(committer) => committer.waiting(),
             Backend::Etcd(etcd) => etcd.waiting(),
         };
-        Levels { queued_txns, collections }
+        Levels { queued_txns, translation_bytes: self.translations().held(), collections }
     }
 
     /// Writes the projections' rows down, so that the next start need not compute them. Closing does so by itself;

@@ -17,6 +17,7 @@ use gantry_machinery::time;
 use gantry_machinery::value::Value;
 use gantry_store_cache::object::StoredObject;
 use gantry_store_cache::revision::Revision;
+use gantry_store_cache::translation::Translations;
 use http::HeaderMap;
 
 use super::negotiate::{self, Accepted, FORMATS, Format, MetaVersion, Offer, Shape};
@@ -79,6 +80,7 @@ pub struct Form {
     scale: bool,
     /// Whether this watch's Tables have named their columns: only the first does.
     columns_told: bool,
+    translations: Arc<Translations>,
 }
 
 impl Form {
@@ -92,6 +94,7 @@ impl Form {
         offer: Offer,
         row: &Row,
         subresource: Option<&Subresource>,
+        translations: &Arc<Translations>,
     ) -> Result<Self, Status> {
         let mut accepted = negotiate::accept(headers, offer).map_err(|refused| {
             let list = if offer == Offer::List { "List" } else { "" };
@@ -126,7 +129,8 @@ impl Form {
         let api_version = api_version(group, version);
         let scale = other.is_some() && kind == "Scale";
         let (kind, row) = (kind.to_owned(), row.clone());
-        Ok(Self { accepted, include, row, kind, api_version, message, scale, columns_told: false })
+        let translations = translations.clone();
+        Ok(Self { accepted, include, row, kind, api_version, message, scale, columns_told: false, translations })
     }
 
     /// Whether objects go out as they are stored.
@@ -168,8 +172,11 @@ impl Form {
     /// # Errors
     /// 500 for a stored body that cannot be read, 406 for a shape it does not have.
     pub fn push_object(&self, rope: &mut Rope, object: &StoredObject) -> Result<(), Status> {
-        let body = self.body(object, true)?;
-        rope.push(body);
+        if self.is_translation() {
+            rope.append(self.enveloped(&self.item(object)?));
+            return Ok(());
+        }
+        rope.push(self.body(object, true)?);
         if self.streams() {
             rope.push(Bytes::from_static(b"\n"));
         }
@@ -178,6 +185,9 @@ impl Form {
 
     /// The object in the form asked for; `columns`: a Table names its columns.
     fn body(&self, object: &StoredObject, columns: bool) -> Result<Bytes, Status> {
+        if self.is_translation() {
+            return Ok(self.enveloped(&self.item(object)?).gather().into());
+        }
         let shaped = match self.accepted.shape {
             Shape::Object => object.body.clone(),
             Shape::Metadata | Shape::MetadataList => {
@@ -238,6 +248,36 @@ impl Form {
         protobuf::encode(value, message).map(Into::into).map_err(Status::internal)
     }
 
+    /// Whether objects go out as the translations that are kept with them: protobuf of the kind and version stored.
+    fn is_translation(&self) -> bool {
+        let Accepted { format, shape, .. } = self.accepted;
+        format == Format::Protobuf
+            && shape == Shape::Object
+            && self.message.is_none()
+            && self.row.strategy.version().is_none()
+    }
+
+    /// The object as an item of a protobuf list: kept with it, where it is its translation.
+    fn item(&self, object: &StoredObject) -> Result<Bytes, Status> {
+        let translate = |object: &StoredObject| {
+            let mut item = Vec::with_capacity(object.body.len());
+            protobuf::push_item(&parse(&object.body)?, self.message(), &mut item).map_err(Status::internal)?;
+            // Its own size, not the buffer's.
+            Ok(Bytes::copy_from_slice(&item))
+        };
+        if self.is_translation() { object.translated(&self.translations, translate) } else { translate(object) }
+    }
+
+    /// An item of a list as an object of its own.
+    fn enveloped(&self, item: &Bytes) -> Rope {
+        let message = protobuf::message_of_item(item);
+        let mut rope = Rope::with_capacity(3);
+        rope.push(protobuf::object_head(&self.api_version, &self.kind, message.len()));
+        rope.push(message);
+        rope.push(Bytes::from_static(protobuf::TAIL));
+        rope
+    }
+
     /// What was negotiated.
     #[must_use]
     pub fn accepted(&self) -> Accepted {
@@ -273,7 +313,7 @@ impl Form {
     /// As [`Self::push_object`].
     pub fn whole_list(&self, list: &ObjectList) -> Result<Rope, Status> {
         if self.accepted.format == Format::Protobuf {
-            return self.protobuf_list(list).map(Rope::from);
+            return self.protobuf_list(list);
         }
         let (head, mut writer) = self.begin_list(list);
         let mut whole = head.gather();
@@ -285,8 +325,7 @@ impl Form {
         Ok(Rope::from(self.encode(whole.into())?))
     }
 
-    fn protobuf_list(&self, list: &ObjectList) -> Result<Bytes, Status> {
-        let message = self.message();
+    fn protobuf_list(&self, list: &ObjectList) -> Result<Rope, Status> {
         let mut metadata = Value::object();
         metadata.set(&["resourceVersion"], list.revision.to_string());
         if !list.continue_token.is_empty() {
@@ -295,24 +334,15 @@ impl Form {
         if let Some(remaining) = list.remaining {
             metadata.set(&["remainingItemCount"], i64::try_from(remaining).unwrap_or(i64::MAX));
         }
+        let items = list.items.iter().map(|object| self.item(object)).collect::<Result<Vec<_>, _>>()?;
         let (kind, api_version) = self.shown_type();
-        let mut broken = None;
-        let encoded = protobuf::encode_list(api_version, &format!("{kind}List"), &metadata, |out| {
-            for object in &list.items {
-                match parse(&object.body) {
-                    Ok(value) => protobuf::push_item(&value, message, out)?,
-                    Err(status) => {
-                        broken = Some(status);
-                        break;
-                    }
-                }
-            }
-            Ok(())
-        });
-        match broken {
-            Some(status) => Err(status),
-            None => encoded.map(Into::into).map_err(Status::internal),
-        }
+        let len = items.iter().map(Bytes::len).sum();
+        let head = protobuf::list_head(api_version, &format!("{kind}List"), &metadata, len);
+        let mut rope = Rope::with_capacity(items.len() + 2);
+        rope.push(head.map_err(Status::internal)?);
+        items.into_iter().for_each(|item| rope.push(item));
+        rope.push(Bytes::from_static(protobuf::TAIL));
+        Ok(rope)
     }
 
     fn meta_api_version(&self) -> &'static str {

@@ -191,7 +191,9 @@ impl ResourceRequest<'_> {
         let shaped =
             self.subresource.as_ref().is_none_or(|sub| sub.kind == self.row.resource.kind || sub.kind == "Scale");
         let offer = if shaped { offer } else { Offer::Plain };
-        Form::negotiate(&self.asked.headers, &self.asked.query, offer, &self.row, self.subresource.as_ref())
+        let (headers, query) = (&self.asked.headers, &self.asked.query);
+        let translations = self.service.registry.store().translations();
+        Form::negotiate(headers, query, offer, &self.row, self.subresource.as_ref(), translations)
     }
 
     fn compress(&self) -> bool {

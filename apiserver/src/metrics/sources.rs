@@ -58,6 +58,9 @@ pub fn store(store: &Store, out: &mut String) {
     }
     head(out, "gantry_store_queued_transactions", "gauge", "Transactions that wait for the committer.");
     plain(out, "gantry_store_queued_transactions", levels.queued_txns as u64);
+    const TRANSLATIONS: &str = "gantry_store_translation_bytes";
+    head(out, TRANSLATIONS, "gauge", "Bytes of objects kept in protobuf for clients that ask for it again.");
+    plain(out, TRANSLATIONS, levels.translation_bytes as u64);
     head(out, "gantry_store_events_total", "counter", "Objects written or deleted.");
     plain(out, "gantry_store_events_total", recorded.events);
     const BATCHES: &str = "gantry_store_batches_total";

@@ -36,6 +36,9 @@ impl Window {
     }
 
     pub(crate) fn push(&mut self, event: Arc<Event>, events_max: usize) {
+        if let Some(before) = &event.before {
+            before.forget_translation();
+        }
         self.bytes += event.retained_bytes();
         self.events.push_back(event);
         while self.events.len() > events_max {

@@ -10,7 +10,9 @@ mod wire;
 mod write;
 
 pub use read::{Envelope, decode, decode_body, decode_raw, open};
-pub use write::{EncodeError, encode, encode_list, encode_raw, push_item, transcode, watch_frame};
+pub use write::{
+    EncodeError, TAIL, encode, encode_raw, list_head, message_of_item, object_head, push_item, transcode, watch_frame,
+};
 
 /// What every enveloped object begins with.
 pub const MAGIC: &[u8; 4] = b"k8s\0";

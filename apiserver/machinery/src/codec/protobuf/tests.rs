@@ -41,11 +41,12 @@ fn lists_and_watch_frames_have_upstreams_layout() {
     let list = schema::kind("", "v1", "PodList").unwrap();
     let one = crate::value!({"metadata": {"name": "a"}});
     let two = crate::value!({"metadata": {"name": "b"}});
-    let bytes = encode_list("v1", "PodList", &crate::value!({"resourceVersion": "7"}), |out| {
-        push_item(&one, pod, out)?;
-        push_item(&two, pod, out)
-    })
-    .unwrap();
+    let mut items = Vec::new();
+    push_item(&one, pod, &mut items).unwrap();
+    push_item(&two, pod, &mut items).unwrap();
+    let mut bytes = list_head("v1", "PodList", &crate::value!({"resourceVersion": "7"}), items.len()).unwrap();
+    bytes.extend_from_slice(&items);
+    bytes.extend_from_slice(TAIL);
     let expected = crate::value!({
         "kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "7"}, "items": [(one.clone()), (two)],
     });
@@ -57,6 +58,20 @@ fn lists_and_watch_frames_have_upstreams_layout() {
     assert_eq!(u32::from_be_bytes(frame[..4].try_into().unwrap()) as usize, frame.len() - 4);
     assert_eq!(&frame[4..11], b"\x0a\x05ADDED");
     assert!(frame.ends_with(&object));
+}
+
+#[test]
+fn an_item_of_a_list_is_an_object_once_enveloped() {
+    let config_map = schema::kind("", "v1", "ConfigMap").unwrap();
+    // Lengths of one, two and three bytes.
+    for size in [1, 200, 20_000] {
+        let object = crate::value!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": ("x".repeat(size))}});
+        let mut item = Vec::new();
+        push_item(&object, config_map, &mut item).unwrap();
+        let message = message_of_item(&item.into());
+        let bytes = [&object_head("v1", "ConfigMap", message.len())[..], &message, TAIL].concat();
+        assert_eq!(bytes, encode(&object, config_map).unwrap());
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use compact_str::CompactString;
 use smallvec::SmallVec;
 
@@ -66,29 +67,52 @@ pub fn encode_raw(value: &Value, message: &Message) -> Result<Vec<u8>, EncodeErr
     Ok(out)
 }
 
-/// A list in its envelope: `metadata` as lists have it, then what `items` appends with [`push_item`]. Every list message
-/// has these as its fields 1 and 2.
+/// What a list begins with whose items, each from [`push_item`], are `items_len` bytes together; [`TAIL`] ends it.
+/// `metadata` is as lists have it. Every list message has these two as its fields 1 and 2.
 /// # Errors
 /// As [`encode`].
-pub fn encode_list(
-    api_version: &str,
-    kind: &str,
-    metadata: &Value,
-    items: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
-) -> Result<Vec<u8>, EncodeError> {
+pub fn list_head(api_version: &str, kind: &str, metadata: &Value, items_len: usize) -> Result<Vec<u8>, EncodeError> {
     let list_meta = schema::message("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta").expect("lists have metadata");
-    enveloped(api_version, kind, |out| {
-        push_delimited(1, out, |out| fields(metadata.as_object().unwrap_or(&EMPTY), list_meta, out))?;
-        items(out)
-    })
+    let mut own = Vec::with_capacity(64);
+    push_delimited(1, &mut own, |out| fields(metadata.as_object().unwrap_or(&EMPTY), list_meta, out))?;
+    let mut head = object_head(api_version, kind, own.len() + items_len);
+    head.extend_from_slice(&own);
+    Ok(head)
 }
 
-/// Appends one item to a list's bytes.
+/// Appends one item of a list: an object's message, with its tag and its length.
 /// # Errors
 /// As [`encode`].
 pub fn push_item(item: &Value, message: &Message, out: &mut Vec<u8>) -> Result<(), EncodeError> {
     push_delimited(2, out, |out| fields(item.as_object().unwrap_or(&EMPTY), message, out))
 }
+
+/// The message in an item of a list, for an envelope of its own.
+#[must_use]
+pub fn message_of_item(item: &Bytes) -> Bytes {
+    // A tag of one byte, then the length.
+    let length = item.iter().skip(1).take_while(|byte| **byte & 0x80 != 0).count() + 1;
+    item.slice(1 + length..)
+}
+
+/// What the envelope of a message of `len` bytes begins with; [`TAIL`] ends it.
+#[must_use]
+pub fn object_head(api_version: &str, kind: &str, len: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(128);
+    out.extend_from_slice(MAGIC);
+    let types: Result<(), EncodeError> = push_delimited(1, &mut out, |out| {
+        push_bytes(1, api_version.as_bytes(), out);
+        push_bytes(2, kind.as_bytes(), out);
+        Ok(())
+    });
+    types.expect("bytes always have a protobuf form");
+    push_tag(2, 2, &mut out);
+    push_varint(len as u64, &mut out);
+    out
+}
+
+/// What every envelope ends with: content encoding and type, which Go writes even when they are empty.
+pub const TAIL: &[u8] = &[0x1a, 0, 0x22, 0];
 
 /// A watch's frame: length, then a `WatchEvent` of this type (`ADDED`) around an enveloped object.
 #[must_use]
@@ -111,17 +135,12 @@ fn enveloped(
     kind: &str,
     fill: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
 ) -> Result<Vec<u8>, EncodeError> {
-    let mut out = Vec::with_capacity(1024);
-    out.extend_from_slice(MAGIC);
-    push_delimited(1, &mut out, |out| {
-        push_bytes(1, api_version.as_bytes(), out);
-        push_bytes(2, kind.as_bytes(), out);
-        Ok(())
-    })?;
-    push_delimited(2, &mut out, fill)?;
-    // Content encoding and type: Go writes them even when empty.
-    push_bytes(3, b"", &mut out);
-    push_bytes(4, b"", &mut out);
+    let mut message = Vec::with_capacity(1024);
+    fill(&mut message)?;
+    let mut out = object_head(api_version, kind, message.len());
+    out.reserve_exact(message.len() + TAIL.len());
+    out.extend_from_slice(&message);
+    out.extend_from_slice(TAIL);
     Ok(out)
 }
 

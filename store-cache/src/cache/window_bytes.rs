@@ -15,12 +15,12 @@ use crate::revision::Revision;
 const KEPT_BYTES: usize = 1 << 20;
 
 /// The bound and what is held. Written by the one thread that applies commits.
-pub(crate) struct History {
+pub(crate) struct WindowBytes {
     bytes_max: usize,
     held: AtomicUsize,
 }
 
-impl History {
+impl WindowBytes {
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self { bytes_max, held: AtomicUsize::new(0) }
     }
@@ -77,25 +77,25 @@ mod tests {
 
     #[test]
     fn the_oldest_of_all_windows_goes_first_and_a_quiet_one_keeps_what_it_has() {
-        let history = History::new(80_000);
+        let window_bytes = WindowBytes::new(80_000);
         let mut windows: Vec<Window> = (0..3).map(|_| Window::new(Revision(0))).collect();
         windows[2].push(event(1, 5_000), 100);
-        let mut due = history.changed(0, windows[2].bytes());
+        let mut due = window_bytes.changed(0, windows[2].bytes());
         for revision in (2..42).step_by(2) {
             for at in [0, 1] {
                 assert!(!due);
                 let before = windows[at].bytes();
                 windows[at].push(event(revision + at as u64, 1_570), 100);
-                due = history.changed(before, windows[at].bytes());
+                due = window_bytes.changed(before, windows[at].bytes());
             }
         }
         assert!(due, "40 of two kilobytes and one of five");
-        assert_eq!(history.trim(&mut windows), [0, 1]);
+        assert_eq!(window_bytes.trim(&mut windows), [0, 1]);
         let held: usize = windows.iter().map(Window::bytes).sum();
         assert!((60_000..=70_000).contains(&held), "{held}");
         assert_eq!(windows[2].len(), 1, "the oldest of all, but little");
         let floors = [windows[0].floor().0, windows[1].floor().0];
         assert!(floors[0].abs_diff(floors[1]) <= 1 && floors[0] > 2, "{floors:?}");
-        assert!(!history.changed(0, 0));
+        assert!(!window_bytes.changed(0, 0));
     }
 }
