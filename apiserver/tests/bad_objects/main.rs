@@ -58,6 +58,7 @@ files! {
     cluster: "cluster.yaml",
     network: "network.yaml",
     pods: "pods.yaml",
+    policies: "policies.yaml",
     storage: "storage.yaml",
     volumes_of_pods: "pod_volumes.yaml",
     workloads: "workloads.yaml",

@@ -395,12 +395,11 @@ fn check_policy(policy: &Value, own: fn(&Value, &Path<'_>, &mut Errors), errors:
     security::check_choice(spec.get("failurePolicy"), FAILURE_POLICIES, &at.child("failurePolicy"), errors);
     if let Some(kind) = spec.get("paramKind").filter(|k| !k.is_null()) {
         let at = at.child("paramKind");
-        for field in ["apiVersion", "kind"] {
-            if kind.get(field).text().is_empty() {
-                errors.required(&at.child(field), "");
-            }
-        }
+        check_api_version(kind.get("apiVersion").text(), &at.child("apiVersion"), errors);
         let text = kind.get("kind").text();
+        if text.is_empty() {
+            errors.required(&at.child("kind"), "");
+        }
         if !text.is_empty() {
             for wrong in names::dns_1035_label(&text.to_lowercase()) {
                 let detail = format!("may have mixed case, but should otherwise match: {wrong}");
@@ -431,6 +430,25 @@ fn check_policy(policy: &Value, own: fn(&Value, &Path<'_>, &mut Errors), errors:
         check_expression(var.get("expression").text(), missing, &at.child("expression"), errors);
     });
     own(spec, &at, errors);
+}
+
+/// The group and version of the kind that parameters are of.
+fn check_api_version(text: &str, at: &Path<'_>, errors: &mut Errors) {
+    let (group, version) = match text.matches('/').count() {
+        _ if text.is_empty() => return errors.required(at, ""),
+        0 | 1 => text.split_once('/').unwrap_or(("", text)),
+        _ => return errors.invalid(at, text, format!("unexpected GroupVersion string: {text}")),
+    };
+    let wrong = names::dns_subdomain(group);
+    if !group.is_empty() && !wrong.is_empty() {
+        errors.invalid(at, group, wrong.join(","));
+    }
+    let wrong = names::dns_1035_label(version);
+    if version.is_empty() {
+        errors.invalid(at, text, "version must be specified");
+    } else if !wrong.is_empty() {
+        errors.invalid(at, version, wrong.join(","));
+    }
 }
 
 fn check_validations(spec: &Value, at: &Path<'_>, errors: &mut Errors) {

@@ -143,7 +143,8 @@ fn check_new(request: &Value, errors: &mut Errors) {
         let text = Some(usage).text();
         if !USAGES.contains(&text) {
             errors.not_supported(&list.index(n), text, USAGES);
-        } else if usages[..n].contains(usage) {
+        }
+        if usages[..n].contains(usage) {
             errors.duplicate(&list.index(n), text);
         }
     }
@@ -203,9 +204,6 @@ fn check_change(new: &Value, old: &Value, subresource: &str, errors: &mut Errors
             (None, Some(_)) if approver && subresource == "status" => {
                 errors.forbidden(&at, format!("updates may not add a condition of type {kind:?}"));
             }
-            (None, Some(_)) if !approver && subresource == "approval" => {
-                errors.forbidden(&at, format!("updates may not add a condition of type {kind:?}"));
-            }
             (Some(was), Some(is)) if approver && subresource == "status" && was != is => {
                 errors.forbidden(&at, format!("updates may not modify a condition of type {kind:?}"));
             }
@@ -232,8 +230,13 @@ fn check_conditions(request: &Value, at: &Path<'_>, errors: &mut Errors) {
             errors.duplicate(&at.child("type"), kind);
         }
     }
-    if has(request, APPROVED) && has(request, DENIED) {
-        errors.invalid(at, APPROVED, "Approved and Denied conditions are mutually exclusive");
+    // The later of the two is what is wrong.
+    let decided = |c: &&Value| matches!(c.get("type").text(), APPROVED | DENIED);
+    let decisions = || all.iter().filter(decided).map(|c| c.get("type").text());
+    if let Some(first) = decisions().next() {
+        for other in decisions().filter(|kind| *kind != first) {
+            errors.invalid(at, other, "Approved and Denied conditions are mutually exclusive");
+        }
     }
 }
 
@@ -245,7 +248,7 @@ fn check_certificate(new: &Value, old: &Value, errors: &mut Errors) {
         return;
     }
     if !before.is_empty() {
-        return errors.forbidden(&at, "updates may not modify an existing certificate");
+        return errors.forbidden(&at, "updates may not modify existing certificate content");
     }
     let pem = STANDARD.decode(now).unwrap_or_default();
     let mut found = 0;

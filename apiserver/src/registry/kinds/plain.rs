@@ -16,6 +16,7 @@ use super::cells::{age_cell, container_cells, labels_cell, name_cell, text_cell}
 use super::pod::defaults;
 use crate::registry::strategy::{Column, Strategy, keep, keep_all_but_status};
 use crate::registry::validate::affinity::check_tolerations;
+use crate::registry::validate::labels::check_labels;
 use crate::registry::validate::resources::check_overhead;
 use crate::registry::validate::template::check_template;
 use crate::registry::validate::view::Held;
@@ -206,12 +207,7 @@ fn check_runtime_class(class: &Value, errors: &mut Errors) {
         check_overhead(fixed, &Path::new("overhead.podFixed"), errors);
     }
     let at = Path::new("scheduling");
-    let selector = class.at(&["scheduling", "nodeSelector"]);
-    for (key, value) in selector.entries() {
-        let at = at.child("nodeSelector");
-        name::qualified(key, &at, errors);
-        name::label_value(Some(value).text(), &at.key(key), errors);
-    }
+    check_labels(class.at(&["scheduling", "nodeSelector"]), &at.child("nodeSelector"), errors);
     let tolerations = class.array_at(&["scheduling", "tolerations"]);
     let at = at.child("tolerations");
     check_tolerations(tolerations, &at, errors);
