@@ -7,38 +7,16 @@
 use std::collections::BTreeMap;
 
 use base64::Engine;
-use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
+use crate::document::Document;
 use crate::resource::{Resource, Subresource};
 
 /// The content type of the legacy documents.
 pub const LEGACY: &str = "application/json";
 
-/// A document ready to serve.
-#[derive(Clone, Debug)]
-pub struct Document {
-    /// The JSON text.
-    pub body: Bytes,
-    /// Its content type.
-    pub content_type: &'static str,
-    /// Its strong ETag, quotes included.
-    pub etag: String,
-}
-
-impl Document {
-    fn of(document: &Json, content_type: &'static str) -> Self {
-        let body = Bytes::from(document.to_string());
-        let etag = etag(&body);
-        Self { body, content_type, etag }
-    }
-}
-
-/// A strong ETag of these bytes, quotes included.
-#[must_use]
-pub fn etag(body: &[u8]) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, body);
-    format!("\"{}\"", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest))
+fn made(document: &Json, content_type: &'static str) -> Document {
+    Document::new(document.to_string().into_bytes(), content_type)
 }
 
 /// The two versions of the aggregated documents.
@@ -99,7 +77,7 @@ impl Discovery {
                 rows.sort_by(|a, b| a.gvr.resource.cmp(&b.gvr.resource));
                 let group_version = rows[0].api_version().into_owned();
                 let list = resource_list(&group_version, rows);
-                resources.insert(((*group).to_owned(), (*version).to_owned()), Document::of(&list, LEGACY));
+                resources.insert(((*group).to_owned(), (*version).to_owned()), made(&list, LEGACY));
                 discovered.push(json!({
                     "version": version,
                     "resources": rows.iter().map(|r| discovered_resource(r)).collect::<Vec<_>>(),
@@ -116,17 +94,17 @@ impl Discovery {
             named.push(entry.clone());
             entry["kind"] = "APIGroup".into();
             entry["apiVersion"] = "v1".into();
-            by_group.insert((*group).to_owned(), Document::of(&entry, LEGACY));
+            by_group.insert((*group).to_owned(), made(&entry, LEGACY));
         }
         let groups = json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": named});
         let aggregate = |items: &[Json], version: Aggregated| {
             let list = json!({
                 "kind": "APIGroupDiscoveryList", "apiVersion": version.version(), "metadata": {}, "items": items,
             });
-            Document::of(&list, version.content_type())
+            made(&list, version.content_type())
         };
         let both = |items: &[Json]| [aggregate(items, Aggregated::V2), aggregate(items, Aggregated::V2beta1)];
-        Self { groups: Document::of(&groups, LEGACY), by_group, resources, aggregated: [both(&core), both(&others)] }
+        Self { groups: made(&groups, LEGACY), by_group, resources, aggregated: [both(&core), both(&others)] }
     }
 
     /// `/api`, legacy form: the versions of the core group, and where (host and port) the server is reached.
@@ -138,7 +116,7 @@ impl Discovery {
             "kind": "APIVersions", "versions": versions,
             "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": server_address}],
         });
-        Document::of(&document, LEGACY)
+        made(&document, LEGACY)
     }
 
     /// `/apis`, legacy form.
@@ -356,7 +334,7 @@ mod tests {
     }
 
     fn parsed(document: &Document) -> Json {
-        serde_json::from_slice(&document.body).unwrap()
+        serde_json::from_slice(&document.pieces().collect::<Vec<_>>().concat()).unwrap()
     }
 
     #[test]

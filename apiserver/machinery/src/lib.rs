@@ -5,6 +5,7 @@ pub mod client;
 pub mod clock;
 pub mod codec;
 pub mod discovery;
+pub mod document;
 pub mod event;
 pub mod feature;
 pub mod interchange;

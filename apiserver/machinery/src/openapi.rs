@@ -12,12 +12,11 @@ mod protobuf;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
 use self::definitions::Definitions;
 use self::pieces::Pieces;
-use crate::discovery::{Document, etag};
+use crate::document::{Document, etag};
 use crate::resource::Resource;
 use crate::schema::{Message, Ref};
 
@@ -211,9 +210,7 @@ impl OpenApi {
         self.v2_protobuf.get_or_init(|| {
             let (paths, definitions) = self.pieces(Language::V2, self.groups.values().flatten());
             let head = json!({"swagger": "2.0", "info": self.info()});
-            let body = Bytes::from(protobuf::encode(&head, paths, definitions).into_boxed_slice());
-            let etag = etag(&body);
-            Document { body, content_type: V2_PROTOBUF_ANSWER, etag }
+            Document::new(protobuf::encode(&head, paths, definitions), V2_PROTOBUF_ANSWER)
         })
     }
 
@@ -256,10 +253,7 @@ impl OpenApi {
 }
 
 fn document(text: String) -> Document {
-    // Without the room that the text had to grow in.
-    let body = Bytes::from(text.into_boxed_str().into_boxed_bytes());
-    let etag = etag(&body);
-    Document { body, content_type: "application/json", etag }
+    Document::new(text.into_bytes(), "application/json")
 }
 
 /// `api/v1` or `apis/<group>/<version>`.
@@ -357,7 +351,7 @@ mod tests {
     }
 
     fn parsed(document: &Document) -> Json {
-        serde_json::from_slice(&document.body).unwrap()
+        serde_json::from_slice(&document.pieces().collect::<Vec<_>>().concat()).unwrap()
     }
 
     /// What kubectl looks for before it relies on server-side validation and dry run.
@@ -430,6 +424,6 @@ mod tests {
         let url = index["paths"]["api/v1"]["serverRelativeURL"].as_str().unwrap();
         assert!(url.starts_with("/openapi/v3/api/v1?hash=") && url.len() > 40, "{url}");
         assert!(api.v3("apis/apps/v1").is_none());
-        assert!(!api.v2_protobuf().body.is_empty());
+        assert!(api.v2_protobuf().pieces().next().is_some());
     }
 }

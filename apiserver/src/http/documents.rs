@@ -7,9 +7,10 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use futures_util::{StreamExt, stream};
+use futures_util::stream;
 use gantry_descriptions::Descriptions;
-use gantry_machinery::discovery::{Aggregated, Discovery, Document};
+use gantry_machinery::discovery::{Aggregated, Discovery};
+use gantry_machinery::document::{Body, Document};
 use gantry_machinery::openapi::{CustomSchema, CustomSchemas, Describe, OpenApi, V2_PROTOBUF};
 use gantry_machinery::resource::Resource;
 use gantry_machinery::schema::{self, Ref};
@@ -18,7 +19,7 @@ use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH,
 use http::{HeaderMap, HeaderValue, Response};
 
 use super::answer;
-use super::compress::{PLAIN_MAX_BYTES, accepts_gzip, gzip};
+use super::compress::accepts_gzip;
 use super::paths::GIT_VERSION;
 use super::payload::{Payload, Rope};
 use crate::registry::custom::publish;
@@ -151,17 +152,19 @@ fn aggregated(headers: &HeaderMap) -> Option<Aggregated> {
 fn serve(document: &Document, headers: &HeaderMap) -> Response<Payload> {
     let held = headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let unchanged = held.split(',').any(|tag| tag.trim() == document.etag);
-    let compressed = !unchanged && document.body.len() > PLAIN_MAX_BYTES && accepts_gzip(headers);
-    let (code, payload) = if unchanged {
-        (304, Payload::empty())
-    } else if compressed {
-        (200, Payload::stream(gzip(stream::iter([Rope::from(document.body.clone())]).boxed())))
-    } else {
-        (200, Payload::whole(document.body.clone()))
+    let mut packed = false;
+    let (code, payload) = match document.body() {
+        _ if unchanged => (304, Payload::empty()),
+        Body::Plain(text) => (200, Payload::whole(text.clone())),
+        Body::Packed(bytes) if accepts_gzip(headers) => {
+            packed = true;
+            (200, Payload::whole(bytes.clone()))
+        }
+        Body::Packed(_) => (200, Payload::stream(stream::iter(document.pieces().map(Rope::from)))),
     };
     let mut response = answer::response(code, document.content_type, payload);
     let headers = response.headers_mut();
-    if compressed {
+    if packed {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     if let Ok(etag) = HeaderValue::from_str(&document.etag) {
@@ -174,6 +177,10 @@ fn serve(document: &Document, headers: &HeaderMap) -> Response<Payload> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
+    use http_body_util::BodyExt;
+
     use super::*;
 
     fn documents() -> Documents {
@@ -192,6 +199,41 @@ mod tests {
         let again = documents.answer("/apis", &headers(&[(IF_NONE_MATCH, &etag)])).unwrap();
         assert_eq!((first.status().as_u16(), again.status().as_u16()), (200, 304));
         assert_eq!(documents.answer("/apis/nothing.example", &HeaderMap::new()).unwrap_err().code, 404);
+    }
+
+    #[tokio::test]
+    async fn openapi_documents_are_small_to_keep_and_come_whole_to_whoever_takes_no_gzip() {
+        let documents = documents();
+        let packed = [(http::header::ACCEPT_ENCODING, "gzip")];
+        let protobuf = [(http::header::ACCEPT_ENCODING, "gzip"), (ACCEPT, V2_PROTOBUF)];
+        let index: serde_json::Value = {
+            let index = documents.answer("/openapi/v3", &HeaderMap::new()).unwrap();
+            serde_json::from_slice(&index.into_body().collect().await.unwrap().to_bytes()).unwrap()
+        };
+        let paths = index["paths"].as_object().unwrap().keys().map(|path| format!("/openapi/v3/{path}"));
+        let mut asked: Vec<(String, HeaderMap)> = paths.map(|path| (path, headers(&packed))).collect();
+        asked.push(("/openapi/v2".to_owned(), headers(&packed)));
+        asked.push(("/openapi/v2".to_owned(), headers(&protobuf)));
+        let (mut kept, mut whole) = (0, 0);
+        for (path, with) in asked {
+            let answer = documents.answer(&path, &with).unwrap();
+            let was_packed = answer.headers().contains_key(CONTENT_ENCODING);
+            let sent = answer.into_body().collect().await.unwrap().to_bytes();
+            kept += sent.len();
+            let mut plain = with;
+            plain.remove(http::header::ACCEPT_ENCODING);
+            let answer = documents.answer(&path, &plain).unwrap();
+            assert!(!answer.headers().contains_key(CONTENT_ENCODING));
+            let text = answer.into_body().collect().await.unwrap().to_bytes();
+            whole += text.len();
+            if was_packed {
+                let mut back = Vec::new();
+                flate2::read::GzDecoder::new(&sent[..]).read_to_end(&mut back).unwrap();
+                assert!(back == text, "{path}");
+            }
+        }
+        // Nothing else of them is kept.
+        assert!(whole > 6_000_000 && kept < 3_500_000, "{kept} bytes of {whole}");
     }
 
     #[test]
