@@ -95,7 +95,7 @@ mod tests {
             let document = Document::new(text.clone(), "text/plain");
             assert_eq!(document.etag, etag(&text));
             match document.body() {
-                Body::Packed(bytes) => assert!(packed && bytes.len() < text.len() / 3),
+                Body::Packed(bytes) => assert!(packed && bytes.len() < text.len() / 2),
                 Body::Plain(bytes) => assert!(!packed && *bytes == text),
             }
             let pieces: Vec<Bytes> = document.pieces().collect();
