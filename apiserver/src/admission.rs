@@ -14,6 +14,7 @@ pub(crate) mod default_toleration_seconds;
 pub(crate) mod ip_address_in_use;
 pub(crate) mod limit_ranger;
 pub(crate) mod namespace_lifecycle;
+pub(crate) mod node_restriction;
 pub(crate) mod pod_group;
 pub(crate) mod pod_security;
 pub(crate) mod priority;
@@ -100,6 +101,7 @@ impl Default for Chain {
                 Box::new(namespace_lifecycle::NamespaceLifecycle),
                 Box::new(limit_ranger::LimitRanger),
                 Box::new(service_account::ServiceAccount),
+                Box::new(node_restriction::NodeRestriction),
                 Box::new(taint_nodes::TaintNodesByCondition),
                 Box::new(pod_security::PodSecurity),
                 Box::new(priority::Priority),

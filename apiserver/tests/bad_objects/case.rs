@@ -16,7 +16,7 @@
 //! where a message that ends with `…` goes on with something that is ours to word; no causes at all means that the
 //! write is accepted, and `kept` then is what must be found in the outcome, path by path. `refused` instead of causes is
 //! `code: message` of a Status that has none. `before` is changed of the good object before it is stored, `status` is
-//! written as its status before the case.
+//! written as its status before the case. `as` is the user who tries it, a node, instead of somebody who may do all.
 
 use std::sync::Arc;
 
@@ -24,11 +24,11 @@ use gantry_apiserver::registry::Registry;
 use gantry_apiserver::registry::describe::{FacetReader, indexed_fields};
 use gantry_apiserver::registry::handle::Handle;
 use gantry_apiserver::registry::kinds;
-use gantry_apiserver::registry::request::RequestContext;
+use gantry_apiserver::registry::request::{RequestContext, UserInfo};
 use gantry_apiserver::registry::table::Table;
 use gantry_machinery::codec::json;
 use gantry_machinery::resource::GroupVersionResource;
-use gantry_machinery::resource_api::{ResourceApi, Target, WriteOptions};
+use gantry_machinery::resource_api::{DeleteOptions, ResourceApi, Target, WriteOptions};
 use gantry_machinery::status::Status;
 use gantry_machinery::value;
 use gantry_machinery::value::Value;
@@ -38,8 +38,8 @@ use gantry_store_cache::store::Store;
 use crate::edit;
 
 /// What a case may be of, beside `create`.
-const UPDATES: [&str; 8] =
-    ["update", "status", "ephemeralcontainers", "resize", "approval", "finalize", "binding", "eviction"];
+const UPDATES: [&str; 9] =
+    ["update", "status", "ephemeralcontainers", "resize", "approval", "finalize", "binding", "eviction", "delete"];
 
 /// A kind's entry.
 pub(crate) struct Kind<'a> {
@@ -66,7 +66,7 @@ impl<'a> Kind<'a> {
             tried += 1;
             let mut object = self.good();
             change(&mut object, case.get("set"));
-            let outcome = self.cluster().await.create(&self.resource, self.namespace, object).await;
+            let outcome = self.cluster().await.seen_by(case).create(&self.resource, self.namespace, object).await;
             self.judge("create", case, outcome, failures);
         }
         for what in UPDATES {
@@ -132,7 +132,11 @@ impl<'a> Kind<'a> {
         }
         change(&mut stored, case.get("set"));
         let subresource = if what == "update" { "" } else { what };
-        let outcome = cluster.update(&self.resource, self.namespace, subresource, stored).await;
+        let cluster = cluster.seen_by(case);
+        let outcome = match what {
+            "delete" => cluster.delete(&self.resource, self.namespace, stored).await,
+            _ => cluster.update(&self.resource, self.namespace, subresource, stored).await,
+        };
         self.judge(what, case, outcome, failures);
     }
 
@@ -225,7 +229,7 @@ fn resource(text: &str) -> (GroupVersionResource, &'static str) {
 }
 
 /// A registry over a store in memory, with the namespace `default` and its account.
-struct Cluster(Handle);
+struct Cluster(Handle, Arc<Registry>);
 
 impl Cluster {
     async fn new() -> Self {
@@ -238,12 +242,26 @@ impl Cluster {
         let describe = Arc::new(FacetReader::new(Table::new(kinds::all())));
         let store = Store::open(config, describe, Vec::new()).unwrap();
         let registry = Registry::new(store, Table::new(kinds::all()));
-        let cluster = Self(registry.as_user(RequestContext::in_process("test")));
+        let cluster = Self(registry.as_user(RequestContext::in_process("test")), registry);
         let named_default = value!({"metadata": {"name": "default"}});
         for (kind, namespace) in [("v1/namespaces", ""), ("v1/serviceaccounts", "default")] {
             cluster.create(&resource(kind).0, namespace, named_default.clone()).await.unwrap();
         }
         cluster
+    }
+
+    /// The same cluster for the case's own user.
+    fn seen_by(self, case: &Value) -> Self {
+        let Some(name) = case.str_at(&["as"]) else { return self };
+        let user = UserInfo::new(name, &["system:nodes", "system:authenticated"]);
+        let request = RequestContext { user, ..RequestContext::default() };
+        Self(self.1.as_user(Arc::new(request)), self.1)
+    }
+
+    async fn delete(&self, resource: &GroupVersionResource, namespace: &str, object: Value) -> Result<Value, Status> {
+        let name = object.str_at(&["metadata", "name"]).unwrap();
+        self.0.delete(&Target::object(resource, namespace, name), &DeleteOptions::default()).await?;
+        Ok(object)
     }
 
     async fn create(&self, resource: &GroupVersionResource, namespace: &str, object: Value) -> Result<Value, Status> {

@@ -57,6 +57,7 @@ macro_rules! files {
 files! {
     cluster: "cluster.yaml",
     network: "network.yaml",
+    nodes: "nodes.yaml",
     pods: "pods.yaml",
     policies: "policies.yaml",
     storage: "storage.yaml",

@@ -12,6 +12,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 use super::cells::{age_cell, name_cell, or_none, text_cell};
 use super::plain::Plain;
@@ -269,15 +270,29 @@ fn check_certificate(new: &Value, old: &Value, errors: &mut Errors) {
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn groups_asked(base64: &str) -> Result<Vec<String>, String> {
+    subject_asked(base64, |subject| subject.iter_organization().map(text_of).collect())
+}
+
+/// The user (common name) that a request asks for, if it is one and its signature holds.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn common_name_asked(base64: &str) -> Result<String, String> {
+    subject_asked(base64, |subject| subject.iter_common_name().map(text_of).last().unwrap_or_default())
+}
+
+fn text_of(value: &AttributeTypeAndValue<'_>) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn subject_asked<T>(base64: &str, read: impl Fn(&X509Name<'_>) -> T) -> Result<T, String> {
     const NOT_PEM: &str = "PEM block type must be CERTIFICATE REQUEST";
     let pem = STANDARD.decode(base64).map_err(|e| e.to_string())?;
     let der = CertificateSigningRequestDer::from_pem_slice(&pem).map_err(|_| NOT_PEM.to_owned())?;
     let (_, request) =
         X509CertificationRequest::from_der(&der).map_err(|e| format!("cannot parse the request: {e}"))?;
     request.verify_signature().map_err(|e| format!("the request's signature does not hold: {e}"))?;
-    let subject = &request.certification_request_info.subject;
-    let text = |value: &x509_parser::x509::AttributeTypeAndValue<'_>| value.as_str().unwrap_or_default().to_owned();
-    Ok(subject.iter_organization().map(text).collect())
+    Ok(read(&request.certification_request_info.subject))
 }
 
 #[cfg(test)]
