@@ -34,6 +34,7 @@ use crate::resource_api::{
     Binding, Collection, DeleteOptions, Deleted, FieldValidation, ListOptions, ObjectList, PatchBody, PatchKind,
     Propagation, ResourceApi, RowStream, Target, VersionRule, WatchEvent, WatchOptions, WatchStream, WriteOptions,
 };
+use crate::selector::{FieldSelector, LabelSelector, ShardSelector};
 use crate::status::Status;
 use crate::value;
 use crate::value::Value;
@@ -166,7 +167,7 @@ impl ResourceApi for Client {
     async fn watch(&self, of: &Collection<'_>, options: &WatchOptions) -> Result<Box<dyn WatchStream>, Status> {
         let mut path = Path::of_collection(of);
         path.add("watch", "true");
-        path.add_selectors(&options.labels.to_string(), &options.fields.to_string());
+        path.add_selectors(&options.labels, &options.fields, options.shard.as_ref());
         if let Some(after) = options.after {
             path.add("resourceVersion", &after.to_string());
         }
@@ -340,8 +341,11 @@ impl Path {
         self.0.push_str(&escaped(value));
     }
 
-    fn add_selectors(&mut self, labels: &str, fields: &str) {
-        for (key, selector) in [("labelSelector", labels), ("fieldSelector", fields)] {
+    fn add_selectors(&mut self, labels: &LabelSelector, fields: &FieldSelector, shard: Option<&ShardSelector>) {
+        let shard = shard.map(|shard| shard.text().to_owned()).unwrap_or_default();
+        let selectors =
+            [("labelSelector", &labels.to_string()), ("fieldSelector", &fields.to_string()), ("shardSelector", &shard)];
+        for (key, selector) in selectors {
             if !selector.is_empty() {
                 self.add(key, selector);
             }
@@ -349,7 +353,7 @@ impl Path {
     }
 
     fn add_list(&mut self, options: &ListOptions) {
-        self.add_selectors(&options.labels.to_string(), &options.fields.to_string());
+        self.add_selectors(&options.labels, &options.fields, options.shard.as_ref());
         if options.limit > 0 {
             self.add("limit", &options.limit.to_string());
         }

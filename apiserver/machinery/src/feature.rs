@@ -19,11 +19,14 @@ pub enum Gate {
     GangScheduling,
     /// Pods go only where the node declares the features they need (KEP-5328).
     NodeDeclaredFeatures,
+    /// Lists and watches of a part of a collection (KEP-5866).
+    ShardedListAndWatch,
 }
 
 impl Gate {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::GenericWorkload, Self::GangScheduling, Self::NodeDeclaredFeatures];
+    pub const ALL: [Self; 4] =
+        [Self::GenericWorkload, Self::GangScheduling, Self::NodeDeclaredFeatures, Self::ShardedListAndWatch];
 
     /// Its name.
     #[must_use]
@@ -32,6 +35,7 @@ impl Gate {
             Self::GenericWorkload => "GenericWorkload",
             Self::GangScheduling => "GangScheduling",
             Self::NodeDeclaredFeatures => "NodeDeclaredFeatures",
+            Self::ShardedListAndWatch => "ShardedListAndWatch",
         }
     }
 
@@ -39,7 +43,7 @@ impl Gate {
     const fn needs(self) -> &'static [Self] {
         match self {
             Self::GangScheduling => &[Self::GenericWorkload],
-            Self::GenericWorkload | Self::NodeDeclaredFeatures => &[],
+            Self::GenericWorkload | Self::NodeDeclaredFeatures | Self::ShardedListAndWatch => &[],
         }
     }
 

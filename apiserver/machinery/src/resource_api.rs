@@ -11,7 +11,7 @@ use gantry_store_cache::revision::Revision;
 use crate::event::NewEvent;
 use crate::interchange::Part;
 use crate::resource::{GroupVersionResource, gvr};
-use crate::selector::{FieldSelector, LabelSelector};
+use crate::selector::{FieldSelector, LabelSelector, ShardSelector};
 use crate::status::Status;
 use crate::value::Value;
 
@@ -142,6 +142,8 @@ pub struct ListOptions {
     pub labels: LabelSelector,
     /// Fields that must match.
     pub fields: FieldSelector,
+    /// The part of the collection that is asked for; `None` for all of it.
+    pub shard: Option<ShardSelector>,
     /// At most this many, with a token for the rest; 0 for all.
     pub limit: u64,
     /// The token of the chunk before.
@@ -184,6 +186,8 @@ pub struct WatchOptions {
     pub labels: LabelSelector,
     /// Fields that must match.
     pub fields: FieldSelector,
+    /// The part of the collection that is asked for; `None` for all of it.
+    pub shard: Option<ShardSelector>,
     /// Where to begin: `None` or zero shows the present objects as added first.
     pub after: Option<Revision>,
     /// Whether bookmarks are wanted.

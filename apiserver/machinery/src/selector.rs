@@ -5,6 +5,7 @@
 
 mod fields;
 mod parse;
+mod shard;
 
 use std::fmt;
 
@@ -12,6 +13,7 @@ use compact_str::CompactString;
 use gantry_store_cache::object::Facets;
 
 pub use fields::{FieldRequirement, FieldSelector};
+pub use shard::{ShardField, ShardSelector};
 
 use crate::names;
 use crate::status::{FieldError, FieldPath, quote};

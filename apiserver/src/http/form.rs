@@ -12,6 +12,7 @@ use gantry_machinery::codec::{protobuf, yaml};
 use gantry_machinery::resource::Subresource;
 use gantry_machinery::resource_api::ObjectList;
 use gantry_machinery::schema::{self, Message};
+use gantry_machinery::selector::ShardSelector;
 use gantry_machinery::status::Status;
 use gantry_machinery::time;
 use gantry_machinery::value::Value;
@@ -80,6 +81,8 @@ pub struct Form {
     scale: bool,
     /// Whether this watch's Tables have named their columns: only the first does.
     columns_told: bool,
+    /// The shard selector that lists are made by; empty for whole collections.
+    shard: String,
     translations: Arc<Translations>,
 }
 
@@ -130,7 +133,24 @@ impl Form {
         let scale = other.is_some() && kind == "Scale";
         let (kind, row) = (kind.to_owned(), row.clone());
         let translations = translations.clone();
-        Ok(Self { accepted, include, row, kind, api_version, message, scale, columns_told: false, translations })
+        Ok(Self {
+            accepted,
+            include,
+            row,
+            kind,
+            api_version,
+            message,
+            scale,
+            columns_told: false,
+            shard: String::new(),
+            translations,
+        })
+    }
+
+    /// The same for lists of a shard, which say so.
+    #[must_use]
+    pub fn of_shard(self, shard: Option<&ShardSelector>) -> Self {
+        Self { shard: shard.map(|shard| shard.text().to_owned()).unwrap_or_default(), ..self }
     }
 
     /// Whether objects go out as they are stored.
@@ -295,9 +315,7 @@ impl Form {
     pub fn begin_list(&self, list: &ObjectList) -> (Rope, ListWriter) {
         if self.accepted.shape == Shape::Table {
             let mut out = Vec::new();
-            let meta =
-                ListMeta { revision: list.revision.0, continue_token: &list.continue_token, remaining: list.remaining };
-            let table = self.table(&mut out, &meta, true);
+            let table = self.table(&mut out, &self.list_meta(list), true);
             return (
                 Rope::from(Bytes::from(out)),
                 ListWriter { form: self.clone(), table: Some(table), strip: Default::default(), written: 0 },
@@ -334,6 +352,9 @@ impl Form {
         if let Some(remaining) = list.remaining {
             metadata.set(&["remainingItemCount"], i64::try_from(remaining).unwrap_or(i64::MAX));
         }
+        if !self.shard.is_empty() {
+            metadata.set(&["shardInfo", "selector"], self.shard.as_str());
+        }
         let items = list.items.iter().map(|object| self.item(object)).collect::<Result<Vec<_>, _>>()?;
         let (kind, api_version) = self.shown_type();
         let len = items.iter().map(Bytes::len).sum();
@@ -343,6 +364,15 @@ impl Form {
         items.into_iter().for_each(|item| rope.push(item));
         rope.push(Bytes::from_static(protobuf::TAIL));
         Ok(rope)
+    }
+
+    fn list_meta<'l>(&'l self, list: &'l ObjectList) -> ListMeta<'l> {
+        ListMeta {
+            revision: list.revision.0,
+            continue_token: &list.continue_token,
+            remaining: list.remaining,
+            shard: &self.shard,
+        }
     }
 
     fn meta_api_version(&self) -> &'static str {
@@ -364,18 +394,9 @@ impl Form {
     /// `{"kind":"PodList","apiVersion":"v1","metadata":{...},"items":[`
     fn list_head(&self, list: &ObjectList) -> Rope {
         let (kind, api_version) = self.shown_type();
-        let mut head = format!(
-            "{{\"kind\":\"{kind}List\",\"apiVersion\":\"{api_version}\",\"metadata\":{{\"resourceVersion\":\"{}\"",
-            list.revision
-        );
-        if !list.continue_token.is_empty() {
-            head.push_str(",\"continue\":");
-            head.push_str(&json::to_string(&Value::from(list.continue_token.as_str())));
-        }
-        if let Some(remaining) = list.remaining {
-            head.push_str(&format!(",\"remainingItemCount\":{remaining}"));
-        }
-        head.push_str("},\"items\":[");
+        let mut head = format!("{{\"kind\":\"{kind}List\",\"apiVersion\":\"{api_version}\",\"metadata\":").into_bytes();
+        self.list_meta(list).write(&mut head);
+        head.extend_from_slice(b",\"items\":[");
         Rope::from(Bytes::from(head))
     }
 

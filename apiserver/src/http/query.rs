@@ -9,7 +9,7 @@ use std::time::Duration;
 use gantry_machinery::resource_api::{
     DeleteOptions, FieldValidation, ListOptions, VersionRule, WatchOptions, WriteOptions,
 };
-use gantry_machinery::selector::{FieldSelector, LabelSelector};
+use gantry_machinery::selector::{FieldSelector, LabelSelector, ShardSelector};
 use gantry_machinery::status::{FieldError, Status};
 use gantry_machinery::value::Value;
 use gantry_store_cache::revision::Revision;
@@ -108,6 +108,19 @@ impl<'q> Query<'q> {
         Ok((labels, fields))
     }
 
+    /// The part of a collection that is asked for, by servers that have shards.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn shard(&self) -> Result<Option<ShardSelector>, Status> {
+        match self.text("shardSelector") {
+            "" => Ok(None),
+            text => ShardSelector::parse(text)
+                .map(Some)
+                .map_err(|e| Status::bad_request(format!("invalid shard selector: {e}"))),
+        }
+    }
+
     /// The state that a get asks for.
     ///
     /// # Errors
@@ -169,7 +182,7 @@ impl<'q> Query<'q> {
             (Some(revision), "") if limit > 0 => VersionRule::Exact(revision),
             (Some(revision), _) => VersionRule::NotOlderThan(revision),
         };
-        Ok(ListOptions { labels, fields, limit, continue_token: token.to_owned(), version })
+        Ok(ListOptions { labels, fields, shard: None, limit, continue_token: token.to_owned(), version })
     }
 
     /// The options of a watch.
@@ -208,6 +221,7 @@ impl<'q> Query<'q> {
         let options = WatchOptions {
             labels,
             fields,
+            shard: None,
             after,
             bookmarks: self.truth("allowWatchBookmarks").unwrap_or(false),
             initial_events: initial.unwrap_or(false),

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
+use gantry_machinery::feature::Gate;
 use gantry_machinery::resource::{GroupVersionResource, Subresource};
 use gantry_machinery::resource_api::{Collection, Deleted, PatchBody, PatchKind, ResourceApi, Target};
-use gantry_machinery::selector::FieldSelector;
+use gantry_machinery::selector::{FieldSelector, ShardSelector};
 use gantry_machinery::status::Status;
 use gantry_store_cache::key::ObjectKey;
 use http::{HeaderMap, Method, Response};
@@ -230,14 +231,16 @@ impl ResourceRequest<'_> {
         let form = self.form(Offer::List)?;
         let mut options = Query::new(&self.asked.query).list_options()?;
         self.select(&mut options.fields)?;
+        options.shard = self.shard()?;
         let list = self.handle.list(&self.collection(), &options).await?;
-        answer::list(200, list, &form, self.compress())
+        answer::list(200, list, &form.of_shard(options.shard.as_ref()), self.compress())
     }
 
     async fn watch(self) -> Result<Response<Payload>, Status> {
         let form = self.form(Offer::Watch)?;
         let mut wanted = Query::new(&self.asked.query).watch_options()?;
         self.select(&mut wanted.options.fields)?;
+        wanted.options.shard = self.shard()?;
         if wanted.from_now {
             wanted.options.after = Some(self.service.registry.store().view().revision());
         }
@@ -253,6 +256,12 @@ impl ResourceRequest<'_> {
         };
         let frames = watch_stream::frames(feed, form, self.service.shutdown.clone(), self.asked.counted);
         Ok(answer::response(200, content_type, Payload::stream(frames)))
+    }
+
+    /// The shard asked for; while the gate is off the parameter means nothing, as upstream.
+    fn shard(&self) -> Result<Option<ShardSelector>, Status> {
+        let gates = self.service.registry.table().gates();
+        if gates.enabled(Gate::ShardedListAndWatch) { Query::new(&self.asked.query).shard() } else { Ok(None) }
     }
 
     /// The field selector as the kind knows it, and with the name that the path says.
@@ -343,6 +352,7 @@ impl ResourceRequest<'_> {
         let form = self.form(Offer::List)?;
         let mut list = Query::new(&self.asked.query).list_options()?;
         self.select(&mut list.fields)?;
+        list.shard = self.shard()?;
         let options = self.delete_options().await?;
         let gone = self.handle.delete_collection(&self.collection(), &list, &options).await?;
         answer::list(200, gone, &form, self.compress())

@@ -39,7 +39,7 @@ impl Registry {
         if components::computes(&row) {
             return Ok(self.all_components());
         }
-        let selection = Selection::new(&row, of, &options.labels, &options.fields)?;
+        let selection = Selection::new(&row, of, &options.labels, &options.fields, options.shard.as_ref())?;
         let token = match options.continue_token.as_str() {
             "" => None,
             text => Some(ContinueToken::decode(text, &row.collection)?),

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use compact_str::CompactString;
+use gantry_machinery::codec::json::pick;
 use gantry_machinery::resource_api::Collection;
-use gantry_machinery::selector::{FieldRequirement, FieldSelector, LabelSelector};
+use gantry_machinery::selector::{FieldRequirement, FieldSelector, LabelSelector, ShardField, ShardSelector};
 use gantry_machinery::status::Status;
 use gantry_machinery::value::Value;
 use gantry_store_cache::key::ObjectKey;
@@ -32,6 +33,7 @@ pub(super) struct Selection {
     fields: FieldSelector,
     /// Requirements on fields that are read from the object itself, by the strategy that knows how.
     computed: Vec<FieldRequirement>,
+    shard: Option<ShardSelector>,
     strategy: AnyStrategy,
 }
 
@@ -45,6 +47,7 @@ impl Selection {
         of: &Collection<'_>,
         labels: &LabelSelector,
         fields: &FieldSelector,
+        shard: Option<&ShardSelector>,
     ) -> Result<Self, Status> {
         let mut namespace = (row.resource.namespaced && !of.namespace.is_empty()).then(|| of.namespace.into());
         let mut name = None;
@@ -89,13 +92,14 @@ impl Selection {
             labels: labels.clone(),
             fields: if computed.is_empty() { fields.clone() } else { fields.without(&computed) },
             computed,
+            shard: shard.cloned(),
             strategy: row.strategy.clone(),
         })
     }
 
     /// Whether every object of the collection (or of its namespace) is selected, so that counting needs no looking.
     pub(super) fn is_everything(&self) -> bool {
-        self.labels.is_everything() && self.fields.is_everything() && self.computed.is_empty()
+        self.labels.is_everything() && self.fields.is_everything() && self.computed.is_empty() && self.shard.is_none()
     }
 
     /// Whether an object of the collection is selected.
@@ -103,6 +107,7 @@ impl Selection {
         self.namespace.as_ref().is_none_or(|n| n.as_str() == object.key.namespace())
             && self.labels.matches(&object.facets)
             && self.fields.matches_object(object)
+            && self.shard.as_ref().is_none_or(|shard| is_of(shard, object))
             && (self.computed.is_empty() || self.computed_match(object))
     }
 
@@ -167,6 +172,17 @@ impl Selection {
             interest.filter = Some(Arc::new(|_| false));
         }
         interest
+    }
+}
+
+/// Whether an object is of a shard. It is so for as long as it lives: neither value ever changes.
+fn is_of(shard: &ShardSelector, object: &StoredObject) -> bool {
+    match shard.field() {
+        ShardField::Namespace => shard.matches(object.key.namespace()),
+        ShardField::Uid => {
+            let [uid] = pick(&object.body, [&["metadata", "uid"]]);
+            shard.matches(&uid.and_then(|uid| uid.as_str()).unwrap_or_default())
+        }
     }
 }
 

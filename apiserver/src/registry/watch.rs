@@ -187,7 +187,7 @@ impl Registry {
             return Err(Status::method_not_supported(row.gvr(), "watch"));
         }
         row.warn_deprecated(request);
-        let selection = Selection::new(&row, of, &options.labels, &options.fields)?;
+        let selection = Selection::new(&row, of, &options.labels, &options.fields, options.shard.as_ref())?;
         let from_now = options.after.is_none_or(|r| r == Revision(0));
         let with_objects = options.initial_events || from_now;
         let (live, initial, begin) = if with_objects {

@@ -99,6 +99,8 @@ pub struct ListMeta<'a> {
     pub continue_token: &'a str,
     /// How many follow, where it is known.
     pub remaining: Option<u64>,
+    /// The shard selector that the list was made by; empty for a whole collection.
+    pub shard: &'a str,
 }
 
 impl ListMeta<'_> {
@@ -117,6 +119,12 @@ impl ListMeta<'_> {
         }
         if let Some(remaining) = self.remaining {
             put(out, &[separator, "\"remainingItemCount\":", itoa::Buffer::new().format(remaining)]);
+            separator = ",";
+        }
+        if !self.shard.is_empty() {
+            put(out, &[separator, "\"shardInfo\":{\"selector\":"]);
+            json::push_string(self.shard, out);
+            out.push(b'}');
         }
         out.push(b'}');
     }
@@ -254,7 +262,7 @@ mod tests {
         let columns = [Column::name(), Column::string("IP").wide()];
         let object = |include| {
             let mut out = Vec::new();
-            let meta = ListMeta { revision: 7, continue_token: "t", remaining: Some(3) };
+            let meta = ListMeta { revision: 7, continue_token: "t", remaining: Some(3), shard: "" };
             let mut table = TableWriter::begin(&mut out, "v1", &meta, Some(&columns), include);
             table.row(&mut out, &[Value::from("a"), Value::Null], POD);
             table.row(&mut out, &[Value::from("b"), Value::from(1)], POD);
