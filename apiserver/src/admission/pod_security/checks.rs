@@ -1,4 +1,5 @@
-//! The table of checks: one file each, in upstream's order (that of its files), which is the order of the messages.
+//! The table of checks: one file each, in upstream's order (baseline first, then by their names there), which is the
+//! order of the messages.
 
 mod allow_privilege_escalation;
 mod app_armor_profile;
@@ -43,62 +44,57 @@ struct Check {
     level: Level,
     /// The release, 1.N, whose standards have it first.
     since: u32,
-    /// A stricter rule takes its place at the next level.
-    replaced: bool,
+    /// The release, 1.N, since which a stricter rule takes its place at the next level.
+    replaced: Option<u32>,
     /// What of the pod breaks it, under this standard.
     test: fn(Pod<'_>, Standard) -> Option<Violation>,
 }
 
 impl Check {
     const fn of(level: Level, since: u32, test: fn(Pod<'_>, Standard) -> Option<Violation>) -> Self {
-        Self { level, since, replaced: false, test }
+        Self { level, since, replaced: None, test }
     }
 
-    const fn replaced(mut self) -> Self {
-        self.replaced = true;
+    const fn replaced(mut self, since: u32) -> Self {
+        self.replaced = Some(since);
         self
+    }
+
+    fn is_of(&self, standard: Standard) -> bool {
+        let replaced = standard.level > self.level && self.replaced.is_some_and(|since| standard.version.has(since));
+        self.level <= standard.level && standard.version.has(self.since) && !replaced
     }
 }
 
 const BASELINE: Level = Level::Baseline;
 const RESTRICTED: Level = Level::Restricted;
 
-static CHECKS: [Check; 18] = [
-    Check::of(RESTRICTED, 8, allow_privilege_escalation::test),
+static CHECKS: [Check; 19] = [
     Check::of(BASELINE, 0, app_armor_profile::test),
-    Check::of(BASELINE, 0, capabilities_baseline::test).replaced(),
-    Check::of(RESTRICTED, 22, capabilities_restricted::test),
+    Check::of(BASELINE, 0, capabilities_baseline::test).replaced(22),
     Check::of(BASELINE, 0, host_namespaces::test),
-    Check::of(BASELINE, 0, host_path_volumes::test),
+    Check::of(BASELINE, 0, host_path_volumes::test).replaced(0),
     Check::of(BASELINE, 0, host_ports::test),
     Check::of(BASELINE, 34, host_probes::test),
     Check::of(BASELINE, 0, privileged::test),
-    Check::of(BASELINE, 0, proc_mount::test),
+    Check::of(BASELINE, 0, proc_mount::test).replaced(35),
+    Check::of(BASELINE, 0, se_linux_options::test),
+    Check::of(BASELINE, 0, seccomp_baseline::test).replaced(19),
+    Check::of(BASELINE, 0, sysctls::test),
+    Check::of(BASELINE, 0, host_process::test),
+    Check::of(RESTRICTED, 8, allow_privilege_escalation::test),
+    Check::of(RESTRICTED, 22, capabilities_restricted::test),
+    Check::of(RESTRICTED, 35, proc_mount::test),
     Check::of(RESTRICTED, 0, restricted_volumes::test),
     Check::of(RESTRICTED, 0, run_as_non_root::test),
     Check::of(RESTRICTED, 23, run_as_user::test),
-    Check::of(BASELINE, 0, se_linux_options::test),
-    Check::of(BASELINE, 0, seccomp_baseline::test).replaced(),
     Check::of(RESTRICTED, 19, seccomp_restricted::test),
-    Check::of(BASELINE, 0, sysctls::test),
-    Check::of(BASELINE, 0, host_process::test),
 ];
 
 /// Every rule of the standard that the pod breaks: those of the lower level first.
 pub(super) fn violations(pod: &Pod<'_>, standard: Standard) -> Vec<Violation> {
-    // A replaced rule is spoken of last, and only where nothing replaces it.
-    let phases = [(BASELINE, false), (BASELINE, true), (RESTRICTED, false)];
-    let wanted =
-        |(level, replaced): &(Level, bool)| *level <= standard.level && !(*replaced && standard.level != BASELINE);
-    let mut found = Vec::new();
-    for (level, replaced) in phases.into_iter().filter(wanted) {
-        for check in
-            CHECKS.iter().filter(|c| (c.level, c.replaced) == (level, replaced) && standard.version.has(c.since))
-        {
-            found.extend((check.test)(*pod, standard));
-        }
-    }
-    found
+    let checks = CHECKS.iter().filter(|check| check.is_of(standard));
+    checks.filter_map(|check| (check.test)(*pod, standard)).collect()
 }
 
 /// `hostPort (container "a" uses hostPort 80), privileged (…)`.

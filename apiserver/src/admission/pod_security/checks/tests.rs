@@ -5,7 +5,7 @@ use gantry_machinery::value::Value;
 
 use super::super::pod::Pod;
 use super::super::policy::{Level, Standard, Version};
-use super::{details, violations};
+use super::{details, reasons, violations};
 
 fn told(pod: &str, level: Level, version: Version) -> String {
     let pod: Value = json::parse(pod.as_bytes()).unwrap();
@@ -106,6 +106,38 @@ fn the_restricted_level_asks_for_more_and_is_silent_where_it_is_given() {
     // A baseline rule that a stricter one takes the place of is not spoken of twice.
     let unconfined = r#"{"spec":{"securityContext":{"seccompProfile":{"type":"Unconfined"}},"containers":[]}}"#;
     assert_eq!(told(unconfined, Level::Restricted, Version::Latest).matches("seccompProfile (").count(), 1);
+}
+
+#[test]
+fn rules_are_named_in_upstreams_order_and_once() {
+    let pod = r#"{"spec":{"hostNetwork":true,"volumes":[{"name":"v","hostPath":{"path":"/"}}],
+        "containers":[{"name":"a","securityContext":{"privileged":true,"procMount":"Unmasked",
+            "capabilities":{"add":["NET_ADMIN"]}}}]}}"#;
+    let named = |level, version| -> Vec<String> {
+        let pod: Value = json::parse(pod.as_bytes()).unwrap();
+        let reasons = reasons(&violations(&Pod::of(&pod), Standard { level, version }));
+        reasons.split(", ").map(str::to_owned).collect()
+    };
+    assert_eq!(
+        named(Level::Baseline, Version::Latest),
+        ["non-default capabilities", "host namespaces", "hostPath volumes", "privileged", "procMount"]
+    );
+    assert_eq!(
+        named(Level::Restricted, Version::Latest),
+        [
+            "host namespaces",
+            "privileged",
+            "allowPrivilegeEscalation != false",
+            "unrestricted capabilities",
+            "procMount",
+            "restricted volume types",
+            "runAsNonRoot != true",
+            "seccompProfile",
+        ]
+    );
+    // What has no stricter rule yet in an old standard keeps the baseline's.
+    let old = named(Level::Restricted, Version::Minor(7));
+    assert_eq!(old[..3], ["non-default capabilities", "host namespaces", "privileged"]);
 }
 
 #[test]
