@@ -1,6 +1,8 @@
 //! The promise: with `ShardedListAndWatch`, a list or a watch of a shard shows that part of a collection and nothing
 //! else, shards that cover the hash miss no object, and nothing of it happens while the gate is off.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 #[path = "support/cluster.rs"]
 mod cluster;
 

@@ -225,14 +225,14 @@ mod tests {
 
     #[test]
     fn single_gates_count_more_than_stages_in_any_order() {
-        let (workload, gang) = ("GenericWorkload", "GangScheduling");
+        let (workload, gang, shards) = ("GenericWorkload", "GangScheduling", "ShardedListAndWatch");
         for (flag, on, notices) in [
             ("", vec![], 0),
             ("GenericWorkload=true", vec![workload], 0),
             ("kube:GenericWorkload=1, GangScheduling=T,", vec![workload, gang], 0),
             ("GenericWorkload=true,GenericWorkload=false", vec![], 0),
-            ("AllAlpha=true", vec![workload, gang], 1),
-            ("GangScheduling=false,AllAlpha=true", vec![workload], 1),
+            ("AllAlpha=true", vec![workload, gang, shards], 1),
+            ("GangScheduling=false,AllAlpha=true", vec![workload, shards], 1),
             ("AllAlpha=false,GenericWorkload=true", vec![workload], 0),
             ("AllBeta=true", vec![], 1),
             ("AllBeta=false", vec!["NodeDeclaredFeatures"], 0),
