@@ -16,6 +16,7 @@ pub(crate) mod limit_ranger;
 pub(crate) mod namespace_lifecycle;
 pub(crate) mod node_restriction;
 pub(crate) mod pod_group;
+pub(crate) mod pod_resize;
 pub(crate) mod pod_security;
 pub(crate) mod priority;
 pub(crate) mod rbac_escalation;
@@ -117,6 +118,7 @@ impl Default for Chain {
                 Box::new(admin_access::AdminAccess),
                 Box::new(rbac_escalation::RbacEscalation),
                 Box::new(pod_group::PodGroupWorkloadExists),
+                Box::new(pod_resize::PodResize),
                 Box::new(ip_address_in_use::IpAddressInUse),
             ],
         }
