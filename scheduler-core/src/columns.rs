@@ -7,7 +7,9 @@
 //! A node that is gone while pods are still recorded on it keeps its slot, marked as absent, until they are gone too;
 //! a pod may also be seen before its node.
 
-use std::collections::VecDeque;
+mod journal;
+mod labels;
+
 use std::sync::Arc;
 
 use ahash::RandomState;
@@ -17,6 +19,9 @@ use smallvec::SmallVec;
 use crate::intern::{Interner, NO_TEXT, TextId, fixed_hasher};
 use crate::rows::{Amounts, Features, HostPort, NodeRow, Taint};
 use crate::score::balanced_allocation;
+
+pub use journal::{Change, Journal};
+use labels::LabelColumn;
 
 /// The index of a node in all columns. Reused after its node and all pods on it are gone.
 pub type Slot = u32;
@@ -46,45 +51,6 @@ pub struct Load {
     pub ports: Box<[HostPort]>,
     /// Whether the amounts are not asked of the node: the profile does without NodeResourcesFit.
     pub unasked: bool,
-}
-
-/// What happened to a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// A pod came or went: only the used amounts and ports differ.
-    Usage,
-    /// The node itself came, went or changed.
-    Node,
-}
-
-/// The changes of slots, in order, numbered from the beginning of time. Bounded: who falls behind scans anew.
-#[derive(Debug, Default)]
-pub struct Journal {
-    entries: VecDeque<(Slot, Change)>,
-    first: u64,
-}
-
-impl Journal {
-    /// The number that the next change will have.
-    #[must_use]
-    pub fn head(&self) -> u64 {
-        self.first + self.entries.len() as u64
-    }
-
-    /// The changes from number `cursor` on; `None` when some of them are forgotten.
-    pub fn since(&self, cursor: u64) -> Option<impl Iterator<Item = (Slot, Change)> + '_> {
-        let skip = cursor.checked_sub(self.first)?;
-        Some(self.entries.range(usize::try_from(skip).ok()?.min(self.entries.len())..).copied())
-    }
-
-    /// Adds a change; of more than `keep` the oldest is forgotten.
-    pub fn push(&mut self, slot: Slot, change: Change, keep: usize) {
-        if self.entries.len() >= keep {
-            self.entries.pop_front();
-            self.first += 1;
-        }
-        self.entries.push_back((slot, change));
-    }
 }
 
 /// One resource of all nodes.
@@ -122,48 +88,6 @@ struct NodeInfo {
 impl NodeInfo {
     fn named(name: &str) -> Self {
         Self { name: name.into(), row: None, labels: Vec::new() }
-    }
-}
-
-/// One label of all nodes.
-#[derive(Debug)]
-struct LabelColumn {
-    values: Vec<TextId>,
-    /// How many nodes have each value.
-    nodes: HashMap<TextId, u32, RandomState>,
-    /// How many values more than one node has.
-    shared: usize,
-}
-
-impl LabelColumn {
-    fn new(values: Vec<TextId>) -> Self {
-        let nodes = HashMap::with_capacity_and_hasher(values.len().min(1024), fixed_hasher());
-        let mut column = Self { values: Vec::new(), nodes, shared: 0 };
-        column.values.resize(values.len(), NO_TEXT);
-        values.into_iter().enumerate().for_each(|(at, value)| column.set(at, value));
-        column
-    }
-
-    fn set(&mut self, at: usize, value: TextId) {
-        let before = std::mem::replace(&mut self.values[at], value);
-        if before == value {
-            return;
-        }
-        if before != NO_TEXT
-            && let Some(nodes) = self.nodes.get_mut(&before)
-        {
-            *nodes -= 1;
-            match *nodes {
-                0 => drop(self.nodes.remove(&before)),
-                1 => self.shared -= 1,
-                _ => {}
-            }
-        }
-        if value != NO_TEXT {
-            let nodes = self.nodes.entry(value).or_default();
-            *nodes += 1;
-            self.shared += usize::from(*nodes == 2);
-        }
     }
 }
 
