@@ -164,10 +164,11 @@ impl Class {
         self.rules.taints.learn(columns.taint_sets());
     }
 
-    /// Whether its node terms contradict each other, so that no node can ever match.
+    /// Whether its node terms contradict each other, so that no node can ever match; never where its profile does not ask
+    /// for them.
     #[must_use]
     pub fn conflicts(&self) -> bool {
-        self.rules.affinity.conflicts()
+        self.profile.filters.has(Plugin::NodeAffinity) && self.rules.affinity.conflicts()
     }
 
     /// Its board, brought up to date: scanned anew, or repaired where the journal says so.

@@ -361,10 +361,12 @@ impl World {
         };
         for pod in self.pods.values().filter(|pod| pod.node.is_empty() && runs(pod)) {
             let cpu = pod.demand.requests.cpu;
-            // A pod that room was made for before its gang fell apart keeps it until its gang is complete again.
-            let kept = |node: &str| self.pods.values().any(|p| !p.group.is_empty() && *p.nominated == *node);
-            for (name, node) in self.nodes.iter().filter(|(name, _)| !kept(name)) {
+            for (name, node) in &self.nodes {
                 let (pods, used) = self.used(name);
+                // A pod that room was made for before its gang fell apart keeps it until its gang is complete again.
+                let keeps = |p: &&PodRow| *p.nominated == **name && p.priority >= pod.priority && !runs(p);
+                let kept = self.pods.values().filter(keeps).map(|p| p.demand.requests.cpu);
+                let (pods, used) = kept.fold((pods, used), |(n, sum), cpu| (n + 1, sum + cpu));
                 let fits = pods < node.allocatable.pods && used + cpu <= node.allocatable.cpu;
                 assert!(!fits, "{} would fit on {name}", pod.name);
                 let lower = self.pods.values().filter(|p| *p.node == **name && p.priority < pod.priority);

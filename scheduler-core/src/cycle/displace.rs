@@ -27,6 +27,9 @@ pub(super) enum Attempt {
     Patience,
     /// No node can be freed: what was found on the nodes where it could have helped.
     Hopeless(Tried),
+    /// No node can be freed, and on some node something went wrong that is not for want of room: whatever was decided
+    /// about the pod before stands.
+    Failed,
     /// This node.
     Candidate(Candidate),
 }
@@ -65,7 +68,11 @@ impl Scheduler {
             let helpful = (0..).zip(&self.scratch.verdicts).filter(|(_, v)| !v.fits() && !v.is_unresolvable());
             self.cheapest(index, helpful.map(|(slot, _)| slot), &mut tried)
         };
-        candidate.map_or(Attempt::Hopeless(tried), Attempt::Candidate)
+        match candidate {
+            Some(candidate) => Attempt::Candidate(candidate),
+            None if self.ask.as_ref().is_some_and(|ask| ask.failure().is_some()) => Attempt::Failed,
+            None => Attempt::Hopeless(tried),
+        }
     }
 
     /// Whether amounts alone decide whom a pod could displace: what [`Prices`](crate::preempt::prices::Prices) are kept

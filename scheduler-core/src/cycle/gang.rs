@@ -41,13 +41,16 @@ struct Taken {
 impl Scheduler {
     /// How a pod is to be decided on.
     pub(super) fn standing(&self, index: PodIndex) -> Standing {
-        let Some(pod) = self.pods.get(index) else { return Standing::Alone };
-        match &pod.gang {
-            Some(gang) if self.classes.get(pod.class).profile.pre_enqueue.has(Plugin::GangScheduling) => {
-                self.gangs.standing(gang)
-            }
+        match self.pods.get(index).and_then(|pod| pod.gang.as_ref()) {
+            Some(gang) if self.goes_with_its_gang(index) => self.gangs.standing(gang),
             _ => Standing::Alone,
         }
+    }
+
+    /// Whether a pod of a gang is decided on with it: its profile may not ask for that.
+    fn goes_with_its_gang(&self, index: PodIndex) -> bool {
+        let class = self.pods.get(index).map(|pod| self.classes.get(pod.class));
+        class.is_some_and(|class| class.profile.pre_enqueue.has(Plugin::GangScheduling))
     }
 
     /// A PodGroup as it is now.
@@ -120,7 +123,8 @@ impl Scheduler {
 
     /// Gives whether there was anybody to be tried.
     fn activate_members(&mut self, gang: &GangName, of: impl Fn(&Pod) -> bool) -> bool {
-        let chosen = self.gangs.members(gang).filter(|index| self.pods.get(*index).is_some_and(&of));
+        let members = self.gangs.members(gang).filter(|index| self.goes_with_its_gang(*index));
+        let chosen = members.filter(|index| self.pods.get(*index).is_some_and(&of));
         let chosen: Vec<PodIndex> = chosen.collect();
         chosen.iter().for_each(|index| self.activate(*index));
         !chosen.is_empty()
@@ -130,7 +134,11 @@ impl Scheduler {
     pub(super) fn decide_together(&mut self, now: Millis, index: PodIndex, needed: usize) -> Option<Decision> {
         let gang = self.pods.get(index)?.gang.clone()?;
         self.gather(&gang);
+        self.hold_back_who_misses_claims(&gang);
         let members = self.pending_members(&gang);
+        if members.is_empty() {
+            return None;
+        }
         for member in &members {
             self.pods.at(*member).attempts += 1;
             self.renew_defaults(*member);
@@ -159,6 +167,19 @@ impl Scheduler {
         let parts = members.into_iter().zip(parts);
         let refusals = parts.map(|(member, part)| self.refuse_with_gang(now, member, part)).collect();
         Some(Decision::RefuseAll(Apart { gang, refusals, news }))
+    }
+
+    /// Takes those out of a gang's decision whose claims of devices went while they were in the queue, as if they came now:
+    /// nobody who cannot be placed at all takes part in it.
+    fn hold_back_who_misses_claims(&mut self, gang: &GangName) {
+        for index in self.pending_members(gang) {
+            let profile = Arc::clone(&self.classes.get(self.pods.at(index).class).profile);
+            if !self.has_its_claims(index, &profile) {
+                self.move_to(index, State::Gated);
+                self.pods.at(index).gated = true;
+                self.arrivals.gated += 1;
+            }
+        }
     }
 
     /// Wakes the gangs that would find their places now; says whether there were any.
@@ -201,7 +222,7 @@ impl Scheduler {
     fn pending_members(&self, gang: &GangName) -> Vec<PodIndex> {
         let pending = |index: &PodIndex| {
             let state = self.pods.get(*index).map(|pod| pod.state);
-            matches!(state, Some(State::Active | State::Backoff | State::Waiting))
+            matches!(state, Some(State::Active | State::Backoff | State::Waiting)) && self.goes_with_its_gang(*index)
         };
         let mut members: Vec<PodIndex> = self.gangs.members(gang).filter(pending).collect();
         let order = |index: &PodIndex| self.pods.get(*index).map(|pod| (-i64::from(pod.priority), &pod.id.name));

@@ -12,6 +12,7 @@ use crate::pods::{PodIndex, State};
 use crate::profile::{Plugin, PluginSet};
 use crate::queue::{GroupId, Turn};
 use crate::rows::storage::Key;
+use crate::storage::ask::Ask;
 
 /// How the message ends: what became of the attempt to displace others, as far as the pods of a group share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +25,8 @@ pub(super) enum Ending {
     Patience,
     /// No node could be freed for a pod of this priority.
     Hopeless(i32),
+    /// No node could be freed, and asking one about devices went wrong.
+    Failed,
     /// A node is being freed.
     Made,
     /// It waits with its gang, for which no room is made.
@@ -69,12 +72,13 @@ impl Scheduler {
             self.meter.end(began, || Timed::Plugin { plugin, point: Point::PostFilter, passed });
             attempt
         };
-        let tried_to = matches!(attempt, Attempt::Hopeless(_) | Attempt::Candidate(_));
+        let tried_to = matches!(attempt, Attempt::Hopeless(_) | Attempt::Failed | Attempt::Candidate(_));
         self.meter.tallies.preemptions += u64::from(tried_to);
         let (ending, tried) = match &attempt {
             Attempt::Unasked => (Ending::None, None),
             Attempt::Never => (Ending::Never, None),
             Attempt::Patience => (Ending::Patience, None),
+            Attempt::Failed => (Ending::Failed, None),
             Attempt::Hopeless(tried) => (Ending::Hopeless(priority), Some(tried)),
             Attempt::Candidate(_) => (Ending::Made, None),
         };
@@ -194,6 +198,7 @@ impl Scheduler {
             let plugins = Arc::new([rejection.plugin]);
             let preemption = match ending {
                 Ending::Never => NEVER.to_owned(),
+                Ending::Gang => NO_ROOM_FOR_GANGS.to_owned(),
                 _ => format!("0/{nodes} nodes are available: {nodes} Preemption is not helpful for scheduling."),
             };
             let asked = class.profile.post_filters;
@@ -215,8 +220,12 @@ impl Scheduler {
                 Ending::Gang => {
                     let asked = class.profile.post_filters;
                     let preemption = asked.has(Plugin::DefaultPreemption);
-                    said(asked, preemption.then_some("not tried for the pods of a gang."), of_devices)
+                    said(asked, preemption.then_some(NO_ROOM_FOR_GANGS), of_devices)
                 }
+                // Upstream's PostFilter ends with the error: what the plugins before it said is lost.
+                Ending::Failed => self.ask.as_ref().and_then(Ask::failure).map_or_else(String::new, |failure| {
+                    format!("running \"{}\" filter plugin: {}", failure.plugin, failure.message)
+                }),
                 Ending::Never => said(class.profile.post_filters, Some(NEVER), of_devices),
                 Ending::Patience => said(
                     class.profile.post_filters,
@@ -245,6 +254,9 @@ impl Scheduler {
 
 /// What a pod hears that may not displace others.
 const NEVER: &str = "not eligible due to preemptionPolicy=Never.";
+
+/// What a pod hears that is decided on with its gang.
+const NO_ROOM_FOR_GANGS: &str = "not tried for the pods of a gang.";
 
 /// What upstream's PostFilter plugins say together. Dynamic resource allocation answers first (`of_devices`), also for pods
 /// without claims.

@@ -118,6 +118,11 @@ impl Rack {
         self.claims_of(pod).is_ok_and(|claims| !claims.is_empty())
     }
 
+    /// Whether a pod is held back until its claims come.
+    pub(crate) fn misses_claims(&self, pod: &PodRow) -> bool {
+        self.claims_of(pod).is_err()
+    }
+
     /// Why a pod cannot run anywhere.
     pub(crate) fn objection(&self, pod: &PodRow) -> Option<String> {
         let claims = match self.claims_of(pod) {

@@ -7,7 +7,7 @@ use gantry_scheduler_core::columns::tie;
 use gantry_scheduler_core::profile::Plugin;
 use gantry_scheduler_core::rows::{NodeRow, PodRow};
 
-use crate::reference::{Imagined, Placed, Reference, conflicts, selects};
+use crate::reference::{Imagined, Placed, Reference, WRONG, selects};
 
 /// Texts of the rule that says no, and whether removing pods is of no use.
 type No = (Vec<String>, bool);
@@ -48,7 +48,7 @@ impl Reference {
         let post_filters = self.profile(pod).expect("ours").post_filters;
         let asks = self.profile(pod).expect("ours").filters.has(Plugin::DynamicResources);
         // Terms that contradict each other are seen before claims are.
-        let of_devices = if !asks || conflicts(&pod.demand) || !self.shelf.rack.has_claims(pod) {
+        let of_devices = if !asks || self.conflicts(pod) || !self.shelf.rack.has_claims(pod) {
             "no new claims to deallocate"
         } else if self.could_release(pod) {
             "deallocation of ResourceClaim completed"
@@ -80,15 +80,21 @@ impl Reference {
             None => reasons.push((text.into(), nodes)),
         };
         let mut candidates = Vec::new();
+        let mut wrong: Vec<String> = Vec::new();
         for node in helpful {
             match self.dry_run(pod, node) {
                 Ok(candidate) => candidates.push(candidate),
+                Err(texts) if texts[0].starts_with(WRONG) => wrong.extend(texts),
                 Err(texts) => texts.iter().for_each(|text| say(text, 1)),
             }
         }
         say("Preemption is not helpful for scheduling", all - helpful.len());
         if let Some((.., node, victims)) = candidates.into_iter().min() {
             return (String::new(), Some((node, victims)), false);
+        }
+        if let Some(why) = wrong.into_iter().min() {
+            let text = format!(" running \"DynamicResources\" filter plugin: {}", why.trim_start_matches(WRONG));
+            return (text, None, false);
         }
         let mut lines: Vec<String> =
             reasons.iter().filter(|(_, n)| *n > 0).map(|(text, nodes)| format!("{nodes} {text}")).collect();

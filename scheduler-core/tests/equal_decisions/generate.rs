@@ -108,6 +108,7 @@ pub(crate) fn furnished() -> impl Strategy<Value = Vec<Happening>> {
 pub(crate) fn ganged() -> impl Strategy<Value = Vec<Happening>> {
     let nodes = vec(node().prop_map(Happening::Node), 4..8);
     let volumes = volumes::warehouse().prop_map(Happening::Things);
+    let devices = devices::machine_room().prop_map(Happening::Things);
     let groups = (2..5i32, 2..8i32).prop_map(|counts| {
         let group = |(name, min): (&str, i32)| PodGroupRow {
             namespace: "default".into(),
@@ -123,17 +124,15 @@ pub(crate) fn ganged() -> impl Strategy<Value = Vec<Happening>> {
             row.scheduler = "default-scheduler".into();
             row.gated = false;
             row.demand.node_selector.clear();
-            // There is nothing to claim here; a pod that misses its claims takes no part in what becomes of its gang.
-            row.needs.iter_mut().for_each(|needs| needs.devices.clear());
             row.demand.tolerations = vec![Toleration { exists: true, ..Toleration::default() }];
             own(&mut row);
             Happening::Pods(row, count)
         }
         other => other,
     };
-    (nodes, volumes, groups, happenings()).prop_map(move |(nodes, volumes, groups, rest)| {
+    (nodes, volumes, devices, groups, happenings()).prop_map(move |(nodes, volumes, devices, groups, rest)| {
         let rest = rest.into_iter().map(join).collect();
-        [nodes, Vec::from([volumes]), groups, rest].concat()
+        [nodes, Vec::from([volumes, devices]), groups, rest].concat()
     })
 }
 

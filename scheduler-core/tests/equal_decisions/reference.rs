@@ -17,7 +17,7 @@ use crate::devices::No;
 use crate::volumes::Shelf;
 
 /// Marks the text of what makes no node count.
-const WRONG: char = '\0';
+pub(crate) const WRONG: char = '\0';
 
 type Labels = Vec<(Box<str>, Box<str>)>;
 
@@ -93,6 +93,12 @@ impl Reference {
         self.profiles.iter().find(|profile| profile.name == pod.scheduler)
     }
 
+    /// Whether the pod's node terms name no node that is common to them.
+    pub(crate) fn conflicts(&self, pod: &PodRow) -> bool {
+        let asked = self.profile(pod).is_some_and(|profile| profile.filters.has(Plugin::NodeAffinity));
+        asked && named(&pod.demand).is_some_and(|names| names.is_empty())
+    }
+
     /// Whether gates hold the pod back.
     pub(crate) fn is_gated(&self, pod: &PodRow) -> bool {
         pod.gated && self.profile(pod).is_some_and(|profile| profile.pre_enqueue.has(Plugin::SchedulingGates))
@@ -132,7 +138,7 @@ impl Reference {
         let demand = &pod.demand;
         let asked = self.profile(pod).expect("only pods of ours are decided on").filters;
         let all = self.nodes.len();
-        if !conflicts(demand)
+        if !self.conflicts(pod)
             && all > 0
             && let Some(why) = self.shelf.objection(pod, asked)
         {
@@ -140,7 +146,7 @@ impl Reference {
             // Nothing asks whether others could make room.
             return Verdict::Nowhere(Nowhere { message, frees: None, hopeless: false });
         }
-        if !conflicts(demand)
+        if !self.conflicts(pod)
             && all > 0
             && asked.has(Plugin::DynamicResources)
             && let Some(why) = self.shelf.rack.objection(pod)
@@ -214,7 +220,7 @@ impl Reference {
         }
         let mut lines: Vec<String> = reasons.iter().map(|(r, n)| format!("{n} {r}")).collect();
         lines.sort();
-        let why = if conflicts(&pod.demand) { "pod affinity terms conflict".into() } else { lines.join(", ") };
+        let why = if self.conflicts(pod) { "pod affinity terms conflict".into() } else { lines.join(", ") };
         format!("0/{all} nodes are available: {why}.{end}")
     }
 
@@ -294,7 +300,9 @@ impl Reference {
         if asked.has(Plugin::DynamicResources) {
             said.push("no new claims to deallocate".to_owned());
         }
-        if asked.has(Plugin::DefaultPreemption) && pod.never_preempts {
+        if asked.has(Plugin::DefaultPreemption) && self.in_gang.get() {
+            said.push("preemption: not tried for the pods of a gang.".to_owned());
+        } else if asked.has(Plugin::DefaultPreemption) && pod.never_preempts {
             said.push("preemption: not eligible due to preemptionPolicy=Never.".to_owned());
         } else if asked.has(Plugin::DefaultPreemption) {
             said.push(format!(
@@ -652,10 +660,6 @@ fn named(demand: &Demand) -> Option<Vec<String>> {
         all.extend(names);
     }
     Some(all)
-}
-
-pub(crate) fn conflicts(demand: &Demand) -> bool {
-    named(demand).is_some_and(|names| names.is_empty())
 }
 
 fn clash(a: &HostPort, b: &HostPort) -> bool {
