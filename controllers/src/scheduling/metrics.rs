@@ -49,6 +49,8 @@ struct OfProfile {
     name: Box<str>,
     /// By outcome.
     attempts: [Histogram<15>; 3],
+    /// Of gangs, by outcome.
+    gangs: [Histogram<15>; 3],
     /// By extension point, failed and passed.
     points: BTreeMap<&'static str, [Histogram<12>; 2]>,
 }
@@ -148,6 +150,7 @@ pub struct Metrics {
     /// Held for moments.
     said: Mutex<Said>,
     algorithm: Histogram<15>,
+    gang_algorithm: Histogram<15>,
     /// By attempts: 1, 2, ..., 15, 16+.
     sli: [Histogram<20>; 16],
     attempts: Histogram<5>,
@@ -182,12 +185,14 @@ impl Metrics {
         let of_profile = |name: &str| OfProfile {
             name: name.into(),
             attempts: std::array::from_fn(|_| Histogram::growing(0.001, 2.0)),
+            gangs: std::array::from_fn(|_| Histogram::growing(0.001, 2.0)),
             points: POINTS.into_iter().map(|point| (point, pair(|| Histogram::growing(0.0001, 2.0)))).collect(),
         };
         Self {
             profiles: profiles.into_iter().map(of_profile).collect(),
             said: Mutex::default(),
             algorithm: Histogram::growing(0.001, 2.0),
+            gang_algorithm: Histogram::growing(0.001, 2.0),
             sli: std::array::from_fn(|_| Histogram::growing(0.01, 2.0)),
             attempts: Histogram::growing(1.0, 2.0),
             bind_plugin: pair(plugin_times),
@@ -208,6 +213,12 @@ impl Metrics {
     pub fn decided(&self, profile: ProfileId, outcome: Outcome, took: Duration) {
         self.of(profile).attempts[outcome as usize].add(took.as_secs_f64());
         self.algorithm.add(took.as_secs_f64());
+    }
+
+    /// A gang was decided on as a whole; its pods were counted one by one besides.
+    pub fn gang_decided(&self, profile: ProfileId, outcome: Outcome, took: Duration) {
+        self.of(profile).gangs[outcome as usize].add(took.as_secs_f64());
+        self.gang_algorithm.add(took.as_secs_f64());
     }
 
     /// A pod is bound, so long after it first came into the queue.
@@ -402,6 +413,31 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\nin\n{text}");
         }
+    }
+
+    #[test]
+    fn gangs_are_counted_beside_their_pods_once_there_are_any() {
+        let metrics = Metrics::new(["default-scheduler", "other"]);
+        let shown = |metrics: &Metrics| {
+            let mut text = String::new();
+            metrics.write(&mut text);
+            text
+        };
+        assert!(!shown(&metrics).contains("podgroup"), "whoever has no gangs is shown nothing of them");
+        metrics.gang_decided(1, Outcome::Unschedulable, Duration::from_millis(3));
+        metrics.gang_decided(1, Outcome::Scheduled, Duration::from_millis(1));
+        let text = shown(&metrics);
+        let of = "profile=\"other\",result=\"unschedulable\"";
+        for line in [
+            format!("scheduler_podgroup_schedule_attempts_total{{{of}}} 1"),
+            format!("scheduler_podgroup_scheduling_attempt_duration_seconds_bucket{{{of},le=\"0.002\"}} 0"),
+            format!("scheduler_podgroup_scheduling_attempt_duration_seconds_bucket{{{of},le=\"0.004\"}} 1"),
+            "scheduler_podgroup_scheduling_algorithm_duration_seconds_count 2".to_owned(),
+            "scheduler_schedule_attempts_total{profile=\"other\",result=\"unschedulable\"} 0".to_owned(),
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line}\nin\n{text}");
+        }
+        assert!(!text.contains("attempts_total{profile=\"default-scheduler\",result=\"error\"} 1"), "{text}");
     }
 
     #[test]

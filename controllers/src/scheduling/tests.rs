@@ -15,6 +15,7 @@ struct Running {
     api: Arc<FakeApi>,
     stop: CancellationToken,
     work: JoinHandle<()>,
+    metrics: Arc<Metrics>,
 }
 
 /// Starts the loop over what `prepare` puts there.
@@ -26,13 +27,22 @@ fn start(prepare: impl Fn(&Arc<FakeApi>)) -> Running {
     let metrics = Arc::new(Metrics::default());
     let mut options = SchedulingOptions::default();
     options.core.gangs = true;
-    let work = run(shared, Clock::System, metrics, options, stop.clone());
-    Running { api, stop, work: tokio::spawn(work) }
+    let work = run(shared, Clock::System, metrics.clone(), options, stop.clone());
+    Running { api, stop, work: tokio::spawn(work), metrics }
 }
 
 impl Running {
     async fn bound(&self, name: &str) -> String {
         self.api.until(|view| view.node(name)).await
+    }
+
+    /// How many attempts on gangs ended so.
+    fn gang_attempts(&self, result: &str) -> Option<u64> {
+        let mut text = String::new();
+        self.metrics.write(&mut text);
+        let labels = format!("{{profile=\"default-scheduler\",result=\"{result}\"}} ");
+        let series = format!("scheduler_podgroup_schedule_attempts_total{labels}");
+        text.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok())
     }
 
     /// Ends the loop; it must end by itself.
@@ -251,11 +261,13 @@ async fn a_gang_too_large_is_told_and_bound_once_there_is_room() {
     );
     assert_eq!(said("g").await, "pod group is unschedulable");
     run.api.put("pods", pod("alone"));
+    assert_eq!((run.gang_attempts("scheduled"), run.gang_attempts("unschedulable")), (None, Some(1)));
     assert_eq!(run.bound("alone").await, "n1", "a gang that waits keeps nothing for itself");
     run.api.put("nodes", node("n2", 2));
     for name in ["a", "b", "c"] {
         run.bound(name).await;
     }
+    assert_eq!(run.gang_attempts("scheduled"), Some(1));
     run.end().await;
 }
 

@@ -123,6 +123,11 @@ pub(super) fn spawn(
                     Decision::Consult(question) => drop(questions.send(question)),
                     Decision::Refuse(refusal) => refuse(refusal, each),
                     Decision::BindAll(together) => {
+                        // Under its first pod's profile: pods of a gang that ask for several are not to be expected.
+                        if let Some(first) = together.placements.first() {
+                            let took = each * u32::try_from(together.placements.len()).unwrap_or(u32::MAX);
+                            metrics.gang_decided(first.profile, Outcome::Scheduled, took);
+                        }
                         for placement in &together.placements {
                             metrics.decided(placement.profile, Outcome::Scheduled, each);
                         }
@@ -131,6 +136,10 @@ pub(super) fn spawn(
                         gangs.push(Work::Together(ToBindTogether { together, queued }));
                     }
                     Decision::RefuseAll(apart) => {
+                        if let Some(first) = apart.refusals.first() {
+                            let took = each * u32::try_from(apart.refusals.len()).unwrap_or(u32::MAX);
+                            metrics.gang_decided(first.profile, Outcome::Unschedulable, took);
+                        }
                         if apart.news {
                             reports.gang_refused(apart.gang);
                         }

@@ -16,6 +16,7 @@ impl Metrics {
     /// Appends everything in the Prometheus text format.
     pub fn write(&self, out: &mut String) {
         self.write_attempts(out);
+        self.write_gangs(out);
         self.write_plugins(out);
         self.write_queues(out);
         self.write_calls(out);
@@ -66,6 +67,37 @@ impl Metrics {
         let name = "scheduler_pod_scheduling_attempts";
         head(out, name, "histogram", "[STABLE] Number of attempts to successfully schedule a pod.");
         self.attempts.write(out, name, "");
+    }
+
+    /// Upstream has these series only where gangs are turned on; here, where one has been decided on.
+    fn write_gangs(&self, out: &mut String) {
+        if self.gang_algorithm.count() == 0 {
+            return;
+        }
+        let each = || {
+            self.profiles.iter().flat_map(|profile| {
+                let of = &profile.name;
+                let counted =
+                    Outcome::ALL.into_iter().zip(Outcome::ALL.map(|outcome| &profile.gangs[outcome as usize]));
+                let counted = counted.filter(|(_, attempts)| attempts.count() > 0);
+                counted.map(move |(outcome, attempts)| {
+                    (format!("profile=\"{of}\",result=\"{}\"", outcome.label()), attempts)
+                })
+            })
+        };
+        let name = "scheduler_podgroup_schedule_attempts_total";
+        head(out, name, "counter", "[ALPHA] Attempts to schedule a pod group as a whole, by the result.");
+        for (labels, attempts) in each() {
+            let _ = writeln!(out, "{name}{{{labels}}} {}", attempts.count());
+        }
+        let name = "scheduler_podgroup_scheduling_attempt_duration_seconds";
+        head(out, name, "histogram", "[ALPHA] How long such an attempt took: its pods' share of the step.");
+        for (labels, attempts) in each() {
+            attempts.write(out, name, &labels);
+        }
+        let name = "scheduler_podgroup_scheduling_algorithm_duration_seconds";
+        head(out, name, "histogram", "[ALPHA] How long it took to decide on a pod group.");
+        self.gang_algorithm.write(out, name, "");
     }
 
     fn write_plugins(&self, out: &mut String) {
