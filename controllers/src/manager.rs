@@ -122,6 +122,7 @@ impl Manager {
         let informers = Informers::new(api, config.clock, tasks.clone(), stop.clone());
         for name in chosen {
             let Some((looped, workers)) = make(name, &informers, config) else { continue };
+            config.figures.add_loop(looped.clone());
             config.figures.add(name, run(looped, workers, &tasks, stop.clone()));
             tracing::debug!(looped = name, workers, "started");
         }

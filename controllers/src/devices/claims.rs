@@ -7,6 +7,8 @@
 //! ```
 //! A claim made before a crash is found again by its owner and annotation; the pod's status is then all that is missing.
 
+mod figures;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -26,6 +28,7 @@ use crate::runtime::reconcile::{Action, Queue, Reconcile};
 use crate::runtime::rows::{HasMeta, MetaRow, PodRow};
 use crate::runtime::write::{LoopError, Writer, is_namespace_terminating, is_not_found};
 use crate::scheduling::devices::FINALIZER;
+use figures::{Creations, has_admin_access};
 
 /// Which of the pod's claims a claim was made for.
 const POD_CLAIM: &str = "resource.kubernetes.io/pod-claim-name";
@@ -39,6 +42,7 @@ pub struct ResourceClaims {
     templates: Arc<Informer<MetaRow>>,
     writer: Writer,
     recorder: Recorder,
+    creations: Creations,
 }
 
 impl ResourceClaims {
@@ -51,6 +55,7 @@ impl ResourceClaims {
             templates: informers.of(&gvr::RESOURCE_CLAIM_TEMPLATES),
             writer: Writer::new(informers.api().clone(), "resource-claim-controller"),
             recorder: informers.recorder("resource_claim"),
+            creations: Creations::default(),
         })
     }
 
@@ -139,7 +144,10 @@ impl ResourceClaims {
         }
         claim.set(&["metadata", "annotations", POD_CLAIM], Value::from(name));
         claim.set(&["spec"], template.at(&["spec", "spec"]).cloned().unwrap_or(Value::Null));
-        let made = self.writer.create(&gvr::RESOURCE_CLAIMS, pod.namespace(), claim).await?;
+        let is_admin = has_admin_access(&claim);
+        let made = self.writer.create(&gvr::RESOURCE_CLAIMS, pod.namespace(), claim).await;
+        self.creations.count(made.is_ok(), is_admin);
+        let made = made?;
         Ok(made.key.name().into())
     }
 
@@ -320,6 +328,12 @@ impl Reconcile for ResourceClaims {
             self.tidy(&claim).await?;
         }
         Ok(Action::Done)
+    }
+
+    fn write_figures(&self, out: &mut String) {
+        self.creations.write(out);
+        let claims = self.claims.all();
+        figures::write_standing(out, claims.iter().filter_map(|claim| value_of(&claim.object).ok()));
     }
 }
 

@@ -1,5 +1,5 @@
 //! What the loops' queues count, as upstream's `workqueue_*` series: how much waits, for how long, how long rounds take
-//! and how often they fail. Read when somebody asks; counting is a few atomic additions per key.
+//! and how often they fail; and what single loops count of their own. Read when somebody asks; counting is a few atomic additions per key.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -7,29 +7,39 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::Mutex;
 
-use super::reconcile::Queue;
+use super::reconcile::{Queue, Reconcile};
 
-/// The queues of all loops, by name.
+/// The queues of all loops, by name, and the loops. Locked one at a time, for moments.
 #[derive(Default)]
-pub struct Figures(Mutex<Vec<(&'static str, Arc<Queue>)>>);
+pub struct Figures {
+    queues: Mutex<Vec<(&'static str, Arc<Queue>)>>,
+    loops: Mutex<Vec<Arc<dyn Reconcile>>>,
+}
 
 impl std::fmt::Debug for Figures {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.lock().iter().map(|(name, _)| name)).finish()
+        f.debug_list().entries(self.queues.lock().iter().map(|(name, _)| name)).finish()
     }
 }
 
 impl Figures {
     /// A loop has begun. One that began before under the same name is forgotten.
     pub fn add(&self, name: &'static str, queue: Arc<Queue>) {
-        let mut queues = self.0.lock();
+        let mut queues = self.queues.lock();
         queues.retain(|(known, _)| *known != name);
         queues.push((name, queue));
     }
 
+    /// The same for what a loop counts of its own.
+    pub fn add_loop(&self, looped: Arc<dyn Reconcile>) {
+        let mut loops = self.loops.lock();
+        loops.retain(|known| known.name() != looped.name());
+        loops.push(looped);
+    }
+
     /// Appends all series in the Prometheus text format.
     pub fn write(&self, out: &mut String) {
-        let queues = self.0.lock();
+        let queues = self.queues.lock();
         let mut series = |name: &str, kind: &str, help: &str, value: fn(&Queue) -> f64| {
             let _ = writeln!(out, "# HELP {name} [BETA] {help}\n# TYPE {name} {kind}");
             for (of, queue) in queues.iter() {
@@ -66,6 +76,9 @@ impl Figures {
         for (of, queue) in queues.iter() {
             queue.counts().worked.write(out, name, &format!("name=\"{of}\""));
         }
+        drop(queues);
+        let loops = self.loops.lock().clone();
+        loops.iter().for_each(|looped| looped.write_figures(out));
     }
 }
 

@@ -41,6 +41,9 @@ pub trait Reconcile: Send + Sync + 'static {
     /// # Errors
     /// Whatever went wrong; the key comes again with a growing pause.
     async fn reconcile(&self, key: &ObjectKey) -> Result<Action, LoopError>;
+
+    /// Appends what the loop counts besides its queue, in the Prometheus text format. Called when somebody asks.
+    fn write_figures(&self, _out: &mut String) {}
 }
 
 /// Runs a loop with `workers` workers on `tasks` until `stop`; gives its queue. Work begun is finished first.
