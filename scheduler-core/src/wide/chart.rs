@@ -164,8 +164,7 @@ impl Chart {
     pub fn repair(&mut self, class: &Class, columns: &Columns, neighbours: &Neighbours) -> Option<u64> {
         let slots = columns.slots();
         let sound = |lens: &Lens| {
-            (!lens.by_node || lens.is_by_host() || columns.is_unique(lens.column))
-                && lens.domains.len() <= 2 * slots + 64
+            (!lens.by_node || lens.by_host || columns.is_unique(lens.column)) && lens.domains.len() <= 2 * slots + 64
         };
         if self.born != (class.board_serial(), neighbours.recounts()) || !self.lenses.iter().all(sound) {
             return None;

@@ -9,10 +9,10 @@ use gantry_scheduler_core::rows::devices::{
 };
 use gantry_scheduler_core::rows::storage::{Disk, DiskKind, Key, Thing};
 use gantry_scheduler_core::rows::{
-    Amounts, Demand, Needs, NodeRow, NodeTerm, Operator, PodGroupRow, PodRow, Requirement,
+    Amounts, Demand, Needs, NodeRow, NodeTerm, Operator, PodGroupRow, PodRow, Requirement, Selector, SpreadConstraint,
 };
 
-use crate::generate::Happening;
+use crate::generate::{Happening, own};
 use crate::{run, run_with};
 
 fn node(name: &str, cpu: i64, pods: i64) -> Happening {
@@ -79,6 +79,29 @@ fn a_pod_that_grew_on_its_node_is_displaced_for_what_it_takes_now() {
         panic!("it has to wait")
     };
     assert!(refusal.preemption.is_some(), "{}", refusal.message);
+}
+
+#[test]
+fn zones_of_one_node_each_are_zones_when_another_node_comes() {
+    let zone = |name: &str, pods: i64| {
+        let allocatable = Amounts { cpu: 1000, pods, ..Amounts::default() };
+        let labels = vec![("zone".into(), "0".into())];
+        Happening::Node(NodeRow { name: name.into(), labels, allocatable, ..NodeRow::default() })
+    };
+    let requirements = vec![Requirement { key: "app".into(), operator: Operator::In, values: vec!["1".into()] }];
+    let constraint = SpreadConstraint {
+        max_skew: 1,
+        topology_key: "zone".into(),
+        selector: Some(Selector { requirements }),
+        ..SpreadConstraint::default()
+    };
+    let mut row = PodRow { labels: vec![("app".into(), "1".into())], ..pod(100, 0) };
+    row.demand.spread = vec![constraint];
+    own(&mut row);
+    let happenings =
+        [zone("n0", 9), Happening::Pods(row.clone(), 1), Happening::Step(9), zone("n1", 9), Happening::Pods(row, 3)];
+    run(&happenings, usize::MAX).expect("both agree");
+    run(&happenings, 1).expect("both agree");
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub(super) struct Lens {
     pub(super) column: usize,
     /// Whether the pods on the node itself are all that counts.
     pub(super) by_node: bool,
+    /// Whether it does so even where two nodes share a value: host names in preferences, as upstream has it.
+    pub(super) by_host: bool,
     pub(super) counted: Counted,
     pub(super) domains: Vec<Domain>,
     domain_of: HashMap<TextId, u32, RandomState>,
@@ -77,7 +79,7 @@ pub(super) fn lenses(class: &Class, columns: &Columns, neighbours: &Neighbours, 
     let mut add = |role: Role, column: usize, counted: Counted| {
         let by_host = matches!(role, Role::Soft(constraint) if rules.soft[constraint].is_hostname);
         let by_node = by_host || columns.is_unique(column);
-        lenses.push(Lens::new(role, column, by_node, counted));
+        lenses.push(Lens { by_host, ..Lens::new(role, column, by_node, counted) });
     };
     if profile.filters.has(Plugin::PodTopologySpread) {
         rules.hard.iter().enumerate().for_each(|(at, c)| add(Role::Hard(at), c.column, crowd(c.crowd)));
@@ -116,6 +118,7 @@ impl Lens {
             role,
             column,
             by_node,
+            by_host: false,
             counted,
             // The first stands for nodes without the label.
             domains: vec![Domain::default()],
@@ -123,11 +126,6 @@ impl Lens {
             levels: BTreeMap::new(),
             pods: 0,
         }
-    }
-
-    /// Whether it counts by node even where two nodes share a value: host names in preferences, as upstream has it.
-    pub(super) fn is_by_host(&self) -> bool {
-        self.by_node && matches!(self.role, Role::Soft(_))
     }
 
     /// What it sees of a node; `before` where nothing about the node itself has changed since.
