@@ -45,6 +45,8 @@ fn two_pods_of_three_wait_and_the_third_makes_all_run() {
     c.apply(&pods("trio", 2..3, "100m"));
     c.kubectl("wait pod -l gang=trio --for=condition=Ready --timeout=60s");
     c.eventually("get podgroup trio -o jsonpath={.status.conditions[*].reason}", |said| said == "Scheduled");
+    let counted = r#"scheduler_podgroup_schedule_attempts_total{profile="default-scheduler",result="scheduled"} 1"#;
+    c.eventually("get --raw /metrics", |said| said.lines().any(|line| line == counted));
     // One more joins the gang that runs.
     c.apply(&pods("trio", 3..4, "100m"));
     c.kubectl("wait pod/trio-3 --for=condition=Ready --timeout=60s");
