@@ -16,6 +16,7 @@ use gantry_machinery::time;
 use gantry_machinery::value::{Object, Value};
 use gantry_store_cache::object::{Facets, NewBody, StoredObject};
 use gantry_store_cache::txn::{Expect, Txn, TxnError, Write};
+use memchr::memmem;
 
 use super::call::Call;
 use super::handle::Written;
@@ -170,16 +171,25 @@ fn propose(
     Ok(Some(Some((NewBody { bytes, revision_slot: Some(slot) }, facets))))
 }
 
-/// Of the spec, what the rules for statuses look at: which containers may run again.
+/// Of the spec, what the rules for statuses look at (`kinds/pod/status.rs`): the small fields always, containers only
+/// where one of them has ended and may or may not run again.
 fn spec_for_rules(stored: &StoredObject, parts: &Parts<'_>) -> Object {
+    let body = &stored.body;
     let mut spec = Object::new();
-    let policy = stored.facets.field("spec.restartPolicy");
-    spec.insert("restartPolicy", policy);
-    if policy != "Always"
-        && let Some(at) = splice::get(&stored.body, &parts.spec, "initContainers")
-        && let Ok(containers) = json::parse_own(&stored.body[at])
-    {
-        spec.insert("initContainers", containers);
+    for (name, field) in [("restartPolicy", "spec.restartPolicy"), ("nodeName", "spec.nodeName")] {
+        let value = stored.facets.field(field);
+        if !value.is_empty() {
+            spec.insert(name, value);
+        }
+    }
+    const READ: [&str; 4] = ["os", "resourceClaims", "initContainers", "containers"];
+    let ended = memmem::find(&body[parts.status.clone()], br#""terminated":"#).is_some();
+    for (name, span) in READ.into_iter().zip(splice::find(body, &parts.spec, READ)) {
+        if (ended || !name.ends_with("ontainers"))
+            && let Some(Ok(value)) = span.map(|span| json::parse_own(&body[span]))
+        {
+            spec.insert(name, value);
+        }
     }
     spec
 }

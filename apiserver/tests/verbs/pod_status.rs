@@ -146,3 +146,59 @@ async fn what_is_refused_is_refused_in_the_same_words_and_writes_nothing() {
     assert_eq!(missing.code, 404);
     assert_eq!(cluster.revision(), before);
 }
+
+/// What the rules look at besides the status, on pods that have it.
+#[tokio::test]
+async fn every_rule_sees_the_same_pod_either_way() {
+    let cluster = Cluster::new().await;
+    let state = |state: Value| value!({"status": {"containerStatuses": [{"name": "c", "state": state}]}});
+    let ended = |code: i64| state(value!({"terminated": {"exitCode": code}}));
+    let runs = || state(value!({"running": {}}));
+    let claim = |name: &str| value!({"status": {"resourceClaimStatuses": [{"name": name, "resourceClaimName": "c"}]}});
+    let claims = || value!([{"name": "gpu", "resourceClaimName": "c"}]);
+    let user = value!({"status": {"containerStatuses": [{"name": "c", "user": {"linux": {"uid": 1, "gid": 1}}}]}});
+    let nominated = value!({"status": {"nominatedNodeName": "n2"}});
+    let rules = value!([{"name": "c", "image": "nginx", "restartPolicy": "Never", "restartPolicyRules": [
+        {"action": "Restart", "exitCodes": {"operator": "In", "values": [7]}},
+    ]}]);
+    let cases: Vec<(&str, Value, Vec<Value>, bool)> = vec![
+        ("resourceClaims", claims(), vec![claim("gpu")], true),
+        ("resourceClaims", claims(), vec![claim("none")], false),
+        ("restartPolicy", "Always".into(), vec![ended(0), runs()], true),
+        ("restartPolicy", "OnFailure".into(), vec![ended(1), runs()], true),
+        ("restartPolicy", "OnFailure".into(), vec![ended(0), runs()], false),
+        ("restartPolicy", "Never".into(), vec![ended(1), runs()], false),
+        ("containers", rules.clone(), vec![ended(7), runs()], true),
+        ("containers", rules, vec![ended(8), runs()], false),
+        ("os", value!({"name": "windows"}), vec![user.clone()], false),
+        ("os", value!({"name": "linux"}), vec![user], true),
+        ("nodeName", "n1".into(), vec![nominated.clone()], false),
+        ("schedulingGates", Value::Null, vec![nominated], true),
+    ];
+    for (at, (field, wanted, steps, fine)) in cases.into_iter().enumerate() {
+        let mut outcomes = Vec::new();
+        for way in ["quick", "slow"] {
+            let name = format!("{way}-{at}");
+            let mut made = pod(&name);
+            if !wanted.is_null() {
+                made.set(&["spec", field], wanted.clone());
+            }
+            cluster.create(&gvr::PODS, "default", made).await.unwrap();
+            let mut last = None;
+            for step in &steps {
+                let mut document = step.clone();
+                if way == "slow" {
+                    document.set(&["kind"], "Pod");
+                }
+                last = Some(patch(&cluster, &name, "kubelet", &document).await);
+            }
+            let outcome = last.unwrap().map(|object| comparable(&object)).map_err(|status| {
+                let message = status.message.replace(&name, "pod").replace("map[kind:Pod ", "map[");
+                (status.code, message)
+            });
+            assert_eq!(outcome.is_ok(), fine, "{field} {at} {way}: {outcome:?}");
+            outcomes.push(outcome);
+        }
+        assert_eq!(outcomes[0], outcomes[1], "{field} {at}");
+    }
+}
