@@ -138,6 +138,10 @@ impl Gangs {
             let is_placed = |state: State| usize::from(state.slot().is_some());
             gang.placed = gang.placed + is_placed(state) - is_placed(before);
             gang.bound = gang.bound + is_bound(state) - is_bound(before);
+            if before.is_pending() && matches!(state, State::Aside | State::Gated) {
+                // It is tried with the others no more: they may fit where it took the room.
+                self.stir(name);
+            }
         }
     }
 

@@ -346,6 +346,13 @@ impl Storage {
         if let Some(claim) = &volume.claim {
             self.tenants.claim_changed(&claim.key);
         }
+        if volume.attachment.is_some() {
+            // VolumeAttachments name the volume, and it alone says what that is to its driver.
+            self.tenants.forget_attached();
+            if self.limited > 0 {
+                self.touch(&Topic::Limits);
+            }
+        }
     }
 
     fn touch(&mut self, topic: &Topic<'_>) {

@@ -7,7 +7,9 @@ use gantry_scheduler_core::profile::{Plugin, Profile};
 use gantry_scheduler_core::rows::devices::{
     ClaimName, ClaimSpec, DeviceClaimRow, DeviceClassRow, DeviceUse, Reach, Request, SliceRow, Wanted,
 };
-use gantry_scheduler_core::rows::storage::{Disk, DiskKind, Key, Thing};
+use gantry_scheduler_core::rows::storage::{
+    AttachmentRow, CsiDriverRow, CsiNodeRow, Disk, DiskKind, Key, Thing, VolumeRow,
+};
 use gantry_scheduler_core::rows::{
     Amounts, Demand, Needs, NodeRow, NodeTerm, Operator, PodGroupRow, PodRow, Requirement, Selector, SpreadConstraint,
 };
@@ -190,4 +192,48 @@ fn what_goes_wrong_with_devices_while_room_is_looked_for_is_said_in_place_of_why
     let said = "0/1 nodes are available: 1 Too many pods. running \"DynamicResources\" filter plugin: claim default/k, \
                 request r: asks for all devices, but resource pool drv.example/net is currently being updated";
     assert_eq!(refused[0].1, said);
+}
+
+#[test]
+fn a_gang_is_looked_at_again_when_the_member_that_took_the_room_leaves() {
+    let happenings = [
+        node("n0", 1000, 9),
+        group(2),
+        // The most important is placed first, and then the others find no room.
+        Happening::Pods(member(pod(1000, 1)), 1),
+        Happening::Pods(member(pod(500, 0)), 2),
+        Happening::Step(9),
+        Happening::PodLeaves(0),
+    ];
+    let log = run(&happenings, usize::MAX).expect("both agree");
+    let Some(Decision::BindAll(together)) = log.iter().flat_map(|plan| &plan.decisions).last() else {
+        panic!("the two others fit")
+    };
+    assert_eq!(together.placements.len(), 2);
+}
+
+#[test]
+fn a_volume_that_goes_makes_room_for_another_where_it_was_attached() {
+    let handle = |name: &str| ("drv".into(), name.into());
+    let volume = VolumeRow { name: "v0".into(), attachment: Some(handle("h0")), ..VolumeRow::default() };
+    let limits = CsiNodeRow { name: "n0".into(), limits: vec![("drv".into(), 1)], ..CsiNodeRow::default() };
+    let attachment = AttachmentRow { name: "a".into(), driver: "drv".into(), node: "n0".into(), volume: "v0".into() };
+    let driver = CsiDriverRow { name: "drv".into(), ..CsiDriverRow::default() };
+    let things = vec![
+        Thing::CsiDriver(driver),
+        Thing::CsiNode(limits),
+        Thing::Volume(volume.clone()),
+        Thing::Attachment(attachment),
+    ];
+    let needs = Needs { inline: vec![handle("h1")], ..Needs::default() };
+    let happenings = [
+        node("n0", 1000, 9),
+        Happening::Things(things),
+        Happening::Pods(PodRow { needs: Some(Box::new(needs)), ..pod(100, 0) }, 1),
+        Happening::Step(9),
+        Happening::ThingGone(Thing::Volume(volume)),
+    ];
+    let log = run(&happenings, usize::MAX).expect("both agree");
+    let decisions: Vec<_> = log.iter().flat_map(|plan| &plan.decisions).collect();
+    assert!(matches!(decisions[..], [Decision::Refuse(_), Decision::Bind(_)]), "{decisions:?}");
 }
