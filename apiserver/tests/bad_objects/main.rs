@@ -55,11 +55,13 @@ macro_rules! files {
 }
 
 files! {
+    configured_admission: "admission.yaml",
+    devices: "devices.yaml",
+    extension: "extension.yaml",
     cluster: "cluster.yaml",
     network: "network.yaml",
     nodes: "nodes.yaml",
     pods: "pods.yaml",
-    policies: "policies.yaml",
     storage: "storage.yaml",
     volumes_of_pods: "pod_volumes.yaml",
     workloads: "workloads.yaml",

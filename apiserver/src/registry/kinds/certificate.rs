@@ -17,9 +17,12 @@ use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 use super::cells::{age_cell, name_cell, or_none, text_cell};
 use super::plain::Plain;
 use crate::registry::strategy::{Column, keep};
+use crate::registry::validate::difference::difference;
 use crate::registry::validate::view::Held;
 use crate::registry::validate::{Errors, Path, name};
 
+/// A domain, a slash, and a path that holds a label beside a subdomain.
+const SIGNER_MAX: usize = 253 + 1 + (253 + 63 + 1);
 const APPROVED: &str = "Approved";
 const DENIED: &str = "Denied";
 const FAILED: &str = "Failed";
@@ -78,6 +81,7 @@ pub(super) static ALL: [Plain; 1] = [Plain::new(
 .with(|_| {}, check_new)
 .settled(settle)
 .changing(check_change)
+.named(names::path_segment)
 .selectable(&["spec.signerName"])];
 
 fn conditions(request: &Value) -> &[Value] {
@@ -145,9 +149,9 @@ fn check_new(request: &Value, errors: &mut Errors) {
         if !USAGES.contains(&text) {
             errors.not_supported(&list.index(n), text, USAGES);
         }
-        if usages[..n].contains(usage) {
-            errors.duplicate(&list.index(n), text);
-        }
+    }
+    for (n, usage) in usages.iter().enumerate().filter(|(n, usage)| usages[..*n].contains(usage)) {
+        errors.duplicate(&list.index(n), Some(usage).text());
     }
     let signer_at = at.child("signerName");
     match spec.get("signerName").text() {
@@ -175,17 +179,27 @@ fn check_signer(signer: &str, at: &Path<'_>, errors: &mut Errors) {
     if domain.len() > 253 {
         errors.too_long(at, 253);
     }
-    for label in domain.split('.') {
-        for wrong in names::dns_label(label) {
+    // Of several wrong labels the first is told.
+    if let Some((label, wrong)) = first_wrong(domain, names::dns_label) {
+        for wrong in wrong {
             errors.invalid(at, *domain, format!("validating label {label:?}: {wrong}"));
         }
     }
     if !domain.contains('.') {
         errors.invalid(at, *domain, "should be a domain with at least two segments separated by dots");
     }
-    for wrong in names::dns_subdomain(path) {
-        errors.invalid(at, *path, format!("validating label {path:?}: {wrong}"));
+    if let Some((label, wrong)) = first_wrong(path, names::dns_subdomain) {
+        for wrong in wrong {
+            errors.invalid(at, *path, format!("validating label {label:?}: {wrong}"));
+        }
     }
+    if signer.len() > SIGNER_MAX {
+        errors.too_long(at, SIGNER_MAX);
+    }
+}
+
+fn first_wrong(text: &str, check: fn(&str) -> Vec<String>) -> Option<(&str, Vec<String>)> {
+    text.split('.').map(|label| (label, check(label))).find(|(_, wrong)| !wrong.is_empty())
 }
 
 fn check_change(new: &Value, old: &Value, subresource: &str, errors: &mut Errors) {
@@ -193,31 +207,39 @@ fn check_change(new: &Value, old: &Value, subresource: &str, errors: &mut Errors
         return;
     }
     let at = Path::new("status.conditions");
-    check_conditions(new, &at, errors);
-    // Approval is for good, and nobody's business but the approver's.
+    check_conditions(new, old, &at, errors);
+    let (given, was) = (new.at(&["status", "certificate"]).text(), old.at(&["status", "certificate"]).text());
+    let written = subresource == "status" && given != was;
+    if written {
+        check_certificate(given, errors);
+    }
+    let of = |request: &Value, kind: &str| -> Vec<Value> {
+        conditions(request).iter().filter(|c| c.get("type").text() == kind).cloned().collect()
+    };
     for kind in [APPROVED, DENIED, FAILED] {
-        let of = |request: &Value| conditions(request).iter().find(|c| c.get("type").text() == kind).cloned();
-        let approver = kind != FAILED;
-        match (of(old), of(new)) {
-            (Some(_), None) => {
-                errors.forbidden(&at, format!("updates may not remove a condition of type {kind:?}"));
-            }
-            (None, Some(_)) if approver && subresource == "status" => {
-                errors.forbidden(&at, format!("updates may not add a condition of type {kind:?}"));
-            }
-            (Some(was), Some(is)) if approver && subresource == "status" && was != is => {
-                errors.forbidden(&at, format!("updates may not modify a condition of type {kind:?}"));
-            }
-            _ => {}
+        if of(new, kind).len() < of(old, kind).len() {
+            errors.forbidden(&at, format!("updates may not remove a condition of type {kind:?}"));
         }
     }
-    if subresource == "status" {
-        check_certificate(new, old, errors);
+    // Approval is nobody's business but the approver's.
+    for kind in [APPROVED, DENIED].into_iter().filter(|_| subresource == "status") {
+        let (is, was) = (of(new, kind), of(old, kind));
+        if is.len() > was.len() {
+            errors.forbidden(&at, format!("updates may not add a condition of type {kind:?}"));
+        } else if is.len() == was.len() && is != was {
+            let difference = difference(&Value::Array(was), &Value::Array(is));
+            errors.forbidden(&at, format!("updates may not modify a condition of type {kind:?}\n{difference}"));
+        }
+    }
+    if written && !was.is_empty() {
+        let detail = "updates may not modify existing certificate content";
+        errors.forbidden(&Path::new("status.certificate"), detail);
     }
 }
 
-fn check_conditions(request: &Value, at: &Path<'_>, errors: &mut Errors) {
+fn check_conditions(request: &Value, old: &Value, at: &Path<'_>, errors: &mut Errors) {
     let all = conditions(request);
+    let both = has(old, APPROVED) && has(old, DENIED);
     for (n, condition) in all.iter().enumerate() {
         let at = at.index(n);
         let (kind, status) = (condition.get("type").text(), condition.get("status").text());
@@ -227,31 +249,25 @@ fn check_conditions(request: &Value, at: &Path<'_>, errors: &mut Errors) {
             errors.required(&at.child("type"), "");
         }
         name::one_of(status, allowed, &at.child("status"), errors);
-        if all[..n].iter().any(|c| c.get("type").text() == kind) {
-            errors.duplicate(&at.child("type"), kind);
+        let before = |kind: &str| all[..n].iter().any(|c| c.get("type").text() == kind);
+        let opposite = [(APPROVED, DENIED), (DENIED, APPROVED)].into_iter().find(|(own, _)| *own == kind);
+        if !both && opposite.is_some_and(|(_, other)| before(other)) {
+            errors.invalid(&at.child("type"), kind, "Approved and Denied conditions are mutually exclusive");
         }
-    }
-    // The later of the two is what is wrong.
-    let decided = |c: &&Value| matches!(c.get("type").text(), APPROVED | DENIED);
-    let decisions = || all.iter().filter(decided).map(|c| c.get("type").text());
-    if let Some(first) = decisions().next() {
-        for other in decisions().filter(|kind| *kind != first) {
-            errors.invalid(at, other, "Approved and Denied conditions are mutually exclusive");
+        if before(kind) {
+            errors.duplicate(&at.child("type"), kind);
         }
     }
 }
 
-fn check_certificate(new: &Value, old: &Value, errors: &mut Errors) {
+/// Certificates (base64 of PEM blocks, and of no others).
+fn check_certificate(base64: &str, errors: &mut Errors) {
     const HIDDEN: &str = "<certificate data>";
     let at = Path::new("status.certificate");
-    let (now, before) = (new.at(&["status", "certificate"]).text(), old.at(&["status", "certificate"]).text());
-    if now == before {
+    let pem = STANDARD.decode(base64).unwrap_or_default();
+    if pem.is_empty() {
         return;
     }
-    if !before.is_empty() {
-        return errors.forbidden(&at, "updates may not modify existing certificate content");
-    }
-    let pem = STANDARD.decode(now).unwrap_or_default();
     let mut found = 0;
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let sound = certificate.is_ok_and(|der| X509Certificate::from_der(&der).is_ok());
@@ -368,9 +384,9 @@ pub(crate) mod tests {
         assert_eq!(
             causes(requests.validate_update(&new, &old, "status")),
             [
-                "status.conditions: Forbidden: updates may not add a condition of type \"Approved\"",
                 "status.certificate: Invalid value: \"<certificate data>\": must contain at least one CERTIFICATE PEM \
                  block",
+                "status.conditions: Forbidden: updates may not add a condition of type \"Approved\"",
             ]
         );
         let mut both = approved.clone();

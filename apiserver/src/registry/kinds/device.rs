@@ -14,9 +14,10 @@ use crate::registry::validate::device::{
     LIST_MAX, check_binding_conditions, check_claim_spec, check_claim_status, check_configuration, check_driver,
     check_pool, check_qualified, check_selectors, check_taint, drop_deallocated, unchanged,
 };
-use crate::registry::validate::labels::{check_annotations, check_labels, check_node_selector};
+use crate::registry::validate::labels::check_node_selector;
 use crate::registry::validate::resources::is_extended;
 use crate::registry::validate::view::Held;
+use crate::registry::validate::volume::check_claim_metadata;
 use crate::registry::validate::{Errors, Path, collection, name, quantity, same};
 
 const GROUP: &str = "resource.k8s.io";
@@ -75,9 +76,7 @@ pub(super) static ALL: [Plain; 4] = [
                 }
             },
             |template, errors| {
-                let at = Path::new("spec.metadata");
-                check_labels(template.at(&["spec", "metadata", "labels"]), &at.child("labels"), errors);
-                check_annotations(template.at(&["spec", "metadata", "annotations"]), &at.child("annotations"), errors);
+                check_claim_metadata(template.at(&["spec", "metadata"]), &Path::new("spec.metadata"), errors);
                 check_claim_spec(template.at(&["spec", "spec"]), &Path::new("spec.spec"), errors);
             },
         )

@@ -160,10 +160,11 @@ fn check_conditions(object: &Value, errors: &mut Errors) {
     for (n, condition) in object.array_at(&["status", "conditions"]).iter().enumerate() {
         let at = at.index(n);
         let kind = condition.get("type").text();
+        if seen.contains(&kind) {
+            errors.duplicate(&at.child("type"), kind);
+        }
         if kind.is_empty() {
             errors.required(&at.child("type"), "must not be empty");
-        } else if seen.contains(&kind) {
-            errors.duplicate(&at.child("type"), kind);
         }
         seen.push(kind);
     }
@@ -327,10 +328,9 @@ fn check_level(level: &Value, errors: &mut Errors) {
         }
         _ => errors.not_supported(&at.child("type"), kind, &["Exempt", "Limited"]),
     }
-    if own == "exempt" {
-        return;
+    if own != "exempt" {
+        check_fixed(own, spec, standard::mandatory_level(own), errors);
     }
-    check_fixed(own, spec, standard::mandatory_level(own), errors);
     check_conditions(level, errors);
 }
 

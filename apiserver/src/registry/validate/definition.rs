@@ -25,11 +25,15 @@ pub(crate) fn check(definition: &Value, old: Option<&Value>, errors: &mut Errors
     if old.is_none() && name != format!("{plural}.{group}") {
         errors.invalid(&metadata.child("name"), name, "must be spec.names.plural+\".\"+spec.group");
     }
-    check_approval(definition, group, &metadata, errors);
     let null = Value::Null;
     let spec = definition.get("spec").unwrap_or(&null);
     check_spec(spec, old.and_then(|old| old.get("spec")), &Path::new("spec"), errors);
     check_status(definition, errors);
+    if definition.array_at(&["status", "storedVersions"]).is_empty() {
+        let at = Path::new("status.storedVersions");
+        errors.invalid(&at, None::<&str>, "must have at least one stored version");
+    }
+    check_approval(definition, group, &metadata, errors);
 }
 
 /// What is wrong with the status of a definition.

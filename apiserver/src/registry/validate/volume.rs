@@ -166,7 +166,7 @@ fn check_host_path(source: &Value, at: &Path<'_>, errors: &mut Errors) {
 }
 
 /// The metadata of a claim's template: labels and annotations, and nothing else.
-fn check_claim_metadata(metadata: Option<&Value>, at: &Path<'_>, errors: &mut Errors) {
+pub fn check_claim_metadata(metadata: Option<&Value>, at: &Path<'_>, errors: &mut Errors) {
     let Some(metadata) = metadata else { return };
     labels::check_annotations(metadata.get("annotations"), &at.child("annotations"), errors);
     labels::check_labels(metadata.get("labels"), &at.child("labels"), errors);
