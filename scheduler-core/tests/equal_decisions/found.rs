@@ -216,7 +216,7 @@ fn a_gang_is_looked_at_again_when_the_member_that_took_the_room_leaves() {
 fn a_volume_that_goes_makes_room_for_another_where_it_was_attached() {
     let handle = |name: &str| ("drv".into(), name.into());
     let volume = VolumeRow { name: "v0".into(), attachment: Some(handle("h0")), ..VolumeRow::default() };
-    let limits = CsiNodeRow { name: "n0".into(), limits: vec![("drv".into(), 1)], ..CsiNodeRow::default() };
+    let limits = CsiNodeRow { name: "n0".into(), limits: vec![("drv".into(), 1)] };
     let attachment = AttachmentRow { name: "a".into(), driver: "drv".into(), node: "n0".into(), volume: "v0".into() };
     let driver = CsiDriverRow { name: "drv".into(), ..CsiDriverRow::default() };
     let things = vec![
