@@ -25,6 +25,7 @@ pub mod semver;
 mod value;
 
 use ast::Expr;
+pub use parser::is_identifier;
 
 /// Why a text is no expression, or not one that makes sense here; the words after cel-go's `compilation failed: `.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -28,6 +28,15 @@ const RESERVED: &[&str] = &[
     "while",
 ];
 
+/// Whether a variable may have this name.
+#[must_use]
+pub fn is_identifier(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !matches!(text, "true" | "false" | "null")
+        && !RESERVED.contains(&text)
+}
+
 /// How deep brackets may nest: each level takes the parser some fifteen calls.
 const NESTING_MAX: usize = 64;
 

@@ -292,36 +292,6 @@ fn check_group_version(text: &str, at: &Path<'_>, errors: &mut Errors) {
     }
 }
 
-/// Whether CEL takes a name as that of a variable.
-fn is_identifier(text: &str) -> bool {
-    const RESERVED: [&str; 21] = [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ];
-    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-        && !RESERVED.contains(&text)
-}
-
 /// What both kinds of policy have, and `own`: what the one kind does.
 pub(super) fn check_policy(policy: &Value, own: Own, errors: &mut Errors) {
     let null = Value::Null;
@@ -355,7 +325,7 @@ pub(super) fn check_policy(policy: &Value, own: Own, errors: &mut Errors) {
         let at = list.index(n);
         match variable.get("name").text() {
             text if text.trim().is_empty() => errors.required(&at.child("name"), "name is not specified"),
-            text if !is_identifier(text) => {
+            text if !gantry_cel::is_identifier(text) => {
                 errors.invalid(&at.child("name"), text, "name is not a valid CEL identifier");
             }
             _ => {}
