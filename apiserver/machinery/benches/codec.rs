@@ -99,7 +99,6 @@ fn codec(c: &mut Criterion) {
     measured(&mut group, "protobuf_decode_encode/pod_2_5kb", || {
         protobuf::decode(black_box(&wire), message).map(|value| protobuf::encode(&value, message))
     });
-    measured(&mut group, "protobuf_transcode/pod_2_5kb", || protobuf::transcode(black_box(&text)));
     group.finish();
 }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gantry_machinery::codec::json::{self, pick};
+use gantry_machinery::codec::json;
 use gantry_machinery::codec::table::{Column, IncludeObject, ListMeta, TableWriter, write_partial_metadata};
 use gantry_machinery::codec::{protobuf, yaml};
 use gantry_machinery::resource::Subresource;
@@ -552,13 +552,6 @@ impl ListWriter {
         out.push(b'\n');
         Rope::from(Bytes::from(out))
     }
-}
-
-/// The uid in a stored body.
-#[must_use]
-pub fn uid(object: &StoredObject) -> String {
-    let [uid] = pick(&object.body, [&["metadata", "uid"]]);
-    uid.and_then(|u| u.as_str()).map(std::borrow::Cow::into_owned).unwrap_or_default()
 }
 
 /// A stored or shaped body as a value.

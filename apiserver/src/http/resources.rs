@@ -341,7 +341,7 @@ impl ResourceRequest<'_> {
                 answer::object(200, &object, &form, self.compress())
             }
             Deleted::Gone(object) => {
-                let uid = super::form::uid(&object);
+                let uid = crate::registry::body::uid(&object);
                 Ok(answer::status(&Status::success(self.row.gvr(), object.key.name(), &uid), &form.accepted()))
             }
             Deleted::Marked(object) => answer::object(200, &object, &form, self.compress()),

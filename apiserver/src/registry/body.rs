@@ -1,6 +1,7 @@
 //! Between a decoded object and the bytes the store keeps: encoding with the slot for the revision, the facets an
 //! object is selected by, and answers that were never stored.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,6 +25,12 @@ pub(crate) fn decode(object: &StoredObject) -> Result<Arc<Value>, Status> {
         Value::Object(_) => Ok(value),
         _ => Err(Status::internal(format_args!("{} is stored in a form that cannot be read", object.key))),
     }
+}
+
+/// The uid of a stored object, read without decoding the rest.
+pub(crate) fn uid(object: &StoredObject) -> String {
+    let [uid] = json::pick(&object.body, [&["metadata", "uid"]]);
+    uid.and_then(|uid| uid.as_str()).map(Cow::into_owned).unwrap_or_default()
 }
 
 /// The decoded form of a stored object as readers of a version see it, and whether that is otherwise than stored.

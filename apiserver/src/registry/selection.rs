@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use gantry_machinery::codec::json::pick;
 use gantry_machinery::resource_api::Collection;
 use gantry_machinery::selector::{FieldRequirement, FieldSelector, LabelSelector, ShardField, ShardSelector};
 use gantry_machinery::status::Status;
@@ -179,10 +178,7 @@ impl Selection {
 fn is_of(shard: &ShardSelector, object: &StoredObject) -> bool {
     match shard.field() {
         ShardField::Namespace => shard.matches(object.key.namespace()),
-        ShardField::Uid => {
-            let [uid] = pick(&object.body, [&["metadata", "uid"]]);
-            shard.matches(&uid.and_then(|uid| uid.as_str()).unwrap_or_default())
-        }
+        ShardField::Uid => shard.matches(&body::uid(object)),
     }
 }
 

@@ -11,7 +11,7 @@ mod write;
 
 pub use read::{Envelope, decode, decode_body, decode_raw, open};
 pub use write::{
-    EncodeError, TAIL, encode, encode_raw, list_head, message_of_item, object_head, push_item, transcode, watch_frame,
+    EncodeError, TAIL, encode, encode_raw, list_head, message_of_item, object_head, push_item, watch_frame,
 };
 
 /// What every enveloped object begins with.

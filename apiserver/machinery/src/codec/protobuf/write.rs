@@ -36,28 +36,6 @@ pub fn encode(value: &Value, message: &Message) -> Result<Vec<u8>, EncodeError> 
 
 static EMPTY: Object = Object::new();
 
-/// An object in JSON (stored, or a list or watch answer made for it) as protobuf, by the kind it names. `None` for kinds
-/// without protobuf form: Tables and custom resources.
-/// # Errors
-/// As [`encode`], or that the bytes are no JSON.
-pub fn transcode(bytes: &[u8]) -> Option<Result<Vec<u8>, EncodeError>> {
-    let value = match json::parse(bytes) {
-        Ok(value) => value,
-        Err(_) => return Some(Err(EncodeError { message: "object".to_owned(), field: "".into(), found: "no JSON" })),
-    };
-    let message = message_of(value.str_at(&["apiVersion"])?, value.str_at(&["kind"])?)?;
-    Some(encode(&value, message))
-}
-
-/// The message of a kind, those included that only the wire knows.
-fn message_of(api_version: &str, kind: &str) -> Option<&'static Message> {
-    if api_version == "meta.k8s.io/v1" && kind.starts_with("PartialObjectMetadata") {
-        return schema::message(&format!("k8s.io.apimachinery.pkg.apis.meta.v1.{kind}"));
-    }
-    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
-    schema::kind(group, version, kind)
-}
-
 /// A message alone, without envelope.
 /// # Errors
 /// As [`encode`].
