@@ -116,6 +116,8 @@ pub struct Config {
     pub backoff_max: Millis,
     /// Which pods each extender is to be asked about; 32 extenders at most.
     pub interests: Vec<Interest>,
+    /// The extenders that have a say in who is displaced for those pods, a bit each.
+    pub preempting: u32,
     /// Whether the pods of a gang are placed together (feature gate `GangScheduling`).
     pub gangs: bool,
     /// How many pods of a class with terms about other pods are decided on by a pass over all nodes before what passes
@@ -135,6 +137,7 @@ impl Default for Config {
             backoff_first: BACKOFF_FIRST,
             backoff_max: BACKOFF_MAX,
             interests: Vec::new(),
+            preempting: 0,
             gangs: false,
             passes_first: 4,
             ground_nodes_max: 64,
@@ -423,7 +426,7 @@ impl Scheduler {
         self.meter.end(began, || Timed::Point { point: Point::Filter, profile, passed });
         self.evaluated(index);
         let decision = match found {
-            None => Some(self.refuse(now, index)),
+            None => self.refuse(now, index),
             Some(_) if self.classes.get(class).interests != 0 => self.consult(index),
             Some(Found { slot, score, .. }) => {
                 let began = self.meter.begin();

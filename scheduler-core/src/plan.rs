@@ -42,8 +42,7 @@ pub enum Decision {
     BindAll(Together),
     /// Too few pods of a gang fit: none is placed.
     RefuseAll(Apart),
-    /// Extenders are to be asked which of these nodes it shall be; [`Event::Advised`](crate::cycle::Event::Advised) is the
-    /// answer.
+    /// Extenders are to be asked about it; [`Event::Advised`](crate::cycle::Event::Advised) is the answer.
     Consult(Consultation),
 }
 
@@ -136,8 +135,33 @@ pub struct Consultation {
     pub profile: ProfileId,
     /// The extenders whose business it is, a bit each.
     pub interests: u32,
-    /// The nodes that could take it, with their scores, best first.
-    pub candidates: Vec<(Box<str>, u32)>,
+    /// What they are asked.
+    pub question: Question,
+}
+
+/// What extenders are asked about a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Which node it shall be: those that could take it, with their scores, best first.
+    Node(Vec<(Box<str>, u32)>),
+    /// Who shall leave for it.
+    Victims {
+        /// The nodes that could be freed, the cheapest first.
+        proposals: Vec<Proposal>,
+        /// Why extenders turned nodes down that could have taken it as they are; to be given back with the answer.
+        turned_down: Vec<(String, u32)>,
+    },
+}
+
+/// A node that could be freed for a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    /// The node.
+    pub node: Box<str>,
+    /// All who would have to go, the most important first.
+    pub victims: Vec<PodId>,
+    /// Victims whose going breaks a disruption budget.
+    pub violations: u32,
 }
 
 /// A pod that fits nowhere, and why.
@@ -218,9 +242,9 @@ pub(crate) fn rejected_message(nodes: u32, rejection: &Rejection, of_devices: &s
     format!("0/{nodes} nodes are available: {message}. {rest}")
 }
 
-/// Upstream's message for verdicts on all nodes (`FitError`), with what preemption found: per node, whether removing
-/// pods could help.
-pub(crate) fn message(nodes: u32, verdicts: &Tally, demand: &Demand, conflicts: bool, preemption: &str) -> String {
+/// Upstream's message for a pod that fits nowhere (`FitError`): why nodes were turned down, how many for each reason, and
+/// what preemption found.
+pub(crate) fn message(nodes: u32, reasons: Vec<(String, u32)>, conflicts: bool, preemption: &str) -> String {
     if nodes == 0 {
         return "no nodes available to schedule pods".to_owned();
     }
@@ -228,7 +252,7 @@ pub(crate) fn message(nodes: u32, verdicts: &Tally, demand: &Demand, conflicts: 
     if conflicts {
         text.push_str(" pod affinity terms conflict.");
     } else {
-        list(&mut text, reasons(verdicts, demand));
+        list(&mut text, reasons);
     }
     if !preemption.is_empty() {
         text.push(' ');
@@ -264,8 +288,9 @@ pub(crate) fn list(text: &mut String, reasons: Vec<(String, u32)>) {
     }
 }
 
-/// The plugins behind verdicts, each once, in upstream's order.
-pub(crate) fn plugins(verdicts: &Tally) -> Arc<[&'static str]> {
+/// The plugins behind verdicts, each once, in upstream's order; then the extenders, as upstream names them together, if
+/// they turned nodes down.
+pub(crate) fn plugins(verdicts: &Tally, extenders: bool) -> Arc<[&'static str]> {
     let mut rules: Vec<Rule> = verdicts.turned_down().map(|(v, _)| v.rule()).collect();
     rules.sort_unstable();
     let mut names: Vec<&'static str> = Vec::new();
@@ -274,6 +299,7 @@ pub(crate) fn plugins(verdicts: &Tally) -> Arc<[&'static str]> {
             names.push(name);
         }
     }
+    names.extend(extenders.then_some("Extender"));
     names.into()
 }
 
@@ -292,15 +318,13 @@ mod tests {
         ]);
         let preemption = "no new claims to deallocate, preemption: 0/3 nodes are available: 3 X.";
         assert_eq!(
-            message(3, &verdicts, &Demand::default(), false, preemption),
+            message(3, reasons(&verdicts, &Demand::default()), false, preemption),
             "0/3 nodes are available: 1 Insufficient memory, 1 node(s) had untolerated taint(s), 2 Insufficient cpu. \
              no new claims to deallocate, preemption: 0/3 nodes are available: 3 X."
         );
-        assert_eq!(message(0, &Tally::default(), &Demand::default(), false, ""), "no nodes available to schedule pods");
-        assert_eq!(
-            message(2, &Tally::default(), &Demand::default(), true, ""),
-            "0/2 nodes are available: pod affinity terms conflict."
-        );
-        assert_eq!(*plugins(&verdicts), ["TaintToleration", "NodeResourcesFit"]);
+        assert_eq!(message(0, vec![], false, ""), "no nodes available to schedule pods");
+        assert_eq!(message(2, vec![], true, ""), "0/2 nodes are available: pod affinity terms conflict.");
+        assert_eq!(*plugins(&verdicts, false), ["TaintToleration", "NodeResourcesFit"]);
+        assert_eq!(*plugins(&verdicts, true), ["TaintToleration", "NodeResourcesFit", "Extender"]);
     }
 }

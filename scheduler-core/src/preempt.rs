@@ -144,6 +144,22 @@ impl<'a> Bystanders<'a> {
         }
         Outcome::Candidate(candidate(slot, seats, &victims))
     }
+
+    /// A node that others than a dry run propose to free of these pods; `None` unless all of them are there and below the
+    /// priority. That their going makes enough room is for those to know who proposed it.
+    #[must_use]
+    pub fn proposed(&self, slot: Slot, priority: i32, victims: &[PodIndex], violations: u32) -> Option<Candidate> {
+        let seats = self.seats.below(slot, priority);
+        let place = |victim: &PodIndex| Some((seats.iter().position(|seat| seat.pod == *victim)?, false));
+        let mut places: Victims = victims.iter().map(place).collect::<Option<_>>()?;
+        places.sort_unstable();
+        places.dedup();
+        if places.is_empty() {
+            return None;
+        }
+        let candidate = candidate(slot, seats, &places);
+        Some(Candidate { price: Price { violations, ..candidate.price }, ..candidate })
+    }
 }
 
 /// Who would have to leave, by their places among `seats`, where pods, CPU, memory and ephemeral storage decide alone: what

@@ -311,11 +311,13 @@ impl Configuration {
     #[must_use]
     pub fn core(&self) -> cycle::Config {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let bits = (0..u32::BITS).zip(&self.extenders);
         cycle::Config {
             profiles: self.profiles.iter().cloned().map(Arc::new).collect(),
             backoff_first: millis(self.backoff_first),
             backoff_max: millis(self.backoff_max),
             interests: self.extenders.iter().map(ExtenderConfig::interest).collect(),
+            preempting: bits.filter(|(_, one)| !one.preempt_verb.is_empty()).map(|(at, _)| 1 << at).sum(),
             gangs: self.gangs,
             ..cycle::Config::default()
         }

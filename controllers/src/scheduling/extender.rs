@@ -1,13 +1,14 @@
 //! Extenders: processes that are asked about nodes besides the plugins (upstream's `extender/v1` JSON protocol).
 //!
 //! Off the fast path: the core hands out the pods that an extender is interested in, with the nodes that could take
-//! them; here they are asked, one extender after the other, and the core hears the [`Advice`]. Many pods are asked about
-//! at once; what they are given is checked again before it counts.
+//! them, or those that could be freed for them; here they are asked, one extender after the other, and the core hears the
+//! [`Advice`]. Many pods are asked about at once; what they are given is checked again before it counts.
 
 mod call;
+mod preempt;
 mod protocol;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use gantry_machinery::resource::gvr;
 use gantry_machinery::resource_api::{Collection, ListOptions, ResourceApi, Target};
 use gantry_scheduler_core::cycle::Event;
 use gantry_scheduler_core::cycle::consult::{Advice, Interest};
-use gantry_scheduler_core::plan::{Consultation, Placement, PodId};
+use gantry_scheduler_core::plan::{Consultation, Placement, PodId, Question};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_rustls::rustls::ClientConfig;
@@ -41,6 +42,8 @@ pub struct ExtenderConfig {
     pub prioritize_verb: String,
     /// Likewise for binding.
     pub bind_verb: String,
+    /// Likewise for who is displaced.
+    pub preempt_verb: String,
     /// What its scores count.
     pub weight: i64,
     /// How long one call may take.
@@ -136,15 +139,30 @@ impl Extenders {
         self.all.iter().enumerate().filter(move |(at, _)| interests & (1 << at) != 0).map(|(_, extender)| extender)
     }
 
-    /// The node that extenders and plugins together like best.
-    async fn ask(&self, question: Consultation) -> Result<Advice, Failure> {
-        let PodId { namespace, name, .. } = &question.pod;
+    /// What the extenders say about a pod.
+    async fn ask(&self, Consultation { pod, interests, question, .. }: Consultation) -> Result<Advice, Failure> {
+        let PodId { namespace, name, .. } = &pod;
         let read = self.api.get(&Target::object(&gvr::PODS, namespace, name)).await;
         let pod = read.map_err(|status| Failure(format!("reading the pod: {}", status.message)))?;
-        let mut candidates = question.candidates;
+        match question {
+            Question::Node(candidates) => self.choose_node(interests, &pod.body, candidates).await,
+            Question::Victims { proposals, turned_down } => {
+                let proposals = self.choose_victims(interests, &pod.body, proposals).await?;
+                Ok(Advice::Victims { proposals, turned_down })
+            }
+        }
+    }
+
+    /// The node that extenders and plugins together like best.
+    async fn choose_node(
+        &self,
+        interests: u32,
+        pod: &[u8],
+        mut candidates: Vec<(Box<str>, u32)>,
+    ) -> Result<Advice, Failure> {
         let mut turned_down: Vec<(String, u32)> = Vec::new();
-        for extender in self.interested(question.interests).filter(|extender| !extender.filter_verb.is_empty()) {
-            let args = self.args(extender, &pod.body, &candidates).await?;
+        for extender in self.interested(interests).filter(|extender| !extender.filter_verb.is_empty()) {
+            let args = self.args(extender, pod, &candidates).await?;
             let asked: Result<FilterResult, String> = call::post(extender, &extender.filter_verb, &args).await;
             let result = asked.and_then(|result| if result.error.is_empty() { Ok(result) } else { Err(result.error) });
             match result {
@@ -167,7 +185,7 @@ impl Extenders {
                 return Ok(Advice::Nowhere(turned_down));
             }
         }
-        self.prioritize(question.interests, &pod.body, &mut candidates).await?;
+        self.prioritize(interests, pod, &mut candidates).await?;
         // The candidates came best first: the first of equals is the core's own choice.
         let mut best: Option<(Box<str>, u32)> = None;
         for (node, score) in candidates {
@@ -209,10 +227,6 @@ impl Extenders {
         pod: &[u8],
         candidates: &[(Box<str>, u32)],
     ) -> Result<Args, Failure> {
-        let raw = |body: &[u8]| {
-            let text = String::from_utf8(body.to_vec()).map_err(|error| Failure(error.to_string()))?;
-            RawValue::from_string(text).map_err(|error| Failure(error.to_string()))
-        };
         let pod = raw(pod)?;
         if extender.node_cache_capable {
             return Ok(Args::names(pod, candidates.iter().map(|(name, _)| name.to_string()).collect()));
@@ -242,4 +256,10 @@ impl Extenders {
         let result: BindingResult = call::post(extender, &extender.bind_verb, &args).await?;
         if result.error.is_empty() { Ok(()) } else { Err(result.error) }
     }
+}
+
+/// An object as it is stored, to be sent on.
+fn raw(body: &[u8]) -> Result<Box<RawValue>, Failure> {
+    let text = String::from_utf8(body.to_vec()).map_err(|error| Failure(error.to_string()))?;
+    RawValue::from_string(text).map_err(|error| Failure(error.to_string()))
 }

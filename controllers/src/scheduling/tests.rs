@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use gantry_machinery::clock::Clock;
 use gantry_machinery::resource_api::ResourceApi;
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::config::Configuration;
+use super::extender::tests::serve;
 use super::fake::{BindFate, FakeApi, Shared, node, pod};
 use super::metrics::Metrics;
 use super::{SchedulingOptions, run};
@@ -20,12 +23,16 @@ struct Running {
 
 /// Starts the loop over what `prepare` puts there.
 fn start(prepare: impl Fn(&Arc<FakeApi>)) -> Running {
+    start_with(SchedulingOptions::default(), prepare)
+}
+
+/// The same, with settings.
+fn start_with(mut options: SchedulingOptions, prepare: impl Fn(&Arc<FakeApi>)) -> Running {
     let api = Arc::new(FakeApi::default());
     prepare(&api);
     let shared: Arc<dyn ResourceApi> = Arc::new(Shared(api.clone()));
     let stop = CancellationToken::new();
     let metrics = Arc::new(Metrics::default());
-    let mut options = SchedulingOptions::default();
     options.core.gangs = true;
     let work = run(shared, Clock::System, metrics.clone(), options, stop.clone());
     Running { api, stop, work: tokio::spawn(work), metrics }
@@ -207,6 +214,71 @@ async fn a_pod_that_room_is_made_for_says_where() {
     // A victim that could not be asked is asked again.
     run.api.refuse_evictions(false);
     assert_eq!(run.bound("high").await, "n1");
+    run.end().await;
+}
+
+/// Settings with an extender, as a configuration file has them.
+fn with_extender(extender: &str) -> SchedulingOptions {
+    let text = format!(
+        "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nextenders: [{extender}]\n"
+    );
+    let config = Configuration::read(text.as_bytes()).expect("valid");
+    SchedulingOptions { core: config.core(), extenders: config.extenders.into(), ..SchedulingOptions::default() }
+}
+
+#[tokio::test]
+async fn an_extender_says_which_node_is_freed_and_until_then_nobody_leaves() {
+    // The node that the extender leaves; none at first.
+    let chosen: Arc<Mutex<&str>> = Arc::default();
+    let choice = chosen.clone();
+    let url = serve(move |path, question| {
+        assert_eq!((path, &question["Pod"]["metadata"]["name"]), ("/ext/preempt", &"high".into()));
+        let mut nodes = question["NodeNameToMetaVictims"].as_object().cloned().expect("it knows the pods");
+        assert_eq!(nodes.len(), 2);
+        nodes.retain(|node, _| node == *choice.lock());
+        (200, serde_json::json!({"NodeNameToMetaVictims": nodes}))
+    })
+    .await;
+    let options = with_extender(&format!("{{urlPrefix: '{url}', preemptVerb: preempt, nodeCacheCapable: true}}"));
+    let run = start_with(options, |api| {
+        for (node_name, name, priority) in [("n1", "low", 1), ("n2", "lower", 0)] {
+            api.put("nodes", node(node_name, 1));
+            let mut sits = important(name, priority);
+            sits["spec"]["nodeName"] = node_name.into();
+            api.put("pods", sits);
+        }
+        api.put("pods", important("high", 10));
+    });
+    let patch = run.api.until(|view| view.patches("high").pop()).await;
+    assert_eq!(
+        patch["status"]["conditions"][0]["message"],
+        "0/2 nodes are available: 2 Too many pods. no new claims to deallocate, preemption: no candidate node for preemption"
+    );
+    assert!(patch["status"]["nominatedNodeName"].is_null());
+    run.api.until(|view| (view.node("low").is_some() && view.node("lower").is_some()).then_some(())).await;
+    // The dearer one.
+    *chosen.lock() = "n1";
+    assert_eq!(run.bound("high").await, "n1");
+    run.api.until(|view| (view.node("low").is_none() && view.node("lower").is_some()).then_some(())).await;
+    run.end().await;
+}
+
+#[tokio::test]
+async fn a_pod_hears_of_an_extender_that_cannot_say_who_leaves() {
+    let url = serve(|_, _| (500, serde_json::Value::Null)).await;
+    let options = with_extender(&format!("{{urlPrefix: '{url}', preemptVerb: preempt}}"));
+    let run = start_with(options, |api| {
+        api.put("nodes", node("n1", 1));
+        let mut sits = important("low", 1);
+        sits["spec"]["nodeName"] = "n1".into();
+        api.put("pods", sits);
+        api.put("pods", important("high", 10));
+    });
+    let said = format!("FailedScheduling high: failed preempt with extender at URL {url}, code 500");
+    run.api.until(|view| view.events().contains(&said).then_some(())).await;
+    let patch = run.api.until(|view| view.patches("high").pop()).await;
+    assert_eq!(patch["status"]["conditions"][0]["reason"], "SchedulerError");
+    assert!(run.api.until(|view| Some(view.node("low"))).await.is_some(), "nobody leaves");
     run.end().await;
 }
 

@@ -5,11 +5,10 @@
 //! Only classes that interest an extender come here. At most [`CONSULTATIONS_MAX`] are under way; the rest wait their
 //! turn, best first.
 
-use std::sync::Arc;
+mod victims;
 
 use super::Scheduler;
-use crate::filter::tally::Tally;
-use crate::plan::{self, Consultation, Decision, Millis, Reasons};
+use crate::plan::{Consultation, Decision, Millis, Proposal, Question};
 use crate::pods::{PodIndex, State};
 use crate::queue::Turn;
 use crate::rows::Demand;
@@ -42,8 +41,15 @@ impl Interest {
 pub enum Advice {
     /// This node, with this score.
     Node(Box<str>, u32),
-    /// None: upstream's texts of why, with the number of nodes each turned down.
+    /// None: upstream's texts of why, with the number of nodes each turned down; together all that were asked about.
     Nowhere(Vec<(String, u32)>),
+    /// Who shall leave for it.
+    Victims {
+        /// The nodes that the extenders leave to be freed, and of whom.
+        proposals: Vec<Proposal>,
+        /// What came with the question.
+        turned_down: Vec<(String, u32)>,
+    },
     /// The extender could not be asked, or failed.
     Failed,
 }
@@ -51,25 +57,31 @@ pub enum Advice {
 impl Scheduler {
     /// Hands a pod's candidates out; puts it off while too many are being asked about.
     pub(super) fn consult(&mut self, index: PodIndex) -> Option<Decision> {
-        let pod = self.pods.get(index)?;
-        let turn = Turn::new(pod.priority, pod.ticket, index);
-        if self.consulting >= CONSULTATIONS_MAX {
-            self.put_off.push(turn);
+        if self.must_be_put_off(index) {
             return None;
         }
         self.survey(index);
-        let pod = self.pods.get(index)?;
-        let class = self.classes.get(pod.class);
-        let scored = self.scored(pod.class, usize::MAX, None).into_iter();
-        let consultation = Consultation {
-            pod: (*pod.id).clone(),
-            ticket: pod.ticket,
-            profile: class.demand.profile,
-            interests: class.interests,
-            candidates: scored.map(|scored| (scored.node, scored.total)).collect(),
-        };
+        let scored = self.scored(self.pods.get(index)?.class, usize::MAX, None).into_iter();
+        let candidates = scored.map(|scored| (scored.node, scored.total)).collect();
+        Some(self.ask_extenders(index, Question::Node(candidates)))
+    }
+
+    /// Puts a pod off while too many are being asked about; not one that is among them.
+    fn must_be_put_off(&mut self, index: PodIndex) -> bool {
+        let Some(pod) = self.pods.get(index) else { return true };
+        let busy = pod.state != State::Consulting && self.consulting >= CONSULTATIONS_MAX;
+        if busy {
+            self.put_off.push(Turn::new(pod.priority, pod.ticket, index));
+        }
+        busy
+    }
+
+    fn ask_extenders(&mut self, index: PodIndex, question: Question) -> Decision {
         self.move_to(index, State::Consulting);
-        Some(Decision::Consult(consultation))
+        let class = self.classes.get(self.pods.at(index).class);
+        let (profile, interests) = (class.demand.profile, class.interests);
+        let pod = self.pods.at(index);
+        Decision::Consult(Consultation { pod: (*pod.id).clone(), ticket: pod.ticket, profile, interests, question })
     }
 
     /// Brings back those who were put off, as many as may be asked about now.
@@ -103,7 +115,8 @@ impl Scheduler {
                     }
                 }
             }
-            Advice::Nowhere(reasons) => Some(self.turned_away(now, index, reasons)),
+            Advice::Nowhere(reasons) => self.turned_away(now, index, reasons),
+            Advice::Victims { proposals, turned_down } => self.may_free(now, index, &proposals, turned_down),
             Advice::Failed => {
                 self.pause(now, index);
                 None
@@ -111,18 +124,24 @@ impl Scheduler {
         }
     }
 
-    /// Nothing that the core sees would tell when an extender changes its mind: the pod pauses and asks again.
-    fn turned_away(&mut self, now: Millis, index: PodIndex, mut reasons: Vec<(String, u32)>) -> Decision {
+    /// The extenders turned down all nodes that could have taken the pod: it may displace others where it fits nowhere.
+    fn turned_away(&mut self, now: Millis, index: PodIndex, turned_down: Vec<(String, u32)>) -> Option<Decision> {
+        if self.must_go_round_again(index, &turned_down) {
+            self.activate(index);
+            return None;
+        }
+        let attempt = self.attempt_counted(index);
+        self.conclude(now, index, self.alike(index), attempt, turned_down)
+    }
+
+    /// Whether things have changed so much since the extenders were asked that the pod must go round again: more nodes
+    /// could take it than they turned down, or no node is to be asked at all. Leaves the verdicts on all nodes in
+    /// `scratch`.
+    fn must_go_round_again(&mut self, index: PodIndex, turned_down: &[(String, u32)]) -> bool {
         self.survey(index);
-        let class = self.pods.at(index).class;
-        let demand = Arc::clone(&self.classes.get(class).demand);
-        reasons.extend(plan::reasons(&Tally::of(&self.scratch.verdicts), &demand));
-        let nodes = self.columns.count();
-        let mut message = format!("0/{nodes} nodes are available:");
-        plan::list(&mut message, reasons);
-        self.pause(now, index);
-        let reasons = Reasons { message: message.into(), plugins: Arc::new(["Extender"]) };
-        Decision::Refuse(self.refusal(index, reasons))
+        let fits = self.scratch.verdicts.iter().filter(|verdict| verdict.fits()).count();
+        let asked: usize = turned_down.iter().map(|(_, nodes)| *nodes as usize).sum();
+        self.rejection.is_some() || fits > asked
     }
 }
 
@@ -158,17 +177,22 @@ mod tests {
         }
     }
 
+    fn names(asked: &Consultation) -> Vec<&str> {
+        let Question::Node(candidates) = &asked.question else { panic!("{asked:?}") };
+        candidates.iter().map(|(name, _)| &**name).collect()
+    }
+
     #[test]
     fn a_pod_goes_where_the_extender_says_or_round_again() {
         let (mut core, decisions) = core(Interest::Everyone, vec![node("a", 100), node("b", 50), pod("p", 0)]);
         let asked = question(&decisions[0]);
-        assert_eq!(asked.candidates.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(names(&asked), ["a", "b"]);
         // The node is gone before the answer: it is asked again.
         let advice = |asked: &Consultation, advice| Event::Advised(asked.pod.uid.clone(), asked.ticket, advice);
         let gone = Event::NodeGone("b".into());
         let plan = core.step(1, [gone, advice(&asked, Advice::Node("b".into(), 5))], 100);
         let again = question(&plan.decisions[0]);
-        assert_eq!(again.candidates.len(), 1);
+        assert_eq!(names(&again), ["a"]);
         // An answer to the old question counts for nothing.
         assert!(core.step(2, [advice(&asked, Advice::Node("a".into(), 5))], 100).decisions.is_empty());
         let plan = core.step(3, [advice(&again, Advice::Node("a".into(), 7))], 100);
@@ -183,7 +207,12 @@ mod tests {
         let nowhere = Advice::Nowhere(vec![("too hot".into(), 1)]);
         let plan = core.step(1, [Event::Advised("p".into(), asked.ticket, nowhere)], 100);
         let [Decision::Refuse(refusal)] = &*plan.decisions else { panic!("{plan:?}") };
-        assert_eq!(&*refusal.message, "0/2 nodes are available: 1 Insufficient cpu, 1 too hot.");
+        assert_eq!(
+            &*refusal.message,
+            "0/2 nodes are available: 1 Insufficient cpu, 1 too hot. no new claims to deallocate, preemption: 0/2 nodes are \
+             available: 2 Preemption is not helpful for scheduling."
+        );
+        assert_eq!(*refusal.plugins, ["NodeResourcesFit", "Extender"]);
         assert!(core.step(500, [], 100).decisions.is_empty());
         assert!(matches!(&*core.step(1001, [], 100).decisions, [Decision::Consult(_)]));
     }

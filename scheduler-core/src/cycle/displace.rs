@@ -2,7 +2,10 @@
 //!
 //! All nodes where that could help are tried, where upstream tries a sample of a tenth; the cheapest is chosen, and
 //! among equally cheap ones the seeded tie-break decides. The preemptor is nominated to the node and waits there while
-//! its victims terminate; pods of lower priority that were nominated to the node look for another.
+//! its victims terminate; pods of lower priority that were nominated to the node look for another. Extenders may have a
+//! say in who leaves: they are asked about the candidates first (`consult::victims`).
+
+use std::cmp::Reverse;
 
 use super::Scheduler;
 use super::find::Verdicts;
@@ -11,8 +14,9 @@ use crate::filter::Verdict;
 use crate::filter::tally::Tally;
 use crate::plan::{Millis, PodId, Preemption, Victim};
 use crate::pods::{PodIndex, State};
-use crate::preempt::{Candidate, Outcome};
+use crate::preempt::{Candidate, Outcome, Price};
 use crate::profile::Plugin;
+use crate::storage::ask::Ask;
 use crate::wide::Towards;
 use crate::wide::whatif::{Case, Tables};
 
@@ -30,6 +34,10 @@ pub(super) enum Attempt {
     /// No node can be freed, and on some node something went wrong that is not for want of room: whatever was decided
     /// about the pod before stands.
     Failed,
+    /// The extenders leave no node of those that could be freed.
+    Declined,
+    /// One of these nodes, the cheapest first: extenders have a say in which.
+    Choice(Vec<Candidate>),
     /// This node.
     Candidate(Candidate),
 }
@@ -42,7 +50,8 @@ pub(super) struct Tried {
 }
 
 impl Scheduler {
-    /// Looks for the node that is freed at the least cost, after no node was [found](Self::find).
+    /// Looks for the node that is freed at the least cost, or all that could be where extenders have a say; after no node
+    /// was [found](Self::find), or extenders turned down all that were.
     pub(super) fn attempt(&mut self, index: PodIndex) -> Attempt {
         let Some(pod) = self.pods.get(index) else { return Attempt::Unasked };
         if !self.classes.get(pod.class).profile.post_filters.has(Plugin::DefaultPreemption) {
@@ -60,19 +69,50 @@ impl Scheduler {
             return Attempt::Hopeless(Tried { without_victims: helpful, still_failing: Tally::default() });
         }
         let mut tried = Tried::default();
+        if self.extenders_choose(index) {
+            let candidates = self.choice(index, &mut tried);
+            return if candidates.is_empty() { self.hopeless(tried) } else { Attempt::Choice(candidates) };
+        }
         let candidate = if self.verdicts == Verdicts::OnBoard && self.is_about_amounts(index) {
             self.cheapest_by_prices(index, &mut tried)
         } else {
-            self.lay_out(index);
-            self.classes.count_looks(self.columns.slots());
-            let helpful = (0..).zip(&self.scratch.verdicts).filter(|(_, v)| !v.fits() && !v.is_unresolvable());
-            self.cheapest(index, helpful.map(|(slot, _)| slot), &mut tried)
+            let helpful = self.helpful(index);
+            self.cheapest(index, helpful.into_iter(), &mut tried)
         };
         match candidate {
             Some(candidate) => Attempt::Candidate(candidate),
-            None if self.ask.as_ref().is_some_and(|ask| ask.failure().is_some()) => Attempt::Failed,
+            None => self.hopeless(tried),
+        }
+    }
+
+    /// No node can be freed.
+    fn hopeless(&self, tried: Tried) -> Attempt {
+        match self.ask.as_ref().and_then(Ask::failure) {
+            Some(_) => Attempt::Failed,
             None => Attempt::Hopeless(tried),
         }
+    }
+
+    /// The nodes where removing pods could help.
+    fn helpful(&mut self, index: PodIndex) -> Vec<Slot> {
+        self.lay_out(index);
+        self.classes.count_looks(self.columns.slots());
+        let verdicts = (0..).zip(&self.scratch.verdicts);
+        verdicts.filter(|(_, verdict)| !verdict.fits() && !verdict.is_unresolvable()).map(|(slot, _)| slot).collect()
+    }
+
+    /// All candidates, the cheapest first.
+    fn choice(&mut self, index: PodIndex, tried: &mut Tried) -> Vec<Candidate> {
+        let helpful = self.helpful(index);
+        let mut candidates = Vec::new();
+        self.dry_runs(index, helpful.into_iter(), tried, |candidate| candidates.push(candidate));
+        candidates.sort_by_cached_key(|candidate| self.cost(candidate));
+        candidates
+    }
+
+    /// Less is better: what a candidate costs, then the tie-break of its node.
+    pub(super) fn cost(&self, candidate: &Candidate) -> (Price, Reverse<u64>) {
+        (candidate.price, Reverse(self.columns.tie[candidate.slot as usize]))
     }
 
     /// Whether amounts alone decide whom a pod could displace: what [`Prices`](crate::preempt::prices::Prices) are kept
@@ -135,7 +175,24 @@ impl Scheduler {
 
     /// The cheapest candidate among some nodes; the pod's class must have learned of them.
     fn cheapest(&self, index: PodIndex, slots: impl Iterator<Item = Slot>, tried: &mut Tried) -> Option<Candidate> {
-        let pod = self.pods.get(index)?;
+        let mut best: Option<Candidate> = None;
+        self.dry_runs(index, slots, tried, |new| {
+            if best.as_ref().is_none_or(|best| self.cost(&new) < self.cost(best)) {
+                best = Some(new);
+            }
+        });
+        best
+    }
+
+    /// Tries some nodes, which the pod's class must have learned of.
+    fn dry_runs(
+        &self,
+        index: PodIndex,
+        slots: impl Iterator<Item = Slot>,
+        tried: &mut Tried,
+        mut found: impl FnMut(Candidate),
+    ) {
+        let Some(pod) = self.pods.get(index) else { return };
         let class = self.classes.get(pod.class);
         let towards = Towards::new(&self.neighbours, pod.passport());
         // Its volumes were looked up when no node was found for it, just before.
@@ -146,30 +203,21 @@ impl Scheduler {
         let (columns, neighbours) = (&self.columns, &self.neighbours);
         let case = Case { columns, neighbours, class, passport: pod.passport(), tables: &tables, volumes };
         let bystanders = self.bystanders();
-        let mut best: Option<Candidate> = None;
         for slot in slots {
             let rivals = self.rivals_on(slot, index, pod.priority);
             match bystanders.dry_run(&case, slot, pod.priority, &rivals) {
                 Outcome::NoVictims => tried.without_victims += 1,
                 Outcome::StillFails(verdict) => tried.still_failing.add(verdict),
-                Outcome::Candidate(new) => {
-                    let tie = |slot: Slot| columns.tie[slot as usize];
-                    let better = best.as_ref().is_none_or(|best| {
-                        new.price.cmp(&best.price).then_with(|| tie(best.slot).cmp(&tie(new.slot))).is_lt()
-                    });
-                    if better {
-                        best = Some(new);
-                    }
-                }
+                Outcome::Candidate(candidate) => found(candidate),
             }
         }
-        best
     }
 
     /// Whether a waiting pod, which fits nowhere, could displace others on any of these nodes (`None`: on any at all).
     pub(super) fn could_displace(&mut self, index: PodIndex, slots: Option<&[Slot]>) -> bool {
         let Some(slots) = slots else {
-            return self.find(index).is_none() && matches!(self.attempt(index), Attempt::Candidate(_));
+            return self.find(index).is_none()
+                && matches!(self.attempt(index), Attempt::Candidate(_) | Attempt::Choice(_));
         };
         let Some(pod) = self.pods.get(index) else { return false };
         let class = self.classes.get(pod.class);

@@ -2,6 +2,7 @@
 //! out on demand from what decisions are made of; nothing here is asked while scheduling.
 
 use super::Scheduler;
+use super::find::Verdicts;
 use crate::class::ClassId;
 use crate::columns::Slot;
 use crate::devices;
@@ -151,6 +152,7 @@ impl Scheduler {
     /// at without its short cuts.
     pub(super) fn survey(&mut self, index: PodIndex) -> Option<(Slot, u32)> {
         (self.ask, self.rejection) = (None, None);
+        self.verdicts = Verdicts::InScratch;
         if self.pods.get(index)?.tenant.is_some() && !self.look_up_volumes(index) {
             self.scratch.clear();
             return None;
@@ -174,7 +176,7 @@ impl Scheduler {
                 let mut with = case.as_it_is(*slot);
                 pods.iter().for_each(|pod| case.comes(*slot, &mut with, &bystanders.other(*pod)));
                 let (verdict, known) = (case.verdict(*slot, &with), &mut scratch.verdicts[*slot as usize]);
-                if known.fits() {
+                if !verdict.fits() {
                     *known = verdict;
                 }
             }

@@ -27,6 +27,8 @@ pub(super) enum Ending {
     Hopeless(i32),
     /// No node could be freed, and asking one about devices went wrong.
     Failed,
+    /// The extenders left none of the nodes that could be freed.
+    Declined,
     /// A node is being freed.
     Made,
     /// It waits with its gang, for which no room is made.
@@ -35,55 +37,84 @@ pub(super) enum Ending {
 
 impl Scheduler {
     /// Makes room for a pod if it may displace others; lets it wait for a change that helps, and says why it must. No node
-    /// was [found](Self::find) for it.
-    pub(super) fn refuse(&mut self, now: Millis, index: PodIndex) -> Decision {
-        // Alike are those of a class, unless others' terms tell them apart.
+    /// was [found](Self::find) for it. `None` while extenders are to be asked first and are busy.
+    pub(super) fn refuse(&mut self, now: Millis, index: PodIndex) -> Option<Decision> {
         let pod = self.pods.at(index);
-        let (class, priority) = (pod.class, pod.priority);
-        let never = pod.never_preempts;
-        let is_wide = self.classes.get(class).is_wide();
-        let tenant = self.pods.at(index).tenant.clone();
+        let (priority, never) = (pod.priority, pod.never_preempts);
+        let alike = self.alike(index);
         let rejected = self.rejection.is_some();
-        let by_labels = if let Some(tenant) = &tenant {
-            // Its volumes and claims are its own affair.
-            hash(tenant)
-        } else if !is_wide && self.labels_matter(index) {
-            let pod = self.pods.at(index);
-            hash(&(&pod.id.namespace, &pod.labels))
-        } else {
-            0
-        };
-        let alike = (class, by_labels);
-        let nominated_before = !self.pods.at(index).nominated.is_empty();
-        // Nominated pods differ in whom they must leave room to.
-        let shared = self.nominations.is_empty();
-        let known = shared && !never && !rejected && self.known_reasons(alike, Ending::Hopeless(priority));
+        let known = self.shares_reasons() && !never && !rejected;
         let attempt = if rejected && never {
             Attempt::Never
         } else if rejected {
             Attempt::Unasked
-        } else if known {
+        } else if known && self.known_reasons(alike, Ending::Hopeless(priority)) {
+            self.meter.tallies.preemptions += 1;
             Attempt::Hopeless(Tried::default())
         } else {
-            let began = self.meter.begin();
-            let attempt = self.attempt(index);
-            let passed = matches!(attempt, Attempt::Candidate(_));
-            let plugin = Plugin::DefaultPreemption;
-            self.meter.end(began, || Timed::Plugin { plugin, point: Point::PostFilter, passed });
-            attempt
+            self.attempt_counted(index)
         };
-        let tried_to = matches!(attempt, Attempt::Hopeless(_) | Attempt::Failed | Attempt::Candidate(_));
-        self.meter.tallies.preemptions += u64::from(tried_to);
+        self.conclude(now, index, alike, attempt, Vec::new())
+    }
+
+    /// Attempts to displace others, counted and timed.
+    pub(super) fn attempt_counted(&mut self, index: PodIndex) -> Attempt {
+        let began = self.meter.begin();
+        let attempt = self.attempt(index);
+        let passed = matches!(attempt, Attempt::Candidate(_) | Attempt::Choice(_));
+        let plugin = Plugin::DefaultPreemption;
+        self.meter.end(began, || Timed::Plugin { plugin, point: Point::PostFilter, passed });
+        self.meter.tallies.preemptions +=
+            u64::from(passed || matches!(attempt, Attempt::Hopeless(_) | Attempt::Failed));
+        attempt
+    }
+
+    /// The group of a pod that fits nowhere. Alike are those of a class, unless others' terms tell them apart.
+    pub(super) fn alike(&self, index: PodIndex) -> GroupId {
+        let Some(pod) = self.pods.get(index) else { return GroupId::default() };
+        let by_labels = if let Some(tenant) = &pod.tenant {
+            // Its volumes and claims are its own affair.
+            hash(tenant)
+        } else if !self.classes.get(pod.class).is_wide() && self.labels_matter(index) {
+            hash(&(&pod.id.namespace, &pod.labels))
+        } else {
+            0
+        };
+        (pod.class, by_labels)
+    }
+
+    /// Whether all pods of a group hear the same: nominated pods differ in whom they must leave room to.
+    fn shares_reasons(&self) -> bool {
+        self.nominations.is_empty()
+    }
+
+    /// What comes of an attempt to displace others: extenders are asked, or the pod is told and waits. `turned_down` is
+    /// why extenders turned nodes down that could have taken the pod.
+    pub(super) fn conclude(
+        &mut self,
+        now: Millis,
+        index: PodIndex,
+        alike: GroupId,
+        attempt: Attempt,
+        turned_down: Vec<(String, u32)>,
+    ) -> Option<Decision> {
+        let pod = self.pods.at(index);
+        let (priority, never, nominated_before) = (pod.priority, pod.never_preempts, !pod.nominated.is_empty());
+        // Nothing that the core sees would tell when an extender changes its mind.
+        let pauses = matches!(attempt, Attempt::Declined)
+            || !turned_down.is_empty() && !matches!(attempt, Attempt::Candidate(_));
         let (ending, tried) = match &attempt {
             Attempt::Unasked => (Ending::None, None),
             Attempt::Never => (Ending::Never, None),
             Attempt::Patience => (Ending::Patience, None),
             Attempt::Failed => (Ending::Failed, None),
+            Attempt::Declined => (Ending::Declined, None),
             Attempt::Hopeless(tried) => (Ending::Hopeless(priority), Some(tried)),
             Attempt::Candidate(_) => (Ending::Made, None),
+            Attempt::Choice(candidates) => return self.consult_about_victims(index, candidates, turned_down),
         };
-        let reasons = self.reasons(index, alike, ending, tried, shared);
-        let release = if rejected { None } else { self.to_release() };
+        let reasons = self.reasons(index, alike, ending, tried, turned_down);
+        let release = if self.rejection.is_some() { None } else { self.to_release() };
         let (preemption, nomination) = match &attempt {
             Attempt::Candidate(candidate) => {
                 let preemption = self.displace(index, candidate);
@@ -98,11 +129,16 @@ impl Scheduler {
             }
             _ => (None, None),
         };
+        if pauses {
+            self.pause(now, index);
+            return Some(Decision::Refuse(Refusal { nomination, release, ..self.refusal(index, reasons) }));
+        }
         let ticket = self.queue.ticket();
         let seen = self.seen();
         self.move_to(index, State::Waiting);
         self.keeps_waiting(index, Some(Arc::clone(&reasons.plugins)));
         self.arrivals.refused += 1;
+        let (class, by_labels) = alike;
         let pod = self.pods.at(index);
         pod.ticket = ticket;
         pod.waits_with_gang = false;
@@ -114,11 +150,11 @@ impl Scheduler {
             by_labels
         };
         let group = (class, pod.kin);
-        if let Some(tenant) = &tenant {
-            self.storage.listen(group, tenant);
+        if let Some(tenant) = self.pods.at(index).tenant.clone() {
+            self.storage.listen(group, &tenant);
         }
         self.queue.wait(now, group, seen, Turn::new(priority, ticket, index));
-        Decision::Refuse(Refusal { nomination, release, preemption, ..self.refusal(index, reasons) })
+        Some(Decision::Refuse(Refusal { nomination, release, preemption, ..self.refusal(index, reasons) }))
     }
 
     /// What a pod is told that is not placed.
@@ -172,29 +208,46 @@ impl Scheduler {
     /// Why a pod of a gang fits nowhere; nobody makes room for gangs. No node was [found](Self::find) for it.
     pub(super) fn reasons_in_gang(&mut self, index: PodIndex) -> Reasons {
         let class = self.pods.at(index).class;
-        self.reasons(index, (class, 0), Ending::Gang, None, false)
+        self.work_out_reasons(index, (class, 0), Ending::Gang, None, Vec::new())
     }
 
-    /// Why a group fits nowhere, worked out once for all its pods while nothing changes (`shared`).
+    /// Why a group fits nowhere, worked out once for all its pods while nothing changes; what extenders said of one pod
+    /// (`turned_down`) is that pod's alone.
     fn reasons(
         &mut self,
         index: PodIndex,
         group: GroupId,
         ending: Ending,
         tried: Option<&Tried>,
-        shared: bool,
+        turned_down: Vec<(String, u32)>,
     ) -> Reasons {
+        let shared = self.shares_reasons() && turned_down.is_empty();
         if shared
             && self.known_reasons(group, ending)
             && let Some(known) = self.reasons.get(&(group, ending))
         {
             return known.clone();
         }
+        let reasons = self.work_out_reasons(index, group, ending, tried, turned_down);
+        if shared {
+            self.reasons.insert((group, ending), reasons.clone());
+        }
+        reasons
+    }
+
+    fn work_out_reasons(
+        &mut self,
+        index: PodIndex,
+        group: GroupId,
+        ending: Ending,
+        tried: Option<&Tried>,
+        turned_down: Vec<(String, u32)>,
+    ) -> Reasons {
         let nodes = self.columns.count();
         let demand = Arc::clone(&self.classes.get(group.0).demand);
         let verdicts = if self.rejection.is_some() { Tally::default() } else { self.tally(index) };
         let class = self.classes.get(group.0);
-        let reasons = if let Some(rejection) = &self.rejection {
+        if let Some(rejection) = &self.rejection {
             let plugins = Arc::new([rejection.plugin]);
             let preemption = match ending {
                 Ending::Never => NEVER.to_owned(),
@@ -227,6 +280,9 @@ impl Scheduler {
                     format!("running \"{}\" filter plugin: {}", failure.plugin, failure.message)
                 }),
                 Ending::Never => said(class.profile.post_filters, Some(NEVER), of_devices),
+                Ending::Declined => {
+                    said(class.profile.post_filters, Some("no candidate node for preemption"), of_devices)
+                }
                 Ending::Patience => said(
                     class.profile.post_filters,
                     Some("not eligible due to a terminating pod on the nominated node."),
@@ -240,15 +296,10 @@ impl Scheduler {
                     said(class.profile.post_filters, Some(&text), of_devices)
                 }
             };
-            Reasons {
-                message: plan::message(nodes, &verdicts, &demand, class.conflicts(), &end).into(),
-                plugins: plan::plugins(&verdicts),
-            }
-        };
-        if shared {
-            self.reasons.insert((group, ending), reasons.clone());
+            let plugins = plan::plugins(&verdicts, !turned_down.is_empty());
+            let reasons = turned_down.into_iter().chain(plan::reasons(&verdicts, &demand)).collect();
+            Reasons { message: plan::message(nodes, reasons, class.conflicts(), &end).into(), plugins }
         }
-        reasons
     }
 }
 

@@ -66,16 +66,13 @@ pub(super) fn read(fields: &Fields<'_>) -> Vec<ExtenderConfig> {
         // Go's client goes by the URL's scheme; TLS is set up either way.
         let secure = url.starts_with("https:");
         let tls = tls(&entry, entry.boolean("enableHTTPS").unwrap_or(false), secure);
-        if !entry.text_or_empty("preemptVerb").is_empty() {
-            let text = "this scheduler does not ask extenders about preemption";
-            wrong(FieldError::invalid(entry.at("preemptVerb"), entry.text_or_empty("preemptVerb"), text));
-        }
         let (timeout, negative) = entry.duration("httpTimeout").unwrap_or((Duration::ZERO, false));
         extenders.push(ExtenderConfig {
             url_prefix: url.trim_end_matches('/').to_owned(),
             filter_verb: text("filterVerb"),
             prioritize_verb: text("prioritizeVerb"),
             bind_verb: text("bindVerb"),
+            preempt_verb: text("preemptVerb"),
             weight,
             timeout: if timeout.is_zero() || negative { Duration::from_secs(5) } else { timeout },
             node_cache_capable: entry.boolean("nodeCacheCapable").unwrap_or(false),

@@ -15,6 +15,7 @@ impl Configuration {
             json!({
                 "urlPrefix": extender.url_prefix,
                 "filterVerb": extender.filter_verb,
+                "preemptVerb": extender.preempt_verb,
                 "prioritizeVerb": extender.prioritize_verb,
                 "bindVerb": extender.bind_verb,
                 "weight": extender.weight,

@@ -109,6 +109,24 @@ extenders:
         ("http://127.0.0.1:9/ext", Duration::from_millis(200))
     );
     assert!(config.profiles[0].ignores("a.io/gpu"));
+    assert_eq!((extender.preempt_verb.as_str(), config.core().preempting), ("", 0));
+}
+
+#[test]
+fn extenders_have_a_say_in_preemption_if_they_name_a_verb() {
+    let config = read(
+        r#"
+extenders:
+- {urlPrefix: 'http://127.0.0.1:9/a', filterVerb: filter}
+- {urlPrefix: 'http://127.0.0.1:9/b', preemptVerb: preempt}
+- {urlPrefix: 'http://127.0.0.1:9/c', preemptVerb: victims, managedResources: [{name: a.io/gpu}]}
+"#,
+    )
+    .expect("valid");
+    let verbs: Vec<&str> = config.extenders.iter().map(|extender| extender.preempt_verb.as_str()).collect();
+    assert_eq!(verbs, ["", "preempt", "victims"]);
+    assert_eq!(config.core().preempting, 0b110);
+    assert_eq!(config.shown()["extenders"][1]["preemptVerb"], "preempt");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What is said to extenders and what they say, in upstream's `extender/v1` JSON. Upstream writes Go's field names as they
 //! are and reads any case; so do we.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -106,6 +106,62 @@ pub(super) struct HostPriority {
     pub(super) host: String,
     #[serde(alias = "Score")]
     pub(super) score: i64,
+}
+
+/// What `preempt` is sent: a pod, and the nodes that could be freed for it, with whole victims or their uids.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct PreemptionArgs {
+    pub(super) pod: Box<RawValue>,
+    pub(super) node_name_to_victims: Option<BTreeMap<String, Victims<Box<RawValue>>>>,
+    pub(super) node_name_to_meta_victims: Option<BTreeMap<String, Victims<MetaPod>>>,
+}
+
+/// Who would have to leave a node.
+#[derive(Debug, Serialize)]
+pub(super) struct Victims<P> {
+    #[serde(rename = "Pods")]
+    pub(super) pods: Vec<P>,
+    #[serde(rename = "NumPDBViolations")]
+    pub(super) violations: u32,
+}
+
+/// A pod by its uid.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct MetaPod {
+    #[serde(rename = "UID", alias = "uid", alias = "Uid")]
+    pub(super) uid: String,
+}
+
+/// What it answers: the nodes that are left, with their victims.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PreemptionResult {
+    #[serde(alias = "NodeNameToMetaVictims", alias = "nodenametometavictims", alias = "nodeNameToMetaVictims")]
+    node_name_to_meta_victims: Option<BTreeMap<String, Option<MetaVictims>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct MetaVictims {
+    #[serde(alias = "Pods")]
+    pods: Option<Vec<MetaPod>>,
+    #[serde(alias = "NumPDBViolations", alias = "numpdbviolations", alias = "numPDBViolations")]
+    num_pdb_violations: i64,
+}
+
+impl PreemptionResult {
+    /// The victims' uids by node, and how many disruption budgets they break.
+    pub(super) fn by_node(self) -> BTreeMap<String, Victims<String>> {
+        let nodes = self.node_name_to_meta_victims.unwrap_or_default().into_iter();
+        let victims = |victims: Option<MetaVictims>| {
+            let MetaVictims { pods, num_pdb_violations } = victims.unwrap_or_default();
+            let violations = u32::try_from(num_pdb_violations.max(0)).unwrap_or(u32::MAX);
+            Victims { pods: pods.unwrap_or_default().into_iter().map(|pod| pod.uid).collect(), violations }
+        };
+        nodes.map(|(node, given)| (node, victims(given))).collect()
+    }
 }
 
 /// What `bind` is sent.

@@ -1,5 +1,7 @@
 //! The protocol against an extender of a few lines.
 
+mod preempt;
+
 use std::sync::Mutex;
 
 use serde_json::{Value as Json, json};
@@ -15,7 +17,9 @@ use super::super::fake::{FakeApi, Shared, node, pod};
 use super::*;
 
 /// Answers each POST with what `answer` makes of the path and the question; gives its address.
-async fn serve(answer: impl Fn(&str, &Json) -> (u16, Json) + Send + Sync + 'static) -> String {
+pub(in crate::scheduling) async fn serve(
+    answer: impl Fn(&str, &Json) -> (u16, Json) + Send + Sync + 'static,
+) -> String {
     serve_in(None, answer).await
 }
 
@@ -92,7 +96,7 @@ fn question() -> Consultation {
         ticket: 1,
         profile: 0,
         interests: 0b11,
-        candidates: vec![("a".into(), 300), ("b".into(), 290), ("c".into(), 280)],
+        question: Question::Node(vec![("a".into(), 300), ("b".into(), 290), ("c".into(), 280)]),
     }
 }
 
