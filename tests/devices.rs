@@ -147,3 +147,51 @@ fn who_waits_for_a_class_or_a_device_is_told_and_woken_when_it_comes() {
     let said = c.kubectl_with(bad, ["apply", "-f", "-"]);
     assert!(said.code != 0 && said.stderr.contains("undefined field 'nonsense'"), "{said:#?}");
 }
+
+#[test]
+fn a_device_class_stands_behind_an_extended_resource_where_nodes_have_none() {
+    let (c, node) = with_gpus();
+    let asks = |name: &str, count: u32| {
+        let limits = format!("{{limits: {{gpu.example.com/any: {count}}}}}");
+        format!(
+            "---\n{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{terminationGracePeriodSeconds: 0, \
+             containers: [{{name: c, image: nginx, resources: {limits}}}]}}}}"
+        )
+    };
+    c.apply(&asks("first", 2));
+    c.waits_because("first", "0/3 nodes are available: 3 Insufficient gpu.example.com/any.");
+    c.kubectl("patch deviceclass gpu --type=merge -p {\"spec\":{\"extendedResourceName\":\"gpu.example.com/any\"}}");
+    c.kubectl("wait --for=condition=Ready pod/first --timeout=60s");
+    assert_eq!(c.value("pod first", "{.spec.nodeName}"), node);
+
+    // The claim was made for it, and its status says what of it is the container's.
+    let told = "{.status.extendedResourceClaimStatus";
+    let claim = c.value("pod first", &format!("{told}.resourceClaimName}}"));
+    assert!(claim.starts_with("first-extended-resources-"), "{claim}");
+    let mapping = format!("{told}.requestMappings[*]['containerName','resourceName','requestName']}}");
+    assert_eq!(c.value("pod first", &mapping), "c gpu.example.com/any container-0-request-0");
+    let of_claim = format!("resourceclaim {claim}");
+    let devices = "{.status.allocation.devices.results[*]['request','device']}";
+    let request = "container-0-request-0";
+    assert_eq!(c.value(&of_claim, devices), format!("{request} {request} small large"));
+    let annotation = "{.metadata.annotations.resource\\.kubernetes\\.io/extended-resource-claim}";
+    assert_eq!(c.value(&of_claim, annotation), "true");
+    assert_eq!(c.value(&of_claim, "{.metadata.ownerReferences[0].name},{.status.reservedFor[0].name}"), "first,first");
+
+    c.apply(&asks("second", 1));
+    c.waits_because("second", "0/3 nodes are available: 3 cannot allocate all claims. still not schedulable");
+    c.kubectl("delete pod first");
+    c.kubectl(&format!("wait --for=delete resourceclaim/{claim} --timeout=60s"));
+    c.kubectl("wait --for=condition=Ready pod/second --timeout=60s");
+
+    // A node that has some of its own gives those, and needs no claim.
+    let other = c.kubectl("get nodes -o name").lines().next().expect("three nodes").to_owned();
+    let capacity = "[{\"op\":\"add\",\"path\":\"/status/capacity/gpu.example.com~1any\",\"value\":\"4\"}]";
+    c.kubectl(&format!("patch {other} --subresource=status --type=json -p {capacity}"));
+    c.apply(&asks("third", 4));
+    c.kubectl("wait --for=condition=Ready pod/third --timeout=60s");
+    assert_eq!(format!("node/{}", c.value("pod third", "{.spec.nodeName}")), other);
+    assert_eq!(c.value("pod third", "{.status.extendedResourceClaimStatus}"), "");
+    let metrics = c.kubectl("get --raw /metrics");
+    assert!(metrics.contains("scheduler_resourceclaim_creates_total{status=\"success\"} 2"), "{metrics}");
+}

@@ -32,6 +32,7 @@ fn cluster(nodes: u32) -> Scheduler {
         name: "gpu".into(),
         selectors: vec![format!("device.driver == '{DRIVER}'").into()],
         config: vec![],
+        ..DeviceClassRow::default()
     }))];
     for n in 0..nodes {
         let name: Box<str> = format!("node-{n}").into();

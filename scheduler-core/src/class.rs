@@ -95,6 +95,7 @@ impl Class {
             scored_cpu: demand.scored_cpu,
             scored_memory: demand.scored_memory,
             extended: demand.requests.extended.iter().map(|(n, a)| (columns.extended_id(n), *a)).collect(),
+            backed: demand.backed.iter().map(|name| columns.extended_id(name)).collect(),
             ports: demand.host_ports.clone().into(),
             unasked: false,
         };

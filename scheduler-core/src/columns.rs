@@ -47,6 +47,8 @@ pub struct Load {
     pub scored_memory: i64,
     /// Extended resources, in the order of the demand.
     pub extended: SmallVec<[(ExtendedId, i64); 2]>,
+    /// Those of them that devices stand in for on nodes that have none.
+    pub backed: SmallVec<[ExtendedId; 2]>,
     /// Host ports.
     pub ports: Box<[HostPort]>,
     /// Whether the amounts are not asked of the node: the profile does without NodeResourcesFit.

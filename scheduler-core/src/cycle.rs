@@ -9,6 +9,7 @@ mod defaults;
 mod devices;
 mod displace;
 pub mod explain;
+mod extended;
 mod find;
 mod gang;
 mod moves;
@@ -120,6 +121,8 @@ pub struct Config {
     pub preempting: u32,
     /// Whether the pods of a gang are placed together (feature gate `GangScheduling`).
     pub gangs: bool,
+    /// Whether devices stand in for extended resources (feature gate `DRAExtendedResource`).
+    pub devices_stand_in: bool,
     /// How many pods of a class with terms about other pods are decided on by a pass over all nodes before what passes
     /// find is kept: keeping it takes as long as some passes, and pays for classes that come again. Changes no decision.
     pub passes_first: u32,
@@ -139,6 +142,7 @@ impl Default for Config {
             interests: Vec::new(),
             preempting: 0,
             gangs: false,
+            devices_stand_in: true,
             passes_first: 4,
             ground_nodes_max: 64,
         }
@@ -197,6 +201,8 @@ pub struct Scheduler {
     /// The volumes and claims of the pod that was last looked for a node for.
     ask: Option<Ask>,
     rejection: Option<Rejection>,
+    /// What was known of DeviceClasses when somebody was last woken for their sake.
+    backing: u64,
     /// Pods that are held back because claims of devices are not there, or not theirs.
     missing: HashMap<Key, Vec<PodIndex>, ahash::RandomState>,
     pending: Pending,
@@ -253,6 +259,7 @@ impl Scheduler {
             storage: Storage::default(),
             ask: None,
             rejection: None,
+            backing: 0,
             missing: HashMap::with_hasher(fixed_hasher()),
             meter: Meter::default(),
         }
@@ -273,6 +280,7 @@ impl Scheduler {
         self.let_in(now);
         self.release_rested(now);
         self.recall();
+        self.hear_of_backing();
         self.wake();
         let mut plan = Plan { decisions: std::mem::take(&mut self.decided), ..Plan::default() };
         loop {
@@ -417,7 +425,7 @@ impl Scheduler {
     fn decide(&mut self, now: Millis, index: PodIndex) -> Option<Decision> {
         let pod = self.pods.at(index);
         pod.attempts += 1;
-        self.renew_defaults(index);
+        self.renew(index);
         let class = self.pods.at(index).class;
         self.meter.decide();
         let began = self.meter.begin();

@@ -7,14 +7,16 @@
 //!                              │              └─ wishes (selectors, evaluated once per device)
 //!                              ├─ pools (slices that belong together; what of them a node reaches)
 //!                              ├─ use (which devices are taken, by claims seen or assumed)
+//!                              ├─ extended (devices that stand in for extended resources)
 //!                              └─ allocate (search on one node) ─→ grant (what the claim's status says)
 //! ```
-//! Gates as in 1.36: admin access, prioritized lists, partitionable devices, taints of devices, binding conditions and
+//! Gates as in 1.36: extended resources by DeviceClass, admin access, prioritized lists, partitionable devices, taints of devices, binding conditions and
 //! consumable capacity are on; lists as attributes, DeviceTaintRules and node-allocatable resources are off.
 
 pub mod allocate;
 pub mod ask;
 mod capacity;
+pub mod extended;
 pub mod grant;
 mod pools;
 #[cfg(test)]
@@ -32,6 +34,7 @@ use crate::intern::fixed_hasher;
 use crate::rows::devices::{Allocation, DeviceClaimRow, DeviceClassRow, Reach, SliceRow};
 use crate::rows::storage::Key;
 
+use extended::Backing;
 use grant::ClaimWork;
 use pools::{Pool, Slice, SliceId};
 use usage::Usage;
@@ -52,6 +55,9 @@ pub enum News {
 #[derive(Debug)]
 pub struct Devices {
     claims: Map<Key, DeviceClaimRow>,
+    /// The claims that were made for pods' extended resources, by the pod's uid.
+    made: Map<Box<str>, Key>,
+    backing: Backing,
     classes: Map<Box<str>, Arc<DeviceClassRow>>,
     slices: Vec<Option<Slice>>,
     free: Vec<SliceId>,
@@ -75,6 +81,8 @@ impl Default for Devices {
         let hasher = fixed_hasher;
         Self {
             claims: HashMap::with_hasher(hasher()),
+            made: HashMap::with_hasher(hasher()),
+            backing: Backing::new(HashMap::with_hasher(hasher())),
             classes: HashMap::with_hasher(hasher()),
             slices: Vec::new(),
             free: Vec::new(),
@@ -122,9 +130,15 @@ impl Devices {
         if row.allocation.is_some() {
             // Whatever was assumed: now there is evidence.
             freed.extend(self.assumed.remove(&row.uid));
+            if row.extended {
+                freed.extend(self.assumed.remove(&extended::unmade_uid(&row.pod)));
+            }
         }
         if let Some(allocation) = &row.allocation {
             self.take(allocation);
+        }
+        if row.extended {
+            self.made.insert(row.pod.clone(), row.key.clone());
         }
         self.claims.insert(row.key.clone(), row);
         Some(self.release_all(&freed))
@@ -133,6 +147,9 @@ impl Devices {
     /// A claim is gone.
     pub(crate) fn remove_claim(&mut self, key: &Key) -> Option<News> {
         let old = self.claims.remove(key)?;
+        if self.made.get(&old.pod) == Some(key) {
+            self.made.remove(&old.pod);
+        }
         let assumed = self.assumed.remove(&old.uid);
         let freed: Vec<Arc<Allocation>> = old.allocation.into_iter().chain(assumed).collect();
         Some(self.release_all(&freed))
@@ -143,13 +160,16 @@ impl Devices {
         let news = self.classes.get(&row.name).is_none_or(|known| **known != row);
         if news {
             self.classes.insert(row.name.clone(), Arc::new(row));
+            self.backing.renew(self.classes.values());
         }
         news
     }
 
     /// A class is gone.
     pub(crate) fn remove_class(&mut self, name: &str) -> bool {
-        self.classes.remove(name).is_some()
+        let news = self.classes.remove(name).is_some();
+        self.backing.renew(self.classes.values());
+        news
     }
 
     /// A slice as it is now.

@@ -93,6 +93,8 @@ pub struct Pod {
     pub owner: Option<(Keeper, Box<str>)>,
     /// What was known of Services and controllers when its class was last looked for.
     pub kindred: u64,
+    /// What was known of DeviceClasses then.
+    pub backing: u64,
     /// The hash of the last refusal it was told; 0 for none.
     pub told: u64,
     /// Whether it is terminating.
@@ -118,7 +120,9 @@ pub struct Pod {
     pub waits_with_gang: bool,
     /// Whether scheduling gates of its own, or claims that are not there, hold it back.
     pub gated: bool,
-    /// Its volumes and claims, if it has any that matter.
+    /// All that it may need besides room.
+    pub needs: Option<Arc<Tenant>>,
+    /// The same, if there are volumes, claims or devices behind it that matter as things are.
     pub tenant: Option<Arc<Tenant>>,
     /// What is assumed about them since it was placed.
     pub preparation: Option<Arc<Preparation>>,

@@ -5,6 +5,8 @@
 //! boards are scored with one profile's weights and the default profile pays nothing for the others. Read by `cycle`,
 //! `class` and `wide`; fixed for the life of a scheduler.
 
+use std::time::Duration;
+
 use crate::rows::{NodeTerm, PreferredNodeTerm, SpreadConstraint};
 use crate::score::allocation::Strategy;
 
@@ -232,10 +234,33 @@ pub struct Profile {
     pub ignore_preferred_terms_of_existing_pods: bool,
     /// `PodTopologySpreadArgs`.
     pub spread_defaults: SpreadDefaults,
+    /// `DynamicResourcesArgs.filterTimeout`, in steps of the search for devices on one node: decisions do not depend on the
+    /// machine's speed. Upstream's ten seconds are [`SEARCH_MAX`] steps.
+    pub search_max: u64,
+    /// How long is waited before a pod is bound: nothing that the core looks at.
+    pub patience: Patience,
     /// `DefaultPreemptionArgs.minCandidateNodesPercentage`.
     pub min_candidate_nodes_percentage: u32,
     /// `DefaultPreemptionArgs.minCandidateNodesAbsolute`.
     pub min_candidate_nodes_absolute: u32,
+}
+
+/// Steps of the search for devices on one node, unless the profile says otherwise.
+pub const SEARCH_MAX: u64 = 100_000;
+
+/// How long what must be written before a pod is bound may take to come into force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// `VolumeBindingArgs.bindTimeoutSeconds`.
+    pub volumes: Duration,
+    /// `DynamicResourcesArgs.bindingTimeout`.
+    pub devices: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { volumes: Duration::from_secs(600), devices: Duration::from_secs(600) }
+    }
 }
 
 impl Default for Profile {
@@ -262,6 +287,8 @@ impl Profile {
             added_preferred_node_terms: Vec::new(),
             hard_pod_affinity_weight: 1,
             ignore_preferred_terms_of_existing_pods: false,
+            search_max: SEARCH_MAX,
+            patience: Patience::default(),
             spread_defaults: SpreadDefaults::default(),
             min_candidate_nodes_percentage: 10,
             min_candidate_nodes_absolute: 100,

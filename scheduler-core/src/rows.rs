@@ -188,6 +188,8 @@ pub enum Keeper {
 pub struct Demand {
     /// What it requests of each resource (`pods` is not used).
     pub requests: Amounts,
+    /// Those of its extended resources that devices stand in for on nodes that have none of them: set by the core.
+    pub backed: Vec<Box<str>>,
     /// CPU in milli for scoring: containers without a request count as 100m.
     pub scored_cpu: i64,
     /// Memory in bytes for scoring: containers without a request count as 200Mi.

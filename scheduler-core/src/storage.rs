@@ -428,9 +428,9 @@ impl Storage {
                 topics.push(Topic::Driver(&class.provisioner).number());
             }
         }
-        if !tenant.needs.devices.is_empty() {
+        if !tenant.needs.devices.is_empty() || !tenant.needs.extended.is_empty() {
             topics.push(Topic::Devices.number());
-            let (keys, classes) = self.devices.concerns(&tenant.id, &tenant.needs.devices);
+            let (keys, classes) = self.devices.concerns(&tenant.id, &tenant.needs);
             topics.extend(keys.iter().map(|key| Topic::DeviceClaim(key).number()));
             topics.extend(classes.iter().map(|class| Topic::DeviceClass(class).number()));
         }

@@ -19,14 +19,21 @@ pub enum Gate {
     GangScheduling,
     /// Pods go only where the node declares the features they need (KEP-5328).
     NodeDeclaredFeatures,
+    /// Devices stand in for extended resources that a DeviceClass names (KEP-5004).
+    DRAExtendedResource,
     /// Lists and watches of a part of a collection (KEP-5866).
     ShardedListAndWatch,
 }
 
 impl Gate {
     /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::GenericWorkload, Self::GangScheduling, Self::NodeDeclaredFeatures, Self::ShardedListAndWatch];
+    pub const ALL: [Self; 5] = [
+        Self::GenericWorkload,
+        Self::GangScheduling,
+        Self::NodeDeclaredFeatures,
+        Self::DRAExtendedResource,
+        Self::ShardedListAndWatch,
+    ];
 
     /// Its name.
     #[must_use]
@@ -35,6 +42,7 @@ impl Gate {
             Self::GenericWorkload => "GenericWorkload",
             Self::GangScheduling => "GangScheduling",
             Self::NodeDeclaredFeatures => "NodeDeclaredFeatures",
+            Self::DRAExtendedResource => "DRAExtendedResource",
             Self::ShardedListAndWatch => "ShardedListAndWatch",
         }
     }
@@ -43,7 +51,10 @@ impl Gate {
     const fn needs(self) -> &'static [Self] {
         match self {
             Self::GangScheduling => &[Self::GenericWorkload],
-            Self::GenericWorkload | Self::NodeDeclaredFeatures | Self::ShardedListAndWatch => &[],
+            Self::GenericWorkload
+            | Self::NodeDeclaredFeatures
+            | Self::DRAExtendedResource
+            | Self::ShardedListAndWatch => &[],
         }
     }
 
@@ -235,7 +246,7 @@ mod tests {
             ("GangScheduling=false,AllAlpha=true", vec![workload, shards], 1),
             ("AllAlpha=false,GenericWorkload=true", vec![workload], 0),
             ("AllBeta=true", vec![], 1),
-            ("AllBeta=false", vec!["NodeDeclaredFeatures"], 0),
+            ("AllBeta=false", vec!["NodeDeclaredFeatures", "DRAExtendedResource"], 0),
             ("NodeDeclaredFeatures=false", vec!["NodeDeclaredFeatures"], 0),
             // As it is anyway: nothing to say. Otherwise, that it changes nothing.
             ("ContextualLogging=true,VolumeAttributesClass=true", vec![], 0),

@@ -7,31 +7,35 @@
 use gantry_machinery::feature::{Gate, Gates};
 use gantry_machinery::value::Value;
 
-/// A field of a pod's spec, wherever pods or templates for them are.
+/// A field of a spec.
 struct Gated {
     gate: Gate,
     field: &'static str,
 }
 
-const POD_SPEC: [Gated; 1] = [Gated { gate: Gate::GenericWorkload, field: "schedulingGroup" }];
+/// Of a pod, wherever pods or templates for them are.
+const POD_SPEC: &[Gated] = &[Gated { gate: Gate::GenericWorkload, field: "schedulingGroup" }];
+
+const DEVICE_CLASS_SPEC: &[Gated] = &[Gated { gate: Gate::DRAExtendedResource, field: "extendedResourceName" }];
 
 /// Fields of PodGroups and of templates for them, behind gates that nothing here acts on (`WorkloadAwarePreemption`,
 /// `TopologyAwareWorkloadScheduling`, `DRAWorkloadResourceClaims`): as if off, whatever the flag says.
 const POD_GROUP: [&str; 5] =
     ["disruptionMode", "priority", "priorityClassName", "resourceClaims", "schedulingConstraints"];
 
-/// Where the objects of a collection hold a pod's spec, if they do.
-fn pod_spec(collection: &str) -> Option<&'static [&'static str]> {
+/// Where the objects of a collection hold a spec with fields behind gates, and which those are.
+fn spec(collection: &str) -> Option<(&'static [&'static str], &'static [Gated])> {
     match collection {
-        "pods" => Some(&["spec"]),
-        "podtemplates" => Some(&["template", "spec"]),
-        "cronjobs.batch" => Some(&["spec", "jobTemplate", "spec", "template", "spec"]),
+        "deviceclasses.resource.k8s.io" => Some((&["spec"], DEVICE_CLASS_SPEC)),
+        "pods" => Some((&["spec"], POD_SPEC)),
+        "podtemplates" => Some((&["template", "spec"], POD_SPEC)),
+        "cronjobs.batch" => Some((&["spec", "jobTemplate", "spec", "template", "spec"], POD_SPEC)),
         "daemonsets.apps"
         | "deployments.apps"
         | "jobs.batch"
         | "replicasets.apps"
         | "replicationcontrollers"
-        | "statefulsets.apps" => Some(&["spec", "template", "spec"]),
+        | "statefulsets.apps" => Some((&["spec", "template", "spec"], POD_SPEC)),
         _ => None,
     }
 }
@@ -46,8 +50,8 @@ pub(super) fn drop_disabled(gates: Gates, collection: &str, new: &mut Value, old
         }
         _ => {}
     }
-    let Some(path) = pod_spec(collection) else { return };
-    for Gated { field, .. } in POD_SPEC.iter().filter(|gated| !gates.enabled(gated.gate)) {
+    let Some((path, fields)) = spec(collection) else { return };
+    for Gated { field, .. } in fields.iter().filter(|gated| !gates.enabled(gated.gate)) {
         let in_use = |object: &Value| object.at(path).and_then(|spec| spec.get(field)).is_some_and(|v| !v.is_null());
         if in_use(new) && !old.is_some_and(in_use) {
             let path: Vec<&str> = path.iter().copied().chain([*field]).collect();
@@ -83,6 +87,16 @@ mod tests {
         assert_eq!(dropped(off, Some(&without)), without);
         assert_eq!(dropped(off, Some(&with)), with);
         assert_eq!(dropped(on, None), with);
+
+        // On, unless somebody turns it off.
+        let class = value!({"spec": {"extendedResourceName": "x.y/gpu"}});
+        for (gates, kept) in
+            [(Gates::default(), true), (Gates::default().with(Gate::DRAExtendedResource, false), false)]
+        {
+            let mut new = class.clone();
+            drop_disabled(gates, "deviceclasses.resource.k8s.io", &mut new, None);
+            assert_eq!(new == class, kept);
+        }
     }
 
     #[test]

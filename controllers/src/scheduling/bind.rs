@@ -9,6 +9,7 @@
 //! waits for it, and when all stops before they are ready, it is simply not bound.
 
 mod gang;
+mod ready;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +20,6 @@ use gantry_machinery::resource_api::{Binding, ResourceApi, Target};
 use gantry_machinery::status::Status;
 use gantry_scheduler_core::cycle::Event;
 use gantry_scheduler_core::plan::{Placement, PodId};
-use gantry_scheduler_core::profile::Plugin;
 use gantry_scheduler_core::rows::PodRow;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
@@ -30,8 +30,9 @@ use super::extender::Extenders;
 use super::inbox::Inbox;
 use super::metrics::{Call, Metrics};
 use super::report::Reports;
-use super::volumes::{self, NotReady, Notices};
+use super::volumes::Notices;
 use super::worker::{ToBind, ToBindTogether, Work};
+use ready::Readying;
 
 /// The first pause before a pod is read again, after an answer that is no evidence.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
@@ -61,20 +62,15 @@ pub(super) fn run(
     options: &SchedulingOptions,
 ) -> impl Future<Output = ()> + Send + 'static {
     let Helpers { extenders, notices, clock } = helpers;
+    let profiles = options.core.profiles.clone().into();
     let (batch_max, in_flight_max) = (options.batch_max.max(1), options.batches_in_flight_max.max(1));
     async move {
         let mut in_flight = JoinSet::new();
         // Dropped, and with it what is not ready, when all stops.
         let mut preparing = JoinSet::new();
         let (ready, mut prepared) = tokio::sync::mpsc::unbounded_channel();
-        let hands = gang::Hands {
-            api: api.clone(),
-            inbox: inbox.clone(),
-            reports: reports.clone(),
-            notices: notices.clone(),
-            clock,
-            metrics: metrics.clone(),
-        };
+        let readying = Readying { api: api.clone(), notices, clock, metrics: metrics.clone(), profiles };
+        let hands = gang::Hands { readying: readying.clone(), inbox: inbox.clone(), reports: reports.clone() };
         let mut waiting: Vec<ToBind> = Vec::new();
         let mut gangs: Vec<ToBindTogether> = Vec::new();
         let mut open = true;
@@ -112,9 +108,8 @@ pub(super) fn run(
             }
             while preparing.try_join_next().is_some() {}
             for to_bind in waiting.extract_if(.., |b| b.placement.preparation.is_some() && !b.prepared) {
-                let (inbox, reports, notices) = (inbox.clone(), reports.clone(), (notices.clone(), clock));
-                let metrics = metrics.clone();
-                preparing.spawn(prepare(api.clone(), inbox, reports, notices, metrics, to_bind, ready.clone()));
+                let (readying, inbox, reports) = (readying.clone(), inbox.clone(), reports.clone());
+                preparing.spawn(prepare(readying, inbox, reports, to_bind, ready.clone()));
             }
             if waiting.is_empty() {
                 continue;
@@ -134,11 +129,9 @@ pub(super) fn run(
 
 /// Makes a pod's volumes and claims ready, and hands it on; or back to the queue.
 async fn prepare(
-    api: Arc<dyn ResourceApi>,
+    readying: Readying,
     inbox: Arc<Inbox>,
     reports: Reports,
-    (notices, clock): (Arc<Notices>, Clock),
-    metrics: Arc<Metrics>,
     mut to_bind: ToBind,
     ready: UnboundedSender<ToBind>,
 ) {
@@ -147,8 +140,8 @@ async fn prepare(
     to_bind.prepared = true;
     let placement = &to_bind.placement;
     let asked = Instant::now();
-    let done = make_ready(&api, &notices, clock, placement).await;
-    metrics.volumes_prepared(placement.profile, done.is_ok(), asked.elapsed());
+    let done = readying.make_ready(placement).await;
+    readying.metrics.volumes_prepared(placement.profile, done.is_ok(), asked.elapsed());
     match done {
         // Nobody takes it any more only when all stops.
         Ok(()) => drop(ready.send(to_bind)),
@@ -156,25 +149,9 @@ async fn prepare(
             let pod = &to_bind.placement.pod;
             tracing::debug!(pod = %pod.name, namespace = %pod.namespace, error = %why, "not ready to be bound");
             let text = format!("running PreBind plugin \"{}\": {why}", plugin.name());
-            settle(api, inbox, reports, to_bind.placement, text, 0).await;
+            settle(readying.api, inbox, reports, to_bind.placement, text, 0).await;
         }
     }
-}
-
-/// Makes ready what a placed pod needs of volumes and claims.
-///
-/// # Errors
-/// Whose work failed, and why.
-async fn make_ready(
-    api: &Arc<dyn ResourceApi>,
-    notices: &Notices,
-    clock: Clock,
-    placement: &Placement,
-) -> Result<(), (Plugin, NotReady)> {
-    let Some(work) = &placement.preparation else { return Ok(()) };
-    volumes::prepare(api, notices, placement, work).await.map_err(|why| (Plugin::VolumeBinding, why))?;
-    let done = devices::prepare(api, notices, clock, placement, &work.claims).await;
-    done.map_err(|why| (Plugin::DynamicResources, why))
 }
 
 /// Hands over what an extender binds itself; gives back the rest.

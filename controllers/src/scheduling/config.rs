@@ -54,6 +54,8 @@ pub struct Configuration {
     pub kubeconfig: Option<PathBuf>,
     /// Whether the pods of a gang are placed together (feature gate `GangScheduling`).
     pub gangs: bool,
+    /// Whether devices stand in for extended resources.
+    pub devices_stand_in: bool,
     /// What was accepted and has no effect here, to be said once.
     pub notices: Vec<String>,
 }
@@ -101,6 +103,7 @@ impl Default for Configuration {
             },
             kubeconfig: None,
             gangs: false,
+            devices_stand_in: true,
             notices: Vec::new(),
         }
     }
@@ -299,6 +302,7 @@ impl Configuration {
     #[must_use]
     pub fn gated(mut self, gates: Gates) -> Self {
         self.gangs = gates.enabled(Gate::GangScheduling);
+        self.devices_stand_in = gates.enabled(Gate::DRAExtendedResource);
         if !gates.enabled(Gate::NodeDeclaredFeatures) {
             for profile in &mut self.profiles {
                 profile.filters = profile.filters.without(Plugin::NodeDeclaredFeatures);
@@ -319,6 +323,7 @@ impl Configuration {
             interests: self.extenders.iter().map(ExtenderConfig::interest).collect(),
             preempting: bits.filter(|(_, one)| !one.preempt_verb.is_empty()).map(|(at, _)| 1 << at).sum(),
             gangs: self.gangs,
+            devices_stand_in: self.devices_stand_in,
             ..cycle::Config::default()
         }
     }

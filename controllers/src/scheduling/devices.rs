@@ -3,12 +3,14 @@
 //! until its conditions say that the devices are there (KEP-5007).
 //!
 //! ```text
-//! claim ─→ finalizer ─→ allocation and reservation, one write ─→ conditions, if any ─→ bind
+//! (made, if it is for extended resources) claim ─→ finalizer ─→ allocation and reservation, one write ─→ conditions, if any ─→ bind
 //!                                    └── elsewhere allocated, failed, too late ──→ told, back to the queue
 //! ```
 //! Killed between the two writes, a claim has a finalizer too many until it is allocated or deleted; killed after them, it
 //! is allocated and reserved, and the next decision on the pod respects that. A pod that is not bound after all gives its
 //! reservation back ([`unreserve`]); the allocation stays for its next attempt.
+
+mod extended;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,13 +29,12 @@ use serde_json::json;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
+use super::metrics::Metrics;
 use super::volumes::{NotReady, Notices};
 use crate::runtime::write::{LoopError, Writer, is_conflict, is_not_found};
 
 /// Claims that are allocated carry it: only who deallocates them may let them go.
 pub(crate) const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
-/// How long devices may take to become ready (`DynamicResourcesArgs.bindingTimeout`).
-const PATIENCE: Duration = Duration::from_secs(600);
 /// How soon a claim is looked at again without news.
 const SECOND_LOOK: Duration = Duration::from_secs(10);
 /// How often a write is tried again because somebody else was faster.
@@ -48,39 +49,70 @@ pub(super) struct Release {
     pub(super) pod: PodId,
 }
 
-/// Makes a pod's claims ready.
+/// Writes claims.
+pub(super) struct Scribe<'a> {
+    writer: Writer,
+    /// Says when a claim was allocated.
+    clock: Clock,
+    metrics: &'a Metrics,
+}
+
+impl<'a> Scribe<'a> {
+    pub(super) fn new(api: &Arc<dyn ResourceApi>, clock: Clock, metrics: &'a Metrics) -> Self {
+        Self { writer: Writer::new(api.clone(), MANAGER), clock, metrics }
+    }
+}
+
+/// Makes a pod's claims ready; waits so long for the conditions of their devices.
 ///
 /// # Errors
 /// When they cannot be: the pod must be decided on again.
 pub(super) async fn prepare(
-    api: &Arc<dyn ResourceApi>,
+    scribe: &Scribe<'_>,
     notices: &Notices,
-    clock: Clock,
+    patience: Duration,
     placement: &Placement,
     claims: &[ClaimWork],
 ) -> Result<(), NotReady> {
-    let writer = Writer::new(api.clone(), MANAGER);
+    let Scribe { writer, clock, metrics } = scribe;
     let pod = &placement.pod;
     let mut conditional = Vec::new();
-    for claim in claims {
-        if reserve(&writer, clock, pod, claim).await? {
+    for work in claims {
+        let (claim, has_conditions) = match &work.new {
+            None => (work.clone(), reserve(writer, *clock, pod, work).await?),
+            Some(new) => {
+                let claim = extended::make(writer, metrics, pod, work, new).await?;
+                let done = async {
+                    let has_conditions = reserve(writer, *clock, pod, &claim).await?;
+                    extended::tell(writer, pod, &claim.key, new).await.map(|()| has_conditions)
+                };
+                match done.await {
+                    Ok(has_conditions) => (claim, has_conditions),
+                    Err(why) => {
+                        extended::discard(writer, &claim.key, &claim.uid, pod).await;
+                        return Err(why);
+                    }
+                }
+            }
+        };
+        if has_conditions {
             conditional.push(claim);
         }
     }
-    let deadline = Instant::now() + PATIENCE;
-    for claim in conditional {
+    let deadline = Instant::now() + patience;
+    for claim in &conditional {
         let notify = notices.of(&claim.key);
         loop {
             let news = notify.notified();
             tokio::pin!(news);
             // Before looking: what happens from now on is news.
             news.as_mut().enable();
-            if is_ready(&writer, claim).await? {
+            if is_ready(writer, claim).await? {
                 break;
             }
             if Instant::now() >= deadline {
                 let release = Release { key: claim.key.clone(), uid: claim.uid.clone(), pod: PodId::clone(pod) };
-                give_back(&writer, &release).await;
+                give_back(writer, &release).await;
                 return Err(NotReady::Changed("device binding timeout".to_owned()));
             }
             let again = deadline.min(Instant::now() + SECOND_LOOK);
@@ -203,6 +235,10 @@ async fn is_ready(writer: &Writer, work: &ClaimWork) -> Result<bool, NotReady> {
 pub(super) async fn unreserve(api: &Arc<dyn ResourceApi>, pod: &PodId, claims: &[ClaimWork]) {
     let writer = Writer::new(api.clone(), MANAGER);
     for claim in claims {
+        if claim.new.is_some() {
+            extended::take_back(&writer, pod).await;
+            continue;
+        }
         let patch = json!({
             "metadata": {"uid": &*claim.uid},
             "status": {"reservedFor": [{"$patch": "delete", "uid": &*pod.uid}]},
@@ -233,6 +269,9 @@ async fn give_back(writer: &Writer, release: &Release) {
         let mut others = others.filter(|consumer| consumer.str_at(&["uid"]) != Some(&release.pod.uid));
         if others.next().is_some() {
             return;
+        }
+        if extended::is_made_for(&claim, &release.pod) {
+            return extended::discard(writer, &release.key, &release.uid, &release.pod).await;
         }
         for field in ["allocation", "reservedFor", "devices"] {
             claim.remove(&["status", field]);

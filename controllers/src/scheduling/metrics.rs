@@ -166,6 +166,8 @@ pub struct Metrics {
     /// By [`EventFate`].
     event_fates: [AtomicU64; 3],
     volume_errors: AtomicU64,
+    /// Claims asked for in the stead of extended resources: failures, successes.
+    claims_made: [AtomicU64; 2],
     preemption_victims: Histogram<7>,
     /// When the step under way began, in milliseconds since `born` and one more; 0 while there is none.
     step_began: AtomicU64,
@@ -202,6 +204,7 @@ impl Metrics {
             evictions: pair(|| Histogram::growing(0.01, 2.0)),
             event_fates: std::array::from_fn(|_| AtomicU64::new(0)),
             volume_errors: AtomicU64::new(0),
+            claims_made: std::array::from_fn(|_| AtomicU64::new(0)),
             preemption_victims: Histogram::growing(1.0, 2.0),
             step_began: AtomicU64::new(0),
             born: Instant::now(),
@@ -266,6 +269,11 @@ impl Metrics {
         self.point(profile, "PreBind", success, took);
         self.plugin(Plugin::VolumeBinding.name(), "PreBind", success, took);
         self.volume_errors.fetch_add(u64::from(!success), Relaxed);
+    }
+
+    /// A claim was asked for that stands in for extended resources.
+    pub(super) fn claim_made(&self, success: bool) {
+        self.claims_made[usize::from(success)].fetch_add(1, Relaxed);
     }
 
     fn point(&self, profile: ProfileId, point: &str, passed: bool, took: Duration) {

@@ -32,8 +32,6 @@ use tokio::time::Instant;
 
 use crate::runtime::write::{LoopError, Writer, is_conflict};
 
-/// How long the volumes of a pod may take (`VolumeBindingArgs.bindTimeoutSeconds`).
-const PATIENCE: Duration = Duration::from_secs(600);
 /// How soon a claim is looked at again without news.
 const SECOND_LOOK: Duration = Duration::from_secs(10);
 /// How often a write is tried again because somebody else was faster.
@@ -102,17 +100,18 @@ impl From<Status> for NotReady {
     }
 }
 
-/// Makes a pod's volumes ready for its node.
+/// Makes a pod's volumes ready for its node; waits so long for them.
 ///
 /// # Errors
 /// When they cannot be: the pod must be decided on again.
 pub(super) async fn prepare(
     api: &Arc<dyn ResourceApi>,
     notices: &Notices,
+    patience: Duration,
     placement: &Placement,
     work: &Preparation,
 ) -> Result<(), NotReady> {
-    let preparing = Preparing { writer: Writer::new(api.clone(), MANAGER), notices, placement, work };
+    let preparing = Preparing { writer: Writer::new(api.clone(), MANAGER), notices, patience, placement, work };
     let done = preparing.run().await;
     drop(preparing);
     notices.tidy();
@@ -122,6 +121,7 @@ pub(super) async fn prepare(
 struct Preparing<'a> {
     writer: Writer,
     notices: &'a Notices,
+    patience: Duration,
     placement: &'a Placement,
     work: &'a Preparation,
 }
@@ -134,7 +134,7 @@ impl Preparing<'_> {
         for claim in &self.work.provision {
             self.promise(claim).await?;
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         let bind = self.work.bind.iter().map(|(claim, volume)| (claim, Some(&**volume)));
         for (claim, volume) in bind.chain(self.work.provision.iter().map(|claim| (claim, None))) {
             let notify = self.notices.of(&claim.key);

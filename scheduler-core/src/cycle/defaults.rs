@@ -32,11 +32,12 @@ impl Scheduler {
         }
     }
 
-    /// The profile's constraints that a pod was placed by.
+    /// The profile's constraints, and the devices in resources' stead, that a pod was placed by.
     pub(super) fn keep_defaults(&mut self, demand: &mut Demand, known: Option<PodIndex>) {
         let Some(index) = known else { return };
         let class = self.pods.at(index).class;
         let before = &self.classes.get(class).demand;
+        demand.backed.clone_from(&before.backed);
         if before.defaulted && demand.spread.is_empty() {
             demand.spread.clone_from(&before.spread);
             if demand.own.is_none() {
@@ -65,10 +66,6 @@ impl Scheduler {
             }
         }
         self.add_defaults(&mut demand, &id.namespace, &labels, owner.as_ref());
-        if demand != *old {
-            let new = self.join(demand);
-            self.pods.at(index).class = new;
-            self.leave(class);
-        }
+        self.reclass(index, demand);
     }
 }

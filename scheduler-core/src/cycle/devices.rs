@@ -16,11 +16,12 @@ impl Scheduler {
     /// What a pod needs of volumes and devices has changed: its claims have been made.
     pub(super) fn change_needs(&mut self, index: PodIndex, needs: Option<Box<Needs>>) {
         let pod = self.pods.at(index);
-        if pod.tenant.as_ref().map(|tenant| &tenant.needs) == needs.as_deref() {
+        if pod.needs.as_ref().map(|tenant| &tenant.needs) == needs.as_deref() {
             return;
         }
-        let tenant = needs.map(|needs| Arc::new(Tenant { id: (*pod.id).clone(), needs: *needs }));
+        let needs = needs.map(|needs| Arc::new(Tenant { id: (*pod.id).clone(), needs: *needs }));
         let state = pod.state;
+        let tenant = self.in_force(needs.as_ref());
         if let Some(slot) = state.slot() {
             self.tell_neighbours(index, slot, false);
         }
@@ -28,7 +29,8 @@ impl Scheduler {
             self.activate(index);
         }
         self.stop_missing(index);
-        self.pods.at(index).tenant = tenant;
+        let pod = self.pods.at(index);
+        (pod.needs, pod.tenant) = (needs, tenant);
         if let Some(slot) = state.slot() {
             self.tell_neighbours(index, slot, true);
         }

@@ -84,7 +84,7 @@ impl Scheduler {
             self.settle(index, State::Aside);
         }
         // A pod that was found placed has never been asked what selects it.
-        self.renew_defaults(index);
+        self.renew(index);
         let winner = self.survey(index);
         let pod = self.pods.get(index)?;
         let (id, class_id, scheduled, leaving) = ((*pod.id).clone(), pod.class, pod.scheduled, pod.leaving);

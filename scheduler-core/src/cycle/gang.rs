@@ -141,7 +141,7 @@ impl Scheduler {
         }
         for member in &members {
             self.pods.at(*member).attempts += 1;
-            self.renew_defaults(*member);
+            self.renew(*member);
         }
         let before = self.seen();
         let parts = self.try_together(&members, None);
@@ -259,7 +259,7 @@ impl Scheduler {
     /// Whether a trial would succeed; leaves no trace.
     fn would_fit(&mut self, members: &[PodIndex], needed: usize) -> bool {
         for member in members {
-            self.renew_defaults(*member);
+            self.renew(*member);
         }
         let before = self.seen();
         let parts = self.try_together(members, Some(needed));

@@ -36,6 +36,7 @@ impl Scheduler {
             self.keep_defaults(&mut demand, known);
         } else if profile.is_some() {
             self.add_defaults(&mut demand, &namespace, &labels, row.owner.as_ref());
+            self.back(&mut demand, row.needs.as_deref());
         }
         let index = match known {
             Some(index) => {
@@ -46,6 +47,9 @@ impl Scheduler {
                 pod.owner = row.owner;
                 // Looked for again before the next decision, if there is one.
                 pod.kindred = if placed { u64::MAX } else { self.kindred.version() };
+                if placed {
+                    pod.backing = u64::MAX;
+                }
                 pod.doomed &= !row.deleting;
                 let policy = std::mem::replace(&mut pod.never_preempts, never_preempts);
                 let before = std::mem::replace(&mut pod.started, moment(&row.started));
@@ -82,7 +86,8 @@ impl Scheduler {
                 let told = row.refused_because.map_or(0, |message| hash(&*message));
                 let class = self.join(demand);
                 let id = Arc::new(PodId { namespace, name, uid });
-                let tenant = row.needs.map(|needs| Arc::new(Tenant { id: (*id).clone(), needs: *needs }));
+                let needs = row.needs.map(|needs| Arc::new(Tenant { id: (*id).clone(), needs: *needs }));
+                let tenant = self.in_force(needs.as_ref());
                 let index = self.pods.add(Pod {
                     id,
                     class,
@@ -102,6 +107,7 @@ impl Scheduler {
                     displaced: row.displaced,
                     owner: row.owner,
                     kindred: if placed { u64::MAX } else { self.kindred.version() },
+                    backing: u64::MAX,
                     doomed: false,
                     nominated: "".into(),
                     told_nominated: "".into(),
@@ -109,6 +115,7 @@ impl Scheduler {
                     gang: None,
                     waits_with_gang: false,
                     gated: false,
+                    needs,
                     tenant,
                     preparation: None,
                     refused_by: None,

@@ -176,11 +176,12 @@ impl Scheduler {
         }
     }
 
-    /// A claim of devices to give back, by the verdicts on all nodes; where they are not in `scratch`, no node was asked
-    /// for devices.
+    /// A claim of devices to delete, or to give back by the verdicts on all nodes; where they are not in `scratch`, no node
+    /// was asked for devices.
     fn to_release(&self) -> Option<(Key, Box<str>)> {
-        let ask = self.ask.as_ref().filter(|_| self.verdicts == Verdicts::InScratch)?;
-        ask.to_release(&self.columns, &self.scratch.verdicts)
+        let ask = self.ask.as_ref()?;
+        let by_verdicts = || ask.to_release(&self.columns, &self.scratch.verdicts);
+        ask.stale().cloned().or_else(|| if self.verdicts == Verdicts::InScratch { by_verdicts() } else { None })
     }
 
     /// Counts for whose sake a pod waits; `None`: it waits no longer.
@@ -261,6 +262,7 @@ impl Scheduler {
         } else {
             let of_devices = match &self.ask {
                 Some(ask) if ask.wants_devices() => match self.to_release() {
+                    Some(_) if ask.stale().is_some() => "deletion of ResourceClaim completed",
                     Some(_) => "deallocation of ResourceClaim completed",
                     None => "still not schedulable",
                 },

@@ -22,7 +22,7 @@ impl Scheduler {
             // Node affinity is asked before the volumes; and without any node nothing is asked.
             return true;
         }
-        match self.storage.ask(&mut self.columns, &tenant, class.profile.filters) {
+        match self.storage.ask(&mut self.columns, &tenant, &class.profile) {
             Ok(ask) => self.ask = Some(ask),
             Err(rejection) => {
                 self.verdicts = Verdicts::InScratch;
@@ -96,8 +96,8 @@ impl Scheduler {
             }
             return usize::from(displaces && self.rejection.is_none() && self.could_displace(index, None));
         };
-        let asked = self.classes.get(group.0).profile.filters;
-        let Ok(ask) = self.storage.ask(&mut self.columns, tenant, asked) else { return 0 };
+        let profile = Arc::clone(&self.classes.get(group.0).profile);
+        let Ok(ask) = self.storage.ask(&mut self.columns, tenant, &profile) else { return 0 };
         let class = self.classes.get_mut(group.0);
         class.learn(&self.columns);
         let fits = |slot: &Slot| {

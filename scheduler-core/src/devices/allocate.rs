@@ -1,5 +1,5 @@
 //! The search for devices on one node: claim after claim, request after request, device after device; the first solution
-//! counts. Exhaustive but for its end after [`STEPS_MAX`] steps, in the order in which upstream's allocator tries
+//! counts. Exhaustive but for its end after so many steps as the profile allows, in the order in which upstream's allocator tries
 //! (`allocateOne`): pools by name, those with binding conditions last; slices by name; devices as published.
 
 use gantry_cel::device::Attribute;
@@ -19,8 +19,6 @@ const RESULTS_MAX: usize = 32;
 /// Where no search is begun: more claims, or more devices, than any pod has sense for.
 const CLAIMS_MAX: usize = 64;
 const DEVICES_MAX: usize = 256;
-/// Where the search ends without an answer: upstream ends it after ten seconds.
-const STEPS_MAX: u32 = 100_000;
 
 /// Why there is no answer for a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,8 +67,13 @@ pub(super) fn full_name(request: &str, option: &str) -> Box<str> {
     if option.is_empty() { request.into() } else { format!("{request}/{option}").into() }
 }
 
-/// Searches on a node; `None` when there is no solution.
-pub(super) fn search(devices: &Devices, open: &[Open], node: &NodeRow) -> Result<Option<Found>, Failure> {
+/// Searches on a node, in at most so many steps; `None` when there is no solution.
+pub(super) fn search(
+    devices: &Devices,
+    open: &[Open],
+    node: &NodeRow,
+    steps_max: u64,
+) -> Result<Option<Found>, Failure> {
     let pools = devices.pools_for(node);
     let mut search = Search {
         devices,
@@ -81,6 +84,7 @@ pub(super) fn search(devices: &Devices, open: &[Open], node: &NodeRow) -> Result
         counters: Vec::new(),
         left: vec![None; pools.len()],
         steps: 0,
+        steps_max,
         pools,
     };
     search.prepare()?;
@@ -131,7 +135,8 @@ struct Search<'a> {
     counters: Vec<(u16, Vec<CounterSet>)>,
     /// Counters that are left in a pool by what is in use; worked out when asked for.
     left: Vec<Option<Vec<CounterSet>>>,
-    steps: u32,
+    steps: u64,
+    steps_max: u64,
 }
 
 impl<'a> Search<'a> {
@@ -302,7 +307,7 @@ impl<'a> Search<'a> {
 
     fn step(&mut self) -> Result<(), Stop> {
         self.steps += 1;
-        if self.steps > STEPS_MAX { Err(Failure::TooLong.into()) } else { Ok(()) }
+        if self.steps > self.steps_max { Err(Failure::TooLong.into()) } else { Ok(()) }
     }
 
     /// Chooses the next device of a request, from a spot on, and then the rest.

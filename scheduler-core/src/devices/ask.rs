@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::allocate::{Failure, Found};
+use super::extended::StandIns;
 use super::grant::ClaimWork;
 use super::wishes::{Uncompiled, Wish};
 use super::{Devices, allocate};
@@ -12,7 +13,7 @@ use crate::filter::{Rule, Verdict};
 use crate::plan::PodId;
 use crate::rows::NodeTerm;
 use crate::rows::devices::{ClaimName, ClaimSpec, DeviceClaimRow, DeviceClassRow, DeviceUse};
-use crate::rows::storage::Key;
+use crate::rows::storage::{Key, Needs};
 
 /// The most pods that may have a claim (`ResourceClaimReservedForMaxSize`).
 const CONSUMERS_MAX: usize = 256;
@@ -24,6 +25,7 @@ const CANNOT_ALLOCATE: u32 = 0;
 const NOT_AVAILABLE: u32 = 1;
 const INVALID_POOLS: u32 = 2;
 const GAVE_UP: u32 = 3;
+const STALE: u32 = 4;
 
 /// Upstream's text.
 #[must_use]
@@ -32,6 +34,7 @@ pub fn text(mask: u32) -> &'static str {
         NOT_AVAILABLE => "resourceclaim not available on the node",
         INVALID_POOLS => "invalid resource pools were encountered",
         GAVE_UP => "timed out trying to allocate devices",
+        STALE => "cannot schedule extended resource claim",
         _ => "cannot allocate all claims",
     }
 }
@@ -50,10 +53,16 @@ fn refused<T>(message: String) -> Result<T, Refused> {
 }
 
 /// A pod's claims, ready to be asked about nodes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Ask {
     held: Vec<Held>,
-    pub(super) open: Vec<Open>,
+    open: Vec<Open>,
+    /// The devices that stand in for extended resources.
+    stand_ins: Option<StandIns>,
+    /// A claim that an earlier attempt made for extended resources, and its uid: it must go first.
+    stale: Option<(Key, Box<str>)>,
+    /// How long one node is searched.
+    steps_max: u64,
     /// Claims to be reserved that need no allocation.
     reserve: Vec<ClaimWork>,
     /// What went wrong on a node that was asked: no other counts then.
@@ -74,7 +83,7 @@ struct Held {
 }
 
 /// A claim to be allocated.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Open {
     pub(super) key: Key,
     pub(super) uid: Box<str>,
@@ -123,13 +132,19 @@ impl Devices {
     ///
     /// # Errors
     /// When it cannot have it on any node.
-    pub(crate) fn ask(&mut self, pod: &PodId, uses: &[DeviceUse]) -> Result<Option<Ask>, Refused> {
-        let claims = self.claims_of(pod, uses).map_err(|message| Refused { message, failed: false })?;
-        if claims.is_empty() {
+    pub(crate) fn ask(
+        &mut self,
+        columns: &mut Columns,
+        pod: &PodId,
+        needs: &Needs,
+        steps_max: u64,
+    ) -> Result<Option<Ask>, Refused> {
+        let claims = self.claims_of(pod, &needs.devices).map_err(|message| Refused { message, failed: false })?;
+        let is_backed = self.backed(&needs.extended).next().is_some();
+        if claims.is_empty() && !is_backed {
             return Ok(None);
         }
-        let mut ask =
-            Ask { held: Vec::new(), open: Vec::new(), reserve: Vec::new(), failure: Mutex::default(), scores: false };
+        let mut ask = Ask { steps_max, ..Ask::default() };
         let mut open: Vec<DeviceClaimRow> = Vec::new();
         for claim in claims {
             let is_reserved = claim.reserved_for.contains(&pod.uid);
@@ -159,27 +174,34 @@ impl Devices {
             let conditional = allocation.results.iter().any(|result| result.conditional);
             // A reservation is written once; conditions are waited for whenever the pod is about to be bound.
             if (!is_reserved || conditional) && !ask.reserve.iter().any(|other| other.uid == uid) {
-                ask.reserve.push(ClaimWork { key, uid, grant: None });
+                ask.reserve.push(ClaimWork { key, uid, ..ClaimWork::default() });
             }
         }
         for claim in open {
             ask.scores |= claim.spec.requests.iter().any(|request| request.prioritized);
-            let wishes = self.wishes_of(&claim)?;
+            let wishes = self.wishes_of(&claim.key, &claim.spec)?;
             ask.open.push(Open { key: claim.key, uid: claim.uid, spec: claim.spec, wishes });
+        }
+        if is_backed {
+            ask.stale = self.made_for(&pod.uid);
+            ask.stand_ins = self.stand_ins(columns, pod, &needs.extended, &ask.open)?;
         }
         Ok(Some(ask))
     }
 
     /// What those wait for who need these claims: the claims, and the classes of those that are not allocated.
-    pub(crate) fn concerns(&self, pod: &PodId, uses: &[DeviceUse]) -> (Vec<Key>, Vec<Box<str>>) {
-        let named = uses.iter().filter_map(|used| match &used.claim {
+    pub(crate) fn concerns(&self, pod: &PodId, needs: &Needs) -> (Vec<Key>, Vec<Box<str>>) {
+        let named = needs.devices.iter().filter_map(|used| match &used.claim {
             ClaimName::Is(name) => Some(Key::new(&pod.namespace, name)),
             ClaimName::Pending | ClaimName::None => None,
         });
-        let keys: Vec<Key> = named.collect();
+        let mut keys: Vec<Key> = named.collect();
         let open = keys.iter().filter_map(|key| self.claims.get(key)).filter(|claim| claim.allocation.is_none());
         let options = open.flat_map(|claim| &claim.spec.requests).flat_map(|request| &request.options);
-        let classes = options.map(|option| option.class.clone()).collect();
+        let mut classes: Vec<Box<str>> = options.map(|option| option.class.clone()).collect();
+        let behind = self.backed(&needs.extended).filter_map(|resource| self.class_behind(resource));
+        classes.extend(behind.map(|class| class.name.clone()));
+        keys.extend(self.made_for(&pod.uid).map(|(key, _)| key));
         (keys, classes)
     }
 
@@ -195,15 +217,15 @@ impl Devices {
         Ok(())
     }
 
-    fn wishes_of(&mut self, claim: &DeviceClaimRow) -> Result<Vec<Options>, Refused> {
-        let mut all = Vec::with_capacity(claim.spec.requests.len());
-        for request in &claim.spec.requests {
+    pub(super) fn wishes_of(&mut self, key: &Key, spec: &ClaimSpec) -> Result<Vec<Options>, Refused> {
+        let mut all = Vec::with_capacity(spec.requests.len());
+        for request in &spec.requests {
             let mut options = Vec::with_capacity(request.options.len());
             for option in &request.options {
                 let class = Arc::clone(&self.classes[&option.class]);
                 let wish = self.wishes.get(&class, &option.selectors, &self.slices).map_err(|error| {
                     let Uncompiled { of_class, selector, why } = error;
-                    let whose = whose(of_class, &class.name, &claim.key);
+                    let whose = whose(of_class, &class.name, key);
                     let message = format!("{whose}: selector #{selector}: CEL compile error: {why}");
                     Refused { message, failed: true }
                 })?;
@@ -217,6 +239,9 @@ impl Devices {
     /// The verdict on one node, and how well it suits (0 where no preferences are stated), if it passes all other rules.
     pub(crate) fn verdict(&self, ask: &Ask, columns: &Columns, slot: Slot) -> (Verdict, u32) {
         let no = |mask| (Verdict::masked(Rule::Devices, mask), 0);
+        if ask.stale.is_some() {
+            return no(STALE);
+        }
         let found = match self.allocate(ask, columns, slot) {
             Ok(Some(found)) => found,
             Ok(None) => return no(CANNOT_ALLOCATE),
@@ -240,23 +265,31 @@ impl Devices {
 
     /// Searches on one node.
     fn allocate(&self, ask: &Ask, columns: &Columns, slot: Slot) -> Result<Option<Found>, Failure> {
-        if ask.open.is_empty() {
+        let open = ask.open_on(columns, slot);
+        if open.is_empty() {
             return Ok(Some(Found::default()));
         }
         let Some(node) = columns.row(slot) else { return Ok(None) };
-        allocate::search(self, &ask.open, node)
+        allocate::search(self, open, node, ask.steps_max)
     }
 
     /// What is to be written about the claims on a node that fits.
     pub(crate) fn work(&self, ask: &Ask, columns: &Columns, slot: Slot) -> Vec<ClaimWork> {
         let mut work = ask.reserve.clone();
         if let (Ok(Some(found)), Some(node)) = (self.allocate(ask, columns, slot), columns.row(slot)) {
-            let grants = allocate::grants(self, &ask.open, &found, node);
-            work.extend(ask.open.iter().zip(grants).map(|(open, grant)| ClaimWork {
+            let open = ask.open_on(columns, slot);
+            let grants = allocate::grants(self, open, &found, node);
+            work.extend(open.iter().zip(grants).map(|(open, grant)| ClaimWork {
                 key: open.key.clone(),
                 uid: open.uid.clone(),
                 grant: Some(grant),
+                new: None,
             }));
+            if let Some(variant) = ask.stand_ins.as_ref().and_then(|all| all.on(columns, slot))
+                && let Some(last) = work.last_mut()
+            {
+                last.new = Some(Arc::clone(&variant.new));
+            }
         }
         work
     }
@@ -273,6 +306,18 @@ impl Ask {
     #[must_use]
     pub fn scores(&self) -> bool {
         self.scores
+    }
+
+    /// The claims to be allocated on a node.
+    fn open_on(&self, columns: &Columns, slot: Slot) -> &[Open] {
+        let variant = self.stand_ins.as_ref().and_then(|all| all.on(columns, slot));
+        variant.map_or(&self.open, |variant| &variant.open)
+    }
+
+    /// A claim that was made for the pod's extended resources and is in its way, and its uid: it is to be deleted.
+    #[must_use]
+    pub fn stale(&self) -> Option<&(Key, Box<str>)> {
+        self.stale.as_ref()
     }
 
     fn unavailable<'a>(&'a self, columns: &'a Columns, slot: Slot) -> impl Iterator<Item = &'a Held> {

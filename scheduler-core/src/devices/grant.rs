@@ -1,20 +1,25 @@
 //! What a claim is given, in the shape of its `status.allocation`; and what must be written before the pod is bound.
 
+use std::sync::Arc;
+
 use gantry_cel::quantity::Quantity;
 
+use super::extended::NewClaim;
 use crate::rows::devices::{Allocated, Allocation, DeviceId, DeviceToleration};
 use crate::rows::storage::Key;
 use crate::rows::{NodeTerm, Operator, Requirement};
 
 /// A claim that must be reserved for a pod, and allocated if nobody has yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClaimWork {
-    /// Which.
+    /// Which; no such name where it has yet to be made.
     pub key: Key,
-    /// Its uid.
+    /// Its uid, likewise.
     pub uid: Box<str>,
     /// What it is given; `None` where it is allocated already.
     pub grant: Option<Grant>,
+    /// What it is to be made of, where that has not been done.
+    pub new: Option<Arc<NewClaim>>,
 }
 
 /// `AllocationResult`.

@@ -90,6 +90,10 @@ pub fn verdict_after(columns: &Columns, slot: Slot, load: &Load, shift: &Shift) 
     ask(&columns.memory, shift.memory, load.memory, MEMORY);
     ask(&columns.ephemeral, shift.ephemeral, load.ephemeral, EPHEMERAL);
     for (at, (id, amount)) in load.extended.iter().enumerate() {
+        if columns.extended[*id as usize].allocatable[slot as usize] == 0 && load.backed.contains(id) {
+            // That is for the devices to say.
+            continue;
+        }
         let shift = shift.extended.get(at).copied().unwrap_or(0);
         ask(&columns.extended[*id as usize], shift, *amount, extended_bit(at));
     }

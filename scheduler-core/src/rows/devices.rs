@@ -36,6 +36,30 @@ pub enum ClaimName {
     None,
 }
 
+/// What a container asks for of extended resources, for devices to stand in for where a node has none (KEP-5004).
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ContainerAsk {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its place among the init containers and, after them, the containers.
+    pub at: u32,
+    /// Whether it has ended before the containers start: an init container that is no sidecar.
+    pub ends: bool,
+    /// What it asks for, sorted by name.
+    pub wants: Vec<ResourceAsk>,
+}
+
+/// What a container asks for of one extended resource.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ResourceAsk {
+    /// The resource.
+    pub resource: Box<str>,
+    /// How many.
+    pub count: i64,
+    /// Its place among all that the container requests, sorted by name.
+    pub at: u32,
+}
+
 /// A ResourceClaim.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceClaimRow {
@@ -45,6 +69,8 @@ pub struct DeviceClaimRow {
     pub uid: Box<str>,
     /// The uid of the pod that it was made for; empty for none.
     pub pod: Box<str>,
+    /// Whether it was made for the pod's extended resources (`resource.kubernetes.io/extended-resource-claim`).
+    pub extended: bool,
     /// Whether it is on its way out.
     pub deleting: bool,
     /// What it asks for: never changes.
@@ -175,6 +201,10 @@ pub struct DeviceClassRow {
     pub selectors: Vec<Box<str>>,
     /// `config`, each as JSON.
     pub config: Vec<Box<str>>,
+    /// `extendedResourceName`: the extended resource that its devices stand in for.
+    pub extended: Option<Box<str>>,
+    /// When it was created, as written (RFC 3339 sorts by time).
+    pub created: Box<str>,
 }
 
 /// A ResourceSlice.

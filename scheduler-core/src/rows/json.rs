@@ -145,6 +145,7 @@ fn demand(spec: &PodSpec<'_>, status: &PodStatus<'_>, namespace: &str, labels: &
         .then(|| Box::new(Own { namespace: namespace.into(), labels: labels.to_vec() }));
     Demand {
         requests,
+        backed: Vec::new(),
         scored_cpu,
         scored_memory,
         node_selector: spec.node_selector.iter().flatten().map(|(k, v)| (Box::from(&**k), Box::from(&**v))).collect(),

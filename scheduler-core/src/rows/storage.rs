@@ -6,7 +6,7 @@
 
 use rkyv::{Archive, Deserialize, Serialize};
 
-use super::devices::{DeviceClaimRow, DeviceClassRow, DeviceUse, SliceRow};
+use super::devices::{ContainerAsk, DeviceClaimRow, DeviceClassRow, DeviceUse, SliceRow};
 use super::{NodeTerm, Selector};
 
 /// What a pod needs besides its node: volumes and devices.
@@ -20,12 +20,20 @@ pub struct Needs {
     pub inline: Vec<(Box<str>, Box<str>)>,
     /// The claims of devices that it refers to, in order.
     pub devices: Vec<DeviceUse>,
+    /// The extended resources that its containers ask for: devices stand in for them if a DeviceClass says so.
+    pub extended: Vec<ContainerAsk>,
 }
 
 impl Needs {
     /// Whether there is nothing to look at.
     #[must_use]
     pub fn is_empty(&self) -> bool {
+        self.is_only_extended() && self.extended.is_empty()
+    }
+
+    /// Whether extended resources are all there is to look at, if a DeviceClass stands behind them.
+    #[must_use]
+    pub fn is_only_extended(&self) -> bool {
         self.claims.is_empty() && self.disks.is_empty() && self.inline.is_empty() && self.devices.is_empty()
     }
 }

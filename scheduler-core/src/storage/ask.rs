@@ -13,7 +13,7 @@ use crate::filter::node_volume_limits::{Attachable, Attached};
 use crate::filter::volume_binding::{Candidates, Claims, OpenClaim, Provision, Reach};
 use crate::filter::volume_zone::Zones;
 use crate::filter::{Rule, Verdict, volume_restrictions};
-use crate::profile::{Plugin, PluginSet};
+use crate::profile::{Plugin, Profile};
 use crate::rows::json::storage::driver_of;
 use crate::rows::storage::{ClaimRef, ClaimRow, ClaimUse, Disk, Key, VolumeRow};
 
@@ -65,7 +65,8 @@ impl Storage {
     ///
     /// # Errors
     /// When something is missing without which it cannot run on any node.
-    pub fn ask(&mut self, columns: &mut Columns, tenant: &Tenant, asked: PluginSet) -> Result<Ask, Rejection> {
+    pub fn ask(&mut self, columns: &mut Columns, tenant: &Tenant, profile: &Profile) -> Result<Ask, Rejection> {
+        let asked = profile.filters;
         let needs = &tenant.needs;
         let named = || needs.claims.iter().filter(|claim| !claim.ephemeral);
         let key = |used: &ClaimUse| Key::new(&tenant.id.namespace, &used.name);
@@ -103,10 +104,10 @@ impl Storage {
         let attach = if limits { self.attachable(tenant) } else { Vec::new() };
         let disks = if restricts { needs.disks.clone() } else { Vec::new() };
         let mut devices = None;
-        if asked.has(Plugin::DynamicResources) && !needs.devices.is_empty() {
-            devices = self.devices.ask(&tenant.id, &needs.devices).map_err(|refused| Rejection {
-                failed: refused.failed,
-                ..reject(Plugin::DynamicResources, refused.message)
+        let wants_devices = !needs.devices.is_empty() || !needs.extended.is_empty();
+        if asked.has(Plugin::DynamicResources) && wants_devices {
+            devices = self.devices.ask(columns, &tenant.id, needs, profile.search_max).map_err(|refused| {
+                Rejection { failed: refused.failed, ..reject(Plugin::DynamicResources, refused.message) }
             })?;
         }
         let ask = Ask { exclusive, disks, attach, claims, zones, devices };
@@ -305,6 +306,12 @@ impl Ask {
     #[must_use]
     pub fn device_verdict(&self, storage: &Storage, columns: &Columns, slot: Slot) -> (Verdict, u32) {
         self.devices.as_ref().map_or((Verdict::FITS, 0), |ask| storage.devices.verdict(ask, columns, slot))
+    }
+
+    /// A claim of an earlier attempt that is in the way, and its uid.
+    #[must_use]
+    pub fn stale(&self) -> Option<&(Key, Box<str>)> {
+        self.devices.as_ref()?.stale()
     }
 
     /// Whether devices are asked for.

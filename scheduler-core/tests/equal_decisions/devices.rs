@@ -1,6 +1,7 @@
 //! Devices as one would hand them out on a blackboard: every combination of devices, in order, checked as a whole.
 //! [`generate`] makes clusters' worth of them.
 
+mod extended;
 mod generate;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,8 +17,10 @@ use gantry_scheduler_core::rows::devices::{
 use gantry_scheduler_core::rows::storage::{Key, Thing};
 use gantry_scheduler_core::rows::{NodeRow, NodeTerm, Operator, PodRow, Requirement};
 
-pub(crate) use generate::{machine_room, thing, uses};
+pub(crate) use generate::{asks, machine_room, thing, uses};
 
+/// The resource that class `any` stands behind, whatever it says.
+pub(crate) const BY_CLASS: &str = "deviceclass.resource.kubernetes.io/any";
 const DRIVER: &str = "drv.example";
 const IS_A: &str = "device.attributes['drv.example'].?model.orValue('') == 'a'";
 const IS_LARGE: &str = "has(device.capacity['drv.example'].memory) && \
@@ -60,6 +63,9 @@ impl Rack {
                     let uid = before.map(|before| before.uid.clone());
                     uid.iter().for_each(|uid| drop(self.assumed.remove(uid)));
                     self.assumed.remove(&row.uid);
+                }
+                if row.extended && row.allocation.is_some() {
+                    self.assumed.remove(&*format!("extended/{}", row.pod));
                 }
                 self.claims.insert(row.key.clone(), row);
             }
@@ -116,7 +122,7 @@ impl Rack {
     }
 
     pub(crate) fn has_claims(&self, pod: &PodRow) -> bool {
-        self.claims_of(pod).is_ok_and(|claims| !claims.is_empty())
+        self.claims_of(pod).is_ok_and(|claims| !claims.is_empty()) || self.is_backed(pod)
     }
 
     /// Whether a pod is held back until its claims come.
@@ -149,19 +155,24 @@ impl Rack {
         None
     }
 
-    fn open(&self, pod: &PodRow) -> Vec<&DeviceClaimRow> {
-        let mut open: Vec<&DeviceClaimRow> = Vec::new();
+    fn open(&self, pod: &PodRow, node: &NodeRow) -> Vec<DeviceClaimRow> {
+        let mut open: Vec<DeviceClaimRow> = Vec::new();
         for claim in self.claims_of(pod).unwrap_or_default() {
             if claim.allocation.is_none() && !open.iter().any(|other| other.uid == claim.uid) {
-                open.push(claim);
+                open.push(claim.clone());
             }
         }
+        open.extend(self.stand_in(pod, node).map(|(claim, _)| claim));
         open
     }
 
     /// Whether a node can give a pod its devices, and how well they suit.
     pub(crate) fn filter(&self, pod: &PodRow, node: &NodeRow) -> Result<i64, No> {
-        let open = self.open(pod);
+        if self.stale(pod).is_some() {
+            return Err(No::Text("cannot schedule extended resource claim"));
+        }
+        let open = self.open(pod, node);
+        let open: Vec<&DeviceClaimRow> = open.iter().collect();
         let picks = self.allocate(&open, node)?;
         let held = self.claims_of(pod).unwrap_or_default().into_iter();
         for allocation in held.filter_map(|claim| claim.allocation.as_ref()) {
@@ -194,10 +205,11 @@ impl Rack {
         for claim in self.claims_of(pod).unwrap_or_default() {
             let reserved = claim.reserved_for.contains(&pod.uid) || work.iter().any(|other| other.uid == claim.uid);
             if claim.allocation.is_some() && !reserved {
-                work.push(ClaimWork { key: claim.key.clone(), uid: claim.uid.clone(), grant: None });
+                work.push(ClaimWork { key: claim.key.clone(), uid: claim.uid.clone(), ..ClaimWork::default() });
             }
         }
-        let open = self.open(pod);
+        let open = self.open(pod, node);
+        let open: Vec<&DeviceClaimRow> = open.iter().collect();
         let Ok(picks) = self.allocate(&open, node) else { panic!("it was found to fit") };
         for (at, claim) in open.iter().enumerate() {
             let mut grant = Grant::default();
@@ -236,7 +248,10 @@ impl Rack {
             } else {
                 (!terms.is_empty()).then(|| NodeTerm { labels: terms, fields: vec![] })
             };
-            work.push(ClaimWork { key: claim.key.clone(), uid: claim.uid.clone(), grant: Some(grant) });
+            work.push(ClaimWork { key: claim.key.clone(), uid: claim.uid.clone(), grant: Some(grant), new: None });
+        }
+        if let Some((_, new)) = self.stand_in(pod, node) {
+            work.last_mut().expect("it is to be made").new = Some(Arc::new(new));
         }
         work
     }
@@ -553,8 +568,9 @@ pub(crate) fn without_share_ids(mut work: Vec<ClaimWork>) -> Vec<ClaimWork> {
 pub(crate) fn written(rack: &Rack, pod: &str, work: &[ClaimWork]) -> Vec<Thing> {
     let mut things = Vec::new();
     for claim in work {
-        let Some(row) = rack.claims.get(&claim.key).filter(|row| row.uid == claim.uid) else { continue };
-        let mut row = row.clone();
+        let known = rack.claims.get(&claim.key).filter(|row| row.uid == claim.uid).cloned();
+        let made = claim.new.as_ref().map(|new| extended::made(&claim.key.namespace, pod, new));
+        let Some(mut row) = known.or(made) else { continue };
         if let Some(grant) = &claim.grant {
             row.allocation = Some(Arc::new(grant.allocation()));
         }

@@ -50,6 +50,8 @@ impl Reference {
         // Terms that contradict each other are seen before claims are.
         let of_devices = if !asks || self.conflicts(pod) || !self.shelf.rack.has_claims(pod) {
             "no new claims to deallocate"
+        } else if self.shelf.rack.stale(pod).is_some() {
+            "deletion of ResourceClaim completed"
         } else if self.could_release(pod) {
             "deallocation of ResourceClaim completed"
         } else {

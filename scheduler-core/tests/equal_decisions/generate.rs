@@ -136,6 +136,35 @@ pub(crate) fn ganged() -> impl Strategy<Value = Vec<Happening>> {
     })
 }
 
+/// A cluster where most pods ask for resources that devices stand in for, and are not too particular; bindings fail often.
+pub(crate) fn accelerated() -> impl Strategy<Value = Vec<Happening>> {
+    let nodes = vec(node().prop_map(Happening::Node), 4..8);
+    let devices = devices::machine_room().prop_map(Happening::Things);
+    let ask = |what: Happening| match what {
+        Happening::Pods(mut row, count) => {
+            row.group = "".into();
+            row.scheduler = "default-scheduler".into();
+            row.gated = false;
+            let named = row.labels.len() % 2 == 0;
+            let resource = if named { "x.y/gpu" } else { devices::BY_CLASS };
+            let count_of = 1 + i64::from(row.priority % 2);
+            row.demand = Demand {
+                tolerations: vec![Toleration { exists: true, ..Toleration::default() }],
+                requests: Amounts { extended: vec![(resource.into(), count_of)], ..Amounts::default() },
+                ..Demand::default()
+            };
+            row.needs = row.needs.filter(|_| row.priority == 3);
+            own(&mut row);
+            Happening::Pods(row, count)
+        }
+        Happening::SeenBound(n) => Happening::BindFails(n),
+        Happening::PodChanges(at, _) | Happening::PodLeaves(at) => Happening::VolumesWritten(at),
+        other => other,
+    };
+    let all = (nodes, devices, happenings());
+    all.prop_map(move |(nodes, devices, rest)| [nodes, vec![devices], rest.into_iter().map(ask).collect()].concat())
+}
+
 fn node() -> impl Strategy<Value = NodeRow> {
     (
         0..7u8,
@@ -260,14 +289,21 @@ fn term() -> impl Strategy<Value = NodeTerm> {
 
 fn amounts() -> impl Strategy<Value = Amounts> {
     let memory = prop::sample::select(vec![0i64, 0, 128, 300, 1000]);
-    (prop::sample::select(vec![0i64, 0, 100, 250, 900]), memory, 0..2i64, prop::sample::select(vec![0i64, 0, 0, 1, 2]))
-        .prop_map(|(cpu, memory, ephemeral, gpus)| Amounts {
-            cpu,
-            memory: memory * MIB,
-            ephemeral: ephemeral * MIB,
-            pods: 0,
-            extended: if gpus > 0 { vec![("x.y/gpu".into(), gpus)] } else { vec![] },
-        })
+    let few = || prop::sample::select(vec![0i64, 0, 0, 1, 2]);
+    let by_class = option::weighted(0.15, 1..3i64);
+    (prop::sample::select(vec![0i64, 0, 100, 250, 900]), memory, 0..2i64, few(), by_class).prop_map(
+        |(cpu, memory, ephemeral, gpus, by_class)| {
+            let by_class = by_class.map(|count| (devices::BY_CLASS.into(), count));
+            let gpus = (gpus > 0).then(|| ("x.y/gpu".into(), gpus));
+            Amounts {
+                cpu,
+                memory: memory * MIB,
+                ephemeral: ephemeral * MIB,
+                pods: 0,
+                extended: by_class.into_iter().chain(gpus).collect(),
+            }
+        },
+    )
 }
 
 fn port() -> impl Strategy<Value = HostPort> {
@@ -437,7 +473,7 @@ fn pod() -> impl Strategy<Value = PodRow> {
                 group: group.map(|n| format!("g{n}").into()).unwrap_or_default(),
                 owner: (labels_len % 2 == 1).then(|| (Keeper::ReplicaSet, format!("k{}", priority % 2).into())),
                 demand: Demand { spread, pods, ..demand },
-                needs: needs.filter(|needs| !needs.is_empty()),
+                needs,
                 ..PodRow::default()
             };
             own(&mut row);
@@ -446,8 +482,12 @@ fn pod() -> impl Strategy<Value = PodRow> {
     )
 }
 
-/// Puts into the demand what extraction puts there: namespace and labels, where terms refer to them.
+/// Puts into the row what extraction puts there: namespace and labels, where terms refer to them, and which container asks
+/// for the extended resources.
 pub(crate) fn own(row: &mut PodRow) {
+    let mut needs = row.needs.take().unwrap_or_default();
+    needs.extended = devices::asks(&row.demand.requests);
+    row.needs = Some(needs).filter(|needs| !needs.is_empty());
     let refers = !row.demand.spread.is_empty() || row.demand.pods.is_some();
     row.demand.own = refers.then(|| Box::new(Own { namespace: row.namespace.clone(), labels: row.labels.clone() }));
 }

@@ -515,7 +515,8 @@ impl Reference {
         ask("cpu", want.cpu, all.cpu, used(&|p| p.demand.requests.cpu));
         ask("memory", want.memory, all.memory, used(&|p| p.demand.requests.memory));
         ask("ephemeral-storage", want.ephemeral, all.ephemeral, used(&|p| p.demand.requests.ephemeral));
-        for (name, amount) in want.extended.iter().filter(|(name, _)| !profile.ignores(name)) {
+        let asked = |name: &str| !profile.ignores(name) && !self.shelf.rack.stands_in(name, node);
+        for (name, amount) in want.extended.iter().filter(|(name, _)| asked(name)) {
             ask(name, *amount, all.extended(name), used(&|p| p.demand.requests.extended(name)));
         }
         if texts.is_empty() { Ok(()) } else { Err((texts, hopeless)) }

@@ -389,7 +389,7 @@ pub(crate) fn needs() -> impl Strategy<Value = Needs> {
         .prop_flat_map(move |(claims, disks, inlines)| {
             (Just(claims), vec(disk.clone(), 0..=disks), vec(inline.clone(), 0..=inlines))
         })
-        .prop_map(|(claims, disks, inline)| Needs { claims, disks, inline, devices: vec![] })
+        .prop_map(|(claims, disks, inline)| Needs { claims, disks, inline, ..Needs::default() })
 }
 
 fn one_of(key: &str, values: Vec<u8>, prefix: &str) -> Requirement {

@@ -9,17 +9,14 @@ use std::time::Instant;
 
 use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt};
-use gantry_machinery::clock::Clock;
-use gantry_machinery::resource_api::ResourceApi;
 use gantry_scheduler_core::cycle::Event;
 use gantry_scheduler_core::plan::Placement;
 
 use super::super::inbox::Inbox;
-use super::super::metrics::Metrics;
 use super::super::report::Reports;
-use super::super::volumes::Notices;
 use super::super::worker::ToBindTogether;
-use super::{binding, find_out, make_ready};
+use super::ready::Readying;
+use super::{binding, find_out};
 
 /// Pods read again at a time.
 const READS_AT_ONCE: usize = 32;
@@ -27,12 +24,9 @@ const READS_AT_ONCE: usize = 32;
 /// Who has a part in it.
 #[derive(Clone)]
 pub(super) struct Hands {
-    pub(super) api: Arc<dyn ResourceApi>,
+    pub(super) readying: Readying,
     pub(super) inbox: Arc<Inbox>,
     pub(super) reports: Reports,
-    pub(super) notices: Arc<Notices>,
-    pub(super) clock: Clock,
-    pub(super) metrics: Arc<Metrics>,
 }
 
 impl ToBindTogether {
@@ -45,9 +39,9 @@ impl ToBindTogether {
 /// Makes ready what a gang's pods need of volumes and claims, then binds it. That may take minutes: meanwhile the gang does
 /// not count as unconfirmed.
 pub(super) async fn prepare(hands: Hands, gang: ToBindTogether) {
-    let Hands { api, inbox, notices, clock, .. } = &hands;
+    let Hands { readying, inbox, .. } = &hands;
     inbox.settle(gang.together.placements.len(), Vec::new());
-    let ready = gang.together.placements.iter().map(|placement| make_ready(api, notices, *clock, placement));
+    let ready = gang.together.placements.iter().map(|placement| readying.make_ready(placement));
     match try_join_all(ready).await {
         Ok(_) => commit(hands, gang, 0).await,
         Err((plugin, why)) => {
@@ -65,7 +59,7 @@ pub(super) async fn bind(hands: Hands, gang: ToBindTogether) {
 
 async fn commit(hands: Hands, gang: ToBindTogether, counts: usize) {
     let ToBindTogether { together, queued } = gang;
-    let Hands { api, inbox, reports, metrics, .. } = &hands;
+    let Hands { readying: Readying { api, metrics, .. }, inbox, reports } = &hands;
     let asked = Instant::now();
     let answer = api.bind_gang(together.placements.iter().map(binding).collect()).await;
     let took = asked.elapsed();
@@ -95,7 +89,7 @@ async fn commit(hands: Hands, gang: ToBindTogether, counts: usize) {
 
 /// Finds out what became of every pod of a gang, then tells the core of all of them at once.
 async fn settle(hands: &Hands, placements: Vec<Placement>, why: &str, counts: usize) {
-    let Hands { api, inbox, reports, .. } = hands;
+    let Hands { readying: Readying { api, .. }, inbox, reports } = hands;
     let found = |placement: Placement| async move { find_out(api, reports, &placement, why).await };
     let events: Vec<Vec<Event>> = stream::iter(placements).map(found).buffered(READS_AT_ONCE).collect().await;
     inbox.settle(counts, events.concat());

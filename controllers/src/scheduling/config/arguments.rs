@@ -1,12 +1,17 @@
 //! `pluginConfig`: the arguments of plugins, read into a profile, with upstream's defaults and limits.
 
+use std::time::Duration;
+
 use gantry_machinery::names;
 use gantry_machinery::status::FieldError;
-use gantry_scheduler_core::profile::{Plugin, Profile, SpreadDefaults};
+use gantry_scheduler_core::profile::{Plugin, Profile, SEARCH_MAX, SpreadDefaults};
 use gantry_scheduler_core::rows::{NodeTerm, Operator, PreferredNodeTerm, Requirement, SpreadConstraint};
 use gantry_scheduler_core::score::allocation::{Kind, Strategy};
 
 use super::fields::Fields;
+
+/// What a millisecond of `filterTimeout` is taken for: upstream's ten seconds are the default.
+const SEARCH_PER_MILLI: u64 = SEARCH_MAX / 10_000;
 
 /// Reads `profiles[].pluginConfig` into the profile.
 pub(super) fn read(fields: &Fields<'_>, profile: &mut Profile) {
@@ -48,8 +53,8 @@ pub(super) fn read(fields: &Fields<'_>, profile: &mut Profile) {
             Plugin::NodeResourcesFit => fit(&args, profile),
             Plugin::NodeResourcesBalancedAllocation => balanced(&args, profile),
             Plugin::PodTopologySpread => spread(&args, profile),
-            Plugin::VolumeBinding => volume_binding(&args),
-            Plugin::DynamicResources => dynamic_resources(&args),
+            Plugin::VolumeBinding => volume_binding(&args, profile),
+            Plugin::DynamicResources => dynamic_resources(&args, profile),
             _ => {}
         }
     }
@@ -334,27 +339,36 @@ fn spread(args: &Fields<'_>, profile: &mut Profile) {
     }
 }
 
-fn volume_binding(args: &Fields<'_>) {
+fn volume_binding(args: &Fields<'_>, profile: &mut Profile) {
     let timeout = args.int("bindTimeoutSeconds").unwrap_or(600);
     if timeout < 0 {
         let text = "invalid BindTimeoutSeconds, should not be a negative value";
         args.faults().wrong(FieldError::invalid(args.at("bindTimeoutSeconds"), timeout, text));
     }
+    profile.patience.volumes = Duration::from_secs(u64::try_from(timeout).unwrap_or(0));
     if let Some(shape) = args.value("shape") {
         let text = "unexpected field `shape`, remove it or turn on the feature gate StorageCapacityScoring";
         args.faults().wrong(FieldError::invalid(args.at("shape"), shape, text));
     }
 }
 
-fn dynamic_resources(args: &Fields<'_>) {
-    if let Some((_, true)) = args.duration("filterTimeout") {
-        let text = "must be zero or positive";
-        args.faults().wrong(FieldError::invalid(args.at("filterTimeout"), args.text_or_empty("filterTimeout"), text));
+fn dynamic_resources(args: &Fields<'_>, profile: &mut Profile) {
+    if let Some((timeout, negative)) = args.duration("filterTimeout") {
+        if negative {
+            let given = args.text_or_empty("filterTimeout");
+            args.faults().wrong(FieldError::invalid(args.at("filterTimeout"), given, "must be zero or positive"));
+        }
+        profile.search_max = if timeout.is_zero() {
+            u64::MAX
+        } else {
+            u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).saturating_mul(SEARCH_PER_MILLI).max(1)
+        };
     }
-    if let Some((timeout, negative)) = args.duration("bindingTimeout")
-        && (negative || timeout.as_secs() < 1)
-    {
-        let given = args.text_or_empty("bindingTimeout");
-        args.faults().wrong(FieldError::invalid(args.at("bindingTimeout"), given, "must be at least 1 second"));
+    if let Some((timeout, negative)) = args.duration("bindingTimeout") {
+        if negative || timeout.as_secs() < 1 {
+            let given = args.text_or_empty("bindingTimeout");
+            args.faults().wrong(FieldError::invalid(args.at("bindingTimeout"), given, "must be at least 1 second"));
+        }
+        profile.patience.devices = timeout;
     }
 }

@@ -1,6 +1,6 @@
 //! Files as upstream's users write them, and what is said of wrong ones.
 
-use gantry_scheduler_core::profile::{Plugin, Weights};
+use gantry_scheduler_core::profile::{Patience, Plugin, SEARCH_MAX, Weights};
 use gantry_scheduler_core::score::allocation::Kind;
 
 use super::*;
@@ -61,6 +61,10 @@ profiles:
         requestedToCapacityRatio: {shape: [{utilization: 0, score: 0}, {utilization: 100, score: 10}]}
   - name: InterPodAffinity
     args: {hardPodAffinityWeight: 5, ignorePreferredTermsOfExistingPods: true}
+  - name: VolumeBinding
+    args: {bindTimeoutSeconds: 30}
+  - name: DynamicResources
+    args: {bindingTimeout: 90s, filterTimeout: 500ms}
   - name: NodeAffinity
     args:
       addedAffinity:
@@ -84,6 +88,9 @@ profiles:
     assert_eq!(one.fit.resources, [("a.io/gpu".into(), 5), ("cpu".into(), 1)]);
     assert!(one.ignores("a.io/x") && one.ignore_preferred_terms_of_existing_pods);
     assert_eq!(&*one.added_node_terms.as_ref().expect("given")[0].labels[0].values[0], "a");
+    let (volumes, devices) = (Duration::from_secs(30), Duration::from_secs(90));
+    assert_eq!((one.patience, one.search_max), (Patience { volumes, devices }, SEARCH_MAX / 20));
+    assert_eq!((bare.patience, bare.search_max), (Patience::default(), SEARCH_MAX));
     assert_eq!(bare.weights, Weights::NONE);
     assert!(bare.filters.has(Plugin::PodTopologySpread));
 }

@@ -218,6 +218,11 @@ impl Metrics {
         let name = "scheduler_volume_scheduling_stage_error_total";
         head(out, name, "counter", "[ALPHA] Volume scheduling stage error count");
         let _ = writeln!(out, "{name}{{operation=\"bind\"}} {}", self.volume_errors.load(Relaxed));
+        let name = "scheduler_resourceclaim_creates_total";
+        head(out, name, "counter", "[ALPHA] Claims asked for in the stead of extended resources, by success.");
+        for (status, count) in ["failure", "success"].iter().zip(&self.claims_made) {
+            let _ = writeln!(out, "{name}{{status=\"{status}\"}} {}", count.load(Relaxed));
+        }
     }
 }
 

@@ -7,22 +7,40 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::wire::{Meta, NodeSelectorJson, PodSpec, PodStatus, Quantities, Text, TolerationJson};
+use super::wire::{
+    Container, Map, Meta, NodeSelectorJson, OwnerJson, PodSpec, PodStatus, Quantities, Text, TolerationJson,
+};
 use super::{node_term, text};
-use crate::rows::NodeTerm;
+use crate::devices::extended::IMPLICIT;
 use crate::rows::devices::{
-    Allocated, Allocation, Capacity, Choice, ClaimName, ClaimSpec, Config, Constraint, CounterSet, DeviceClaimRow,
-    DeviceClassRow, DeviceId, DeviceRow, DeviceTaint, DeviceToleration, DeviceUse, Reach, Request, SliceRow, Wanted,
+    Allocated, Allocation, Capacity, Choice, ClaimName, ClaimSpec, Config, Constraint, ContainerAsk, CounterSet,
+    DeviceClaimRow, DeviceClassRow, DeviceId, DeviceRow, DeviceTaint, DeviceToleration, DeviceUse, Reach, Request,
+    ResourceAsk, SliceRow, Wanted,
 };
 use crate::rows::storage::Key;
+use crate::rows::{Amounts, NodeTerm};
+
+/// The annotation of claims that are made for a pod's extended resources.
+const EXTENDED_CLAIM: &str = "resource.kubernetes.io/extended-resource-claim";
 
 /// A claim as stored.
 #[derive(Deserialize, Default)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
 pub(super) struct ClaimJson<'a> {
-    metadata: Option<Meta<'a>>,
+    metadata: Option<ClaimMeta<'a>>,
     spec: Option<SpecJson<'a>>,
     status: Option<StatusJson<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+struct ClaimMeta<'a> {
+    name: Option<Text<'a>>,
+    namespace: Option<Text<'a>>,
+    uid: Option<Text<'a>>,
+    annotations: Option<Map<'a>>,
+    owner_references: Option<Vec<OwnerJson<'a>>>,
+    deletion_timestamp: Option<Text<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -156,13 +174,21 @@ struct DeviceStatus<'a> {
 #[derive(Deserialize, Default)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
 pub(super) struct ClassJson<'a> {
-    metadata: Option<Meta<'a>>,
+    metadata: Option<ClassMeta<'a>>,
     spec: Option<ClassSpec<'a>>,
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default, bound(deserialize = "'de: 'a"))]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
+struct ClassMeta<'a> {
+    name: Option<Text<'a>>,
+    creation_timestamp: Option<Text<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
 struct ClassSpec<'a> {
+    extended_resource_name: Option<Text<'a>>,
     selectors: Option<Vec<SelectorJson<'a>>>,
     config: Option<Vec<ConfigJson<'a>>>,
 }
@@ -296,6 +322,38 @@ pub(super) fn uses(spec: &PodSpec<'_>, status: &PodStatus<'_>) -> Vec<DeviceUse>
     spec.resource_claims.iter().flatten().map(used).collect()
 }
 
+/// The extended resources that a pod's containers ask for.
+pub(super) fn extended(spec: &PodSpec<'_>) -> Vec<ContainerAsk> {
+    let init = spec.init_containers.iter().flatten().map(|container| (container, true));
+    let all = init.chain(spec.containers.iter().flatten().map(|container| (container, false)));
+    let ask = |(at, (container, init)): (u32, (&Container<'_>, bool))| {
+        let requests = container.resources.as_ref()?.requests.as_ref()?;
+        if !requests.keys().any(|name| may_be_devices(name)) {
+            return None;
+        }
+        // By name, as the wire's map has them.
+        let wants = (0..).zip(requests).filter(|(_, (name, _))| may_be_devices(name));
+        let wants = wants.map(|(at, (name, amount))| {
+            let mut amounts = Amounts::default();
+            super::set(&mut amounts, name, amount);
+            ResourceAsk { resource: Box::from(&**name), count: amounts.extended(name), at }
+        });
+        Some(ContainerAsk {
+            name: owned(&container.name),
+            at,
+            ends: init && container.restart_policy.as_deref() != Some("Always"),
+            wants: wants.filter(|want| want.count > 0).collect(),
+        })
+    };
+    (0..).zip(all).filter_map(ask).filter(|ask| !ask.wants.is_empty()).collect()
+}
+
+/// Whether a DeviceClass may stand behind a resource of this name (`IsDRAExtendedResourceName`).
+fn may_be_devices(resource: &str) -> bool {
+    let native = !resource.contains('/') || resource.contains("kubernetes.io/");
+    resource.starts_with(IMPLICIT) || !native && !resource.starts_with("requests.")
+}
+
 fn owned(text: &Option<Text<'_>>) -> Box<str> {
     Box::from(text.as_deref().unwrap_or_default())
 }
@@ -344,7 +402,8 @@ pub(super) fn claim(claim: ClaimJson<'_>) -> DeviceClaimRow {
         key: Key { namespace: text(meta.namespace), name: text(meta.name) },
         uid: text(meta.uid),
         pod,
-        deleting: meta.deleted.is_some(),
+        extended: annotated(meta.annotations.as_ref()),
+        deleting: meta.deletion_timestamp.is_some(),
         spec: Arc::new(ClaimSpec {
             requests: devices.requests.into_iter().flatten().map(request).collect(),
             constraints: devices.constraints.into_iter().flatten().map(constraint).collect(),
@@ -354,6 +413,10 @@ pub(super) fn claim(claim: ClaimJson<'_>) -> DeviceClaimRow {
         reserved_for: status.reserved_for.into_iter().flatten().map(|consumer| text(consumer.uid)).collect(),
         binding_failed,
     }
+}
+
+fn annotated(annotations: Option<&Map<'_>>) -> bool {
+    annotations.and_then(|all| all.get(EXTENDED_CLAIM)).is_some_and(|value| &**value == "true")
 }
 
 /// Whether a device's status says that its binding failed.
@@ -428,8 +491,11 @@ fn allocated(allocation: AllocationJson<'_>) -> Allocation {
 
 pub(super) fn class(class: ClassJson<'_>) -> DeviceClassRow {
     let spec = class.spec.unwrap_or_default();
+    let meta = class.metadata.unwrap_or_default();
     DeviceClassRow {
-        name: text(class.metadata.and_then(|meta| meta.name)),
+        name: text(meta.name),
+        extended: spec.extended_resource_name.map(|name| name.into_owned().into()),
+        created: text(meta.creation_timestamp),
         selectors: expressions(spec.selectors),
         config: spec.config.into_iter().flatten().map(|c| config(c).opaque).collect(),
     }

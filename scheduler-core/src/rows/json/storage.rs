@@ -229,7 +229,8 @@ struct AttachmentSource<'a> {
 
 /// What a pod of this spec needs; `None` for the many that need nothing.
 pub(super) fn needs(spec: &PodSpec<'_>, status: &PodStatus<'_>, pod: &str) -> Option<Box<Needs>> {
-    let mut needs = Needs { devices: devices::uses(spec, status), ..Needs::default() };
+    let (devices, extended) = (devices::uses(spec, status), devices::extended(spec));
+    let mut needs = Needs { devices, extended, ..Needs::default() };
     for volume in spec.volumes.iter().flatten() {
         if let Some(claim) = &volume.persistent_volume_claim {
             needs.claims.push(ClaimUse { name: owned(claim.claim_name.as_ref()), ephemeral: false });

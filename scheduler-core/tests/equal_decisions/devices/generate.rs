@@ -5,11 +5,12 @@ use std::sync::Arc;
 use gantry_cel::device::Attribute;
 use gantry_cel::quantity::Quantity;
 use gantry_scheduler_core::rows::devices::{
-    Allocated, Allocation, Capacity, Choice, ClaimName, ClaimSpec, Constraint, CounterSet, DeviceClaimRow,
-    DeviceClassRow, DeviceId, DeviceRow, DeviceTaint, DeviceToleration, DeviceUse, Reach, Request, SliceRow, Wanted,
+    Allocated, Allocation, Capacity, Choice, ClaimName, ClaimSpec, Constraint, ContainerAsk, CounterSet,
+    DeviceClaimRow, DeviceClassRow, DeviceId, DeviceRow, DeviceTaint, DeviceToleration, DeviceUse, Reach, Request,
+    ResourceAsk, SliceRow, Wanted,
 };
 use gantry_scheduler_core::rows::storage::{Key, Thing};
-use gantry_scheduler_core::rows::{NodeTerm, Operator, Requirement};
+use gantry_scheduler_core::rows::{Amounts, NodeTerm, Operator, Requirement};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -97,10 +98,13 @@ fn slice() -> impl Strategy<Value = SliceRow> {
 }
 
 fn class() -> impl Strategy<Value = DeviceClassRow> {
-    prop::sample::select(vec!["any", "any", "as"]).prop_map(|name| DeviceClassRow {
+    let name = prop::sample::select(vec!["any", "any", "as"]);
+    (name, option::weighted(0.4, Just("x.y/gpu".into())), 0..2u8).prop_map(|(name, extended, created)| DeviceClassRow {
         name: name.into(),
         selectors: if name == "as" { vec![IS_A.into()] } else { vec![] },
         config: vec![],
+        extended,
+        created: format!("2026-01-01T00:00:0{created}Z").into(),
     })
 }
 
@@ -197,6 +201,21 @@ pub(crate) fn machine_room() -> impl Strategy<Value = Vec<Thing>> {
     let claims = vec(claim().prop_map(Thing::DeviceClaim), 6);
     let slices = vec(slice().prop_map(Thing::Slice), 8);
     (classes, claims, slices).prop_map(|(a, b, c)| [a, b, c].concat())
+}
+
+/// The containers that ask for extended resources: the last of several for what is asked for beyond the first.
+pub(crate) fn asks(requests: &Amounts) -> Vec<ContainerAsk> {
+    let ask = |at: u32, of: &dyn Fn(i64) -> i64| {
+        let wants = (1..).zip(&requests.extended).map(|(at, (resource, count))| ResourceAsk {
+            resource: resource.clone(),
+            count: of(*count),
+            at,
+        });
+        let wants = wants.filter(|want| want.count > 0).collect();
+        ContainerAsk { name: format!("c{at}").into(), at, ends: false, wants }
+    };
+    let asks = [ask(0, &|count| count.min(1)), ask(1, &|count| count - 1)];
+    asks.into_iter().filter(|ask| !ask.wants.is_empty()).collect()
 }
 
 /// The claims that a pod refers to.
