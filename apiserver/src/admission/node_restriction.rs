@@ -201,6 +201,9 @@ fn pod_status(node: &str, new: &Value, old: &Value) -> Result<(), String> {
     if differs(&["status", "resourceClaimStatuses"]) {
         return Err(format!("node {node:?} cannot update resource claim statues"));
     }
+    if differs(&["status", "extendedResourceClaimStatus"]) {
+        return Err(format!("node {node:?} cannot update extended resource claim status"));
+    }
     Ok(())
 }
 

@@ -134,7 +134,7 @@ fn propose(
     let (body, strategy) = (&stored.body, &*call.row.strategy);
     let Ok(status) = json::parse_own(&body[parts.status.clone()]) else { return Ok(None) };
     let Some(entries) = Entries::of(call, body, parts.entries.as_ref()) else { return Ok(None) };
-    let spec = spec_for_rules(stored, parts);
+    let spec = spec_for_rules(stored, parts, &patch);
 
     let old = thin(&spec, entries.values, status.clone());
     let mut new = thin(&spec, Vec::new(), status);
@@ -172,8 +172,8 @@ fn propose(
 }
 
 /// Of the spec, what the rules for statuses look at (`kinds/pod/status.rs`): the small fields always, containers only
-/// where one of them has ended and may or may not run again.
-fn spec_for_rules(stored: &StoredObject, parts: &Parts<'_>) -> Object {
+/// where one of them has ended and may or may not run again, or devices stand in for what they ask for.
+fn spec_for_rules(stored: &StoredObject, parts: &Parts<'_>, patch: &Value) -> Object {
     let body = &stored.body;
     let mut spec = Object::new();
     for (name, field) in [("restartPolicy", "spec.restartPolicy"), ("nodeName", "spec.nodeName")] {
@@ -183,9 +183,11 @@ fn spec_for_rules(stored: &StoredObject, parts: &Parts<'_>) -> Object {
         }
     }
     const READ: [&str; 4] = ["os", "resourceClaims", "initContainers", "containers"];
-    let ended = memmem::find(&body[parts.status.clone()], br#""terminated":"#).is_some();
+    let says = |key: &[u8]| memmem::find(&body[parts.status.clone()], key).is_some();
+    let told = patch.at(&["status", "extendedResourceClaimStatus"]).is_some();
+    let about_containers = told || says(br#""terminated":"#) || says(br#""extendedResourceClaimStatus":"#);
     for (name, span) in READ.into_iter().zip(splice::find(body, &parts.spec, READ)) {
-        if (ended || !name.ends_with("ontainers"))
+        if (about_containers || !name.ends_with("ontainers"))
             && let Some(Ok(value)) = span.map(|span| json::parse_own(&body[span]))
         {
             spec.insert(name, value);

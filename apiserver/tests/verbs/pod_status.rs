@@ -155,6 +155,11 @@ async fn every_rule_sees_the_same_pod_either_way() {
     let ended = |code: i64| state(value!({"terminated": {"exitCode": code}}));
     let runs = || state(value!({"running": {}}));
     let claim = |name: &str| value!({"status": {"resourceClaimStatuses": [{"name": name, "resourceClaimName": "c"}]}});
+    let asking = value!([{"name": "c", "image": "nginx", "resources": {"limits": {"x.y/gpu": "1"}}}]);
+    let devices = |container: &str| {
+        let mapping = value!({"containerName": container, "resourceName": "x.y/gpu", "requestName": "r"});
+        value!({"status": {"extendedResourceClaimStatus": {"resourceClaimName": "c", "requestMappings": [mapping]}}})
+    };
     let claims = || value!([{"name": "gpu", "resourceClaimName": "c"}]);
     let user = value!({"status": {"containerStatuses": [{"name": "c", "user": {"linux": {"uid": 1, "gid": 1}}}]}});
     let nominated = value!({"status": {"nominatedNodeName": "n2"}});
@@ -164,6 +169,8 @@ async fn every_rule_sees_the_same_pod_either_way() {
     let cases: Vec<(&str, Value, Vec<Value>, bool)> = vec![
         ("resourceClaims", claims(), vec![claim("gpu")], true),
         ("resourceClaims", claims(), vec![claim("none")], false),
+        ("containers", asking.clone(), vec![devices("c"), runs()], true),
+        ("containers", asking, vec![devices("none")], false),
         ("restartPolicy", "Always".into(), vec![ended(0), runs()], true),
         ("restartPolicy", "OnFailure".into(), vec![ended(1), runs()], true),
         ("restartPolicy", "OnFailure".into(), vec![ended(0), runs()], false),

@@ -42,6 +42,7 @@ pub(super) fn check(new: &Value, old: &Value, errors: &mut Errors) {
         check_transitions(new, old, field, list, errors);
     }
     check_claims(new, &at.child("resourceClaimStatuses"), errors);
+    check_extended(new, &at.child("extendedResourceClaimStatus"), errors);
     check_addresses(new, errors);
     for field in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
         check_users(new, field, &at.child(field), errors);
@@ -62,9 +63,45 @@ fn check_claims(pod: &Value, at: &Path<'_>, errors: &mut Errors) {
             errors.duplicate(&at.child("name"), text);
         }
         if let Some(claim) = status.str_at(&["resourceClaimName"]) {
-            name::subdomain(claim, &at.child("resourceClaimName"), errors);
+            name::subdomain(claim, &at.child("name"), errors);
         }
     }
+}
+
+/// What was made for the pod's extended resources is told container by container (KEP-5004).
+fn check_extended(pod: &Value, at: &Path<'_>, errors: &mut Errors) {
+    let Some(status) = pod.at(&["status", "extendedResourceClaimStatus"]).filter(|status| !status.is_null()) else {
+        return;
+    };
+    let mappings = status.get("requestMappings").items();
+    let all = at.child("requestMappings");
+    if mappings.is_empty() {
+        errors.required(&all, "at least one request mapping is required");
+    }
+    let containers = || ["initContainers", "containers"].iter().flat_map(|list| pod.array_at(&["spec", list]));
+    for (n, mapping) in mappings.iter().enumerate() {
+        let item = all.index(n);
+        let fields = ["containerName", "resourceName", "requestName"];
+        let [container, resource, request] = fields.map(|field| mapping.get(field).text());
+        match containers().find(|known| known.get("name").text() == container) {
+            None => {
+                let detail = "must match the name of an entry in spec.initContainers.name or spec.containers.name";
+                errors.invalid(&item.child("containerName"), container, detail);
+            }
+            Some(known) if known.at(&["resources", "requests", resource]).is_none() => {
+                let detail = "must match the extended resource name of an entry in \
+                              spec.initContainers.resources.requests or spec.containers.resources.requests";
+                errors.invalid(&item.child("resourceName"), resource, detail);
+            }
+            Some(_) => {}
+        }
+        name::label(request, &at.child("requestName"), errors);
+        let same = |other: &Value| fields.iter().all(|field| other.get(field).text() == mapping.get(field).text());
+        if mappings[..n].iter().any(same) {
+            fields.iter().for_each(|field| errors.duplicate(&item.child(field), mapping.get(field).text()));
+        }
+    }
+    name::subdomain(status.get("resourceClaimName").text(), &at.child("resourceClaimName"), errors);
 }
 
 /// The users that containers run as, which Windows has otherwise.
