@@ -109,8 +109,8 @@ pub struct Config {
     pub profiles: Vec<Arc<Profile>>,
     /// Decides between equally good nodes. Schedulers that share a cluster should differ in it.
     pub seed: u64,
-    /// The memory that class boards may take, in bytes.
-    pub board_bytes_max: usize,
+    /// The memory that class boards may take.
+    pub board_bytes: BoardBytes,
     /// The pause after a first failure, in milliseconds.
     pub backoff_first: Millis,
     /// The longest pause, in milliseconds.
@@ -131,12 +131,37 @@ pub struct Config {
     pub ground_nodes_max: usize,
 }
 
+/// The memory that class boards may take: more in larger clusters, as a board has a line for each node. Without a board a
+/// class is scanned for every pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BoardBytes {
+    /// In any case.
+    pub least: usize,
+    /// For each node, if that is more.
+    pub per_node: usize,
+}
+
+impl Default for BoardBytes {
+    /// Room for some 200 classes, with terms about other pods or without.
+    fn default() -> Self {
+        Self { least: 256 << 20, per_node: 12 << 10 }
+    }
+}
+
+impl BoardBytes {
+    /// In a cluster of so many nodes.
+    #[must_use]
+    pub fn of(&self, nodes: usize) -> usize {
+        self.least.max(self.per_node.saturating_mul(nodes))
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             profiles: vec![Arc::default()],
             seed: 0,
-            board_bytes_max: 256 << 20,
+            board_bytes: BoardBytes::default(),
             backoff_first: BACKOFF_FIRST,
             backoff_max: BACKOFF_MAX,
             interests: Vec::new(),
@@ -233,7 +258,7 @@ impl Scheduler {
         let queue = Queue::new(config.backoff_first, config.backoff_max);
         Self {
             columns: Columns::new(config.seed),
-            classes: Classes::new(&config.profiles, &config.interests, config.board_bytes_max),
+            classes: Classes::new(&config.profiles, &config.interests, config.board_bytes.of(0)),
             config,
             pods: Pods::default(),
             neighbours: Neighbours::default(),
@@ -390,6 +415,7 @@ impl Scheduler {
         if self.columns.set_node(row) {
             self.try_nominated(&name);
         }
+        self.classes.allow(self.config.board_bytes.of(self.columns.slots()));
     }
 
     fn remove_node(&mut self, name: &str) {

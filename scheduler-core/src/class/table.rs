@@ -65,6 +65,11 @@ impl Classes {
         }
     }
 
+    /// Boards may take so many bytes from now on.
+    pub fn allow(&mut self, board_bytes_max: usize) {
+        self.board_bytes_max = board_bytes_max;
+    }
+
     /// The class of a demand, joined by one more pod.
     ///
     /// # Panics

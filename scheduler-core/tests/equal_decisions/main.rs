@@ -12,7 +12,7 @@ mod generate;
 mod reference;
 mod volumes;
 
-use gantry_scheduler_core::cycle::{Config, Event, Scheduler};
+use gantry_scheduler_core::cycle::{BoardBytes, Config, Event, Scheduler};
 use gantry_scheduler_core::plan::{Decision, Nomination, Placement, Plan, Refusal};
 use gantry_scheduler_core::profile::Profile;
 use gantry_scheduler_core::rows::storage::{Change, Thing};
@@ -44,10 +44,11 @@ impl Bench {
     fn new(board_bytes_max: usize, profiles: &[Profile]) -> Self {
         // With room for boards, what passes find is kept at once; without, most decisions are passes.
         let (passes_first, ground_nodes_max) = if board_bytes_max == usize::MAX { (0, 2) } else { (2, 4) };
+        let board_bytes = BoardBytes { least: board_bytes_max, per_node: 0 };
         let profiles_of = |all: &[Profile]| all.iter().cloned().map(Arc::new).collect();
         let config = Config { profiles: profiles_of(profiles), passes_first, ground_nodes_max, ..Config::default() };
         Self {
-            fast: Scheduler::new(Config { seed: SEED, board_bytes_max, gangs: true, ..config }),
+            fast: Scheduler::new(Config { seed: SEED, board_bytes, gangs: true, ..config }),
             slow: Reference::new(SEED, profiles.to_vec()),
             pending: Vec::new(),
             now: 0,
