@@ -157,7 +157,7 @@ fn freed(c: &mut Criterion, nodes: u32) {
 }
 
 fn all(c: &mut Criterion) {
-    for nodes in [1_000, 5_000] {
+    for nodes in [1_000, 5_000, 20_000, 100_000] {
         place(c, "devices/one", nodes, 1, nodes as usize * DEVICES / 2);
         place(c, "devices/four", nodes, 4, nodes as usize);
         refused(c, nodes);

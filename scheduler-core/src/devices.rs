@@ -8,6 +8,7 @@
 //!                              ├─ pools (slices that belong together; what of them a node reaches)
 //!                              ├─ use (which devices are taken, by claims seen or assumed)
 //!                              ├─ extended (devices that stand in for extended resources)
+//!                              ├─ known (what was found out about nodes for such claims)
 //!                              └─ allocate (search on one node) ─→ grant (what the claim's status says)
 //! ```
 //! Gates as in 1.36: extended resources by DeviceClass, admin access, prioritized lists, partitionable devices, taints of devices, binding conditions and
@@ -18,6 +19,7 @@ pub mod ask;
 mod capacity;
 pub mod extended;
 pub mod grant;
+mod known;
 mod pools;
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,7 @@ use crate::rows::storage::Key;
 
 use extended::Backing;
 use grant::ClaimWork;
+use known::Knowledge;
 use pools::{Pool, Slice, SliceId};
 use usage::Usage;
 use wishes::Wishes;
@@ -72,6 +75,7 @@ pub struct Devices {
     assumed: Map<Box<str>, Arc<Allocation>>,
     usage: Usage,
     wishes: Wishes,
+    known: Knowledge,
     /// Counts the slices that came or changed.
     stamp: u64,
 }
@@ -93,6 +97,7 @@ impl Default for Devices {
             assumed: HashMap::with_hasher(hasher()),
             usage: Usage::default(),
             wishes: Wishes::default(),
+            known: Knowledge::default(),
             stamp: 0,
         }
     }
@@ -159,6 +164,7 @@ impl Devices {
     pub(crate) fn set_class(&mut self, row: DeviceClassRow) -> bool {
         let news = self.classes.get(&row.name).is_none_or(|known| **known != row);
         if news {
+            self.known.forget_all();
             self.classes.insert(row.name.clone(), Arc::new(row));
             self.backing.renew(self.classes.values());
         }
@@ -168,6 +174,7 @@ impl Devices {
     /// A class is gone.
     pub(crate) fn remove_class(&mut self, name: &str) -> bool {
         let news = self.classes.remove(name).is_some();
+        self.known.forget_all();
         self.backing.renew(self.classes.values());
         news
     }
@@ -196,6 +203,7 @@ impl Devices {
         self.slices[id as usize] = Some(slice);
         self.settle_pool(&pool_id);
         let now = self.news_of_pool(&pool_id);
+        self.known.disturb(&now);
         Some(match before {
             Some(before) => both(before, now),
             None => now,
@@ -208,6 +216,7 @@ impl Devices {
         let pool_id = self.slice(id).pool.clone();
         // While it is still one of the pool.
         let news = self.news_of_pool(&pool_id);
+        self.known.disturb(&news);
         let slice = self.slices[id as usize].take()?;
         match &slice.row.reach {
             Reach::Node(node) => {
@@ -259,6 +268,8 @@ impl Devices {
         for result in allocation.results.iter().filter(|result| !result.admin) {
             self.usage.take(result);
             self.show_use(&result.device);
+            let of_pool = self.news_of_pool(&pools::pool_id(&result.device.driver, &result.device.pool));
+            self.known.disturb(&of_pool);
         }
     }
 
@@ -270,6 +281,7 @@ impl Devices {
             let of_pool = self.news_of_pool(&pools::pool_id(&result.device.driver, &result.device.pool));
             news = both(news, of_pool);
         }
+        self.known.disturb(&news);
         news
     }
 

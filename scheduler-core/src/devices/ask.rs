@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::allocate::{Failure, Found};
 use super::extended::StandIns;
 use super::grant::ClaimWork;
+use super::known::{Answer, Answers};
 use super::wishes::{Uncompiled, Wish};
 use super::{Devices, allocate};
 use crate::columns::{Columns, Slot};
@@ -57,6 +58,8 @@ fn refused<T>(message: String) -> Result<T, Refused> {
 pub struct Ask {
     held: Vec<Held>,
     open: Vec<Open>,
+    /// What is known about nodes for them.
+    known: Arc<Answers>,
     /// The devices that stand in for extended resources.
     stand_ins: Option<StandIns>,
     /// A claim that an earlier attempt made for extended resources, and its uid: it must go first.
@@ -182,9 +185,12 @@ impl Devices {
             let wishes = self.wishes_of(&claim.key, &claim.spec)?;
             ask.open.push(Open { key: claim.key, uid: claim.uid, spec: claim.spec, wishes });
         }
+        if !ask.open.is_empty() {
+            ask.known = self.known.of(&ask.open, steps_max, columns);
+        }
         if is_backed {
             ask.stale = self.made_for(&pod.uid);
-            ask.stand_ins = self.stand_ins(columns, pod, &needs.extended, &ask.open)?;
+            ask.stand_ins = self.stand_ins(columns, pod, &needs.extended, &ask.open, steps_max)?;
         }
         Ok(Some(ask))
     }
@@ -242,11 +248,26 @@ impl Devices {
         if ask.stale.is_some() {
             return no(STALE);
         }
-        let found = match self.allocate(ask, columns, slot) {
-            Ok(Some(found)) => found,
-            Ok(None) => return no(CANNOT_ALLOCATE),
-            Err(Failure::InvalidPools) => return no(INVALID_POOLS),
-            Err(Failure::TooLong) => return no(GAVE_UP),
+        match self.answer(ask, columns, slot) {
+            Some(Answer::Fits(_)) if ask.unavailable(columns, slot).next().is_some() => no(NOT_AVAILABLE),
+            Some(Answer::Fits(score)) => (Verdict::FITS, score),
+            Some(Answer::Cannot) | None => no(CANNOT_ALLOCATE),
+            Some(Answer::InvalidPools) => no(INVALID_POOLS),
+            Some(Answer::GaveUp) => no(GAVE_UP),
+        }
+    }
+
+    /// What a search on one node finds, or has found; `None` where something went wrong.
+    fn answer(&self, ask: &Ask, columns: &Columns, slot: Slot) -> Option<Answer> {
+        let known = ask.known_on(columns, slot);
+        if let Some(answer) = known.get(slot) {
+            return Some(answer);
+        }
+        let answer = match self.allocate(ask, columns, slot) {
+            Ok(Some(found)) => Answer::Fits(if ask.scores { score(ask, &found) } else { 0 }),
+            Ok(None) => Answer::Cannot,
+            Err(Failure::InvalidPools) => Answer::InvalidPools,
+            Err(Failure::TooLong) => Answer::GaveUp,
             Err(Failure::Error(why)) => {
                 // The least is told, whatever the order of the nodes.
                 if let Ok(mut failure) = ask.failure.lock()
@@ -254,13 +275,11 @@ impl Devices {
                 {
                     *failure = Some(why);
                 }
-                return no(CANNOT_ALLOCATE);
+                return None;
             }
         };
-        if ask.unavailable(columns, slot).next().is_some() {
-            return no(NOT_AVAILABLE);
-        }
-        (Verdict::FITS, if ask.scores { score(ask, &found) } else { 0 })
+        known.keep(slot, answer);
+        Some(answer)
     }
 
     /// Searches on one node.
@@ -312,6 +331,12 @@ impl Ask {
     fn open_on(&self, columns: &Columns, slot: Slot) -> &[Open] {
         let variant = self.stand_ins.as_ref().and_then(|all| all.on(columns, slot));
         variant.map_or(&self.open, |variant| &variant.open)
+    }
+
+    /// What is known about a node for them.
+    fn known_on(&self, columns: &Columns, slot: Slot) -> &Answers {
+        let variant = self.stand_ins.as_ref().and_then(|all| all.on(columns, slot));
+        variant.map_or(&self.known, |variant| &variant.known)
     }
 
     /// A claim that was made for the pod's extended resources and is in its way, and its uid: it is to be deleted.

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::ask::{Open, Refused};
+use super::known::Answers;
 use super::{Devices, Map};
 use crate::columns::{Columns, ExtendedId, Slot};
 use crate::plan::PodId;
@@ -100,6 +101,8 @@ pub(super) struct StandIns {
 pub(super) struct Variant {
     /// The pod's own claims and, last, the one to be made.
     pub(super) open: Vec<Open>,
+    /// What is known about nodes for them.
+    pub(super) known: Arc<Answers>,
     pub(super) new: Arc<NewClaim>,
 }
 
@@ -150,6 +153,7 @@ impl Devices {
         pod: &PodId,
         asks: &[ContainerAsk],
         own: &[Open],
+        steps_max: u64,
     ) -> Result<Option<StandIns>, Refused> {
         let names: BTreeSet<Box<str>> = self.backed(asks).cloned().collect();
         if names.is_empty() {
@@ -171,7 +175,8 @@ impl Devices {
             let wishes = self.wishes_of(&key, &spec)?;
             let mut open = own.to_vec();
             open.push(Open { key, uid, spec: Arc::new(spec), wishes });
-            variants.push((lacking, Variant { open, new: Arc::new(new) }));
+            let known = self.known.of(&open, steps_max, columns);
+            variants.push((lacking, Variant { open, known, new: Arc::new(new) }));
         }
         Ok(Some(StandIns { resources, variants }))
     }
