@@ -33,6 +33,8 @@ pub struct Rejection {
 /// A pod's volumes and claims, ready to be asked about nodes.
 #[derive(Debug)]
 pub struct Ask {
+    /// Whether there is anything but devices.
+    has_volumes: bool,
     /// Claims that only one pod may use.
     exclusive: Vec<Key>,
     disks: Vec<Disk>,
@@ -110,7 +112,8 @@ impl Storage {
                 Rejection { failed: refused.failed, ..reject(Plugin::DynamicResources, refused.message) }
             })?;
         }
-        let ask = Ask { exclusive, disks, attach, claims, zones, devices };
+        let has_volumes = !(needs.claims.is_empty() && needs.disks.is_empty() && needs.inline.is_empty());
+        let ask = Ask { has_volumes, exclusive, disks, attach, claims, zones, devices };
         self.work_out_attached(columns, &ask);
         Ok(ask)
     }
@@ -271,6 +274,9 @@ impl Ask {
     /// The same, as if some pods of the node were gone and others had come.
     #[must_use]
     pub fn verdict_if(&self, storage: &Storage, columns: &Columns, slot: Slot, moved: &Moved) -> Verdict {
+        if !self.has_volumes {
+            return Verdict::FITS;
+        }
         if !self.disks.is_empty() {
             let stays = |tenant: &&Arc<Tenant>| !moved.gone.iter().any(|gone| Arc::ptr_eq(gone, tenant));
             let there = storage.tenants.on(slot).iter().filter(stays).chain(&moved.come);
