@@ -147,7 +147,9 @@ impl Extenders {
         match question {
             Question::Node(candidates) => self.choose_node(interests, &pod.body, candidates).await,
             Question::Victims { proposals, turned_down } => {
-                let proposals = self.choose_victims(interests, &pod.body, proposals).await?;
+                // The attempt has failed already; this says only how it ends.
+                let left = self.choose_victims(interests, &pod.body, proposals).await;
+                let proposals = left.map_err(|Failure(why)| why);
                 Ok(Advice::Victims { proposals, turned_down })
             }
         }

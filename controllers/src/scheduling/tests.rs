@@ -274,10 +274,13 @@ async fn a_pod_hears_of_an_extender_that_cannot_say_who_leaves() {
         api.put("pods", sits);
         api.put("pods", important("high", 10));
     });
-    let said = format!("FailedScheduling high: failed preempt with extender at URL {url}, code 500");
+    let said = format!(
+        "FailedScheduling high: 0/1 nodes are available: 1 Too many pods. preemption: failed preempt with extender at URL \
+         {url}, code 500"
+    );
     run.api.until(|view| view.events().contains(&said).then_some(())).await;
     let patch = run.api.until(|view| view.patches("high").pop()).await;
-    assert_eq!(patch["status"]["conditions"][0]["reason"], "SchedulerError");
+    assert_eq!(patch["status"]["conditions"][0]["reason"], "Unschedulable");
     assert!(run.api.until(|view| Some(view.node("low"))).await.is_some(), "nobody leaves");
     run.end().await;
 }

@@ -45,8 +45,8 @@ pub enum Advice {
     Nowhere(Vec<(String, u32)>),
     /// Who shall leave for it.
     Victims {
-        /// The nodes that the extenders leave to be freed, and of whom.
-        proposals: Vec<Proposal>,
+        /// The nodes that the extenders leave to be freed, and of whom; or how they failed.
+        proposals: Result<Vec<Proposal>, String>,
         /// What came with the question.
         turned_down: Vec<(String, u32)>,
     },
@@ -116,7 +116,7 @@ impl Scheduler {
                 }
             }
             Advice::Nowhere(reasons) => self.turned_away(now, index, reasons),
-            Advice::Victims { proposals, turned_down } => self.may_free(now, index, &proposals, turned_down),
+            Advice::Victims { proposals, turned_down } => self.may_free(now, index, proposals, turned_down),
             Advice::Failed => {
                 self.pause(now, index);
                 None

@@ -35,7 +35,7 @@ pub(super) enum Attempt {
     /// about the pod before stands.
     Failed,
     /// The extenders leave no node of those that could be freed.
-    Declined,
+    Declined(Tried),
     /// One of these nodes, the cheapest first: extenders have a say in which.
     Choice(Vec<Candidate>),
     /// This node.
@@ -47,6 +47,8 @@ pub(super) enum Attempt {
 pub(super) struct Tried {
     pub(super) without_victims: u32,
     pub(super) still_failing: Tally,
+    /// Why extenders could not be asked about it, or failed.
+    pub(super) failure: Option<String>,
 }
 
 impl Scheduler {
@@ -66,7 +68,7 @@ impl Scheduler {
         }
         if !self.anybody_below(priority) {
             let helpful = self.tally(index).turned_down().filter(|(v, _)| !v.is_unresolvable()).map(|(_, n)| n).sum();
-            return Attempt::Hopeless(Tried { without_victims: helpful, still_failing: Tally::default() });
+            return Attempt::Hopeless(Tried { without_victims: helpful, ..Tried::default() });
         }
         let mut tried = Tried::default();
         if self.extenders_choose(index) {

@@ -101,14 +101,14 @@ impl Scheduler {
         let pod = self.pods.at(index);
         let (priority, never, nominated_before) = (pod.priority, pod.never_preempts, !pod.nominated.is_empty());
         // Nothing that the core sees would tell when an extender changes its mind.
-        let pauses = matches!(attempt, Attempt::Declined)
+        let pauses = matches!(attempt, Attempt::Declined(_))
             || !turned_down.is_empty() && !matches!(attempt, Attempt::Candidate(_));
         let (ending, tried) = match &attempt {
             Attempt::Unasked => (Ending::None, None),
             Attempt::Never => (Ending::Never, None),
             Attempt::Patience => (Ending::Patience, None),
             Attempt::Failed => (Ending::Failed, None),
-            Attempt::Declined => (Ending::Declined, None),
+            Attempt::Declined(tried) => (Ending::Declined, Some(tried)),
             Attempt::Hopeless(tried) => (Ending::Hopeless(priority), Some(tried)),
             Attempt::Candidate(_) => (Ending::Made, None),
             Attempt::Choice(candidates) => return self.consult_about_victims(index, candidates, turned_down),
@@ -222,7 +222,8 @@ impl Scheduler {
         tried: Option<&Tried>,
         turned_down: Vec<(String, u32)>,
     ) -> Reasons {
-        let shared = self.shares_reasons() && turned_down.is_empty();
+        let failed = tried.is_some_and(|tried| tried.failure.is_some());
+        let shared = self.shares_reasons() && turned_down.is_empty() && !failed;
         if shared
             && self.known_reasons(group, ending)
             && let Some(known) = self.reasons.get(&(group, ending))
@@ -282,9 +283,10 @@ impl Scheduler {
                     format!("running \"{}\" filter plugin: {}", failure.plugin, failure.message)
                 }),
                 Ending::Never => said(class.profile.post_filters, Some(NEVER), of_devices),
-                Ending::Declined => {
-                    said(class.profile.post_filters, Some("no candidate node for preemption"), of_devices)
-                }
+                Ending::Declined => match tried.and_then(|tried| tried.failure.as_ref()) {
+                    Some(failure) => format!("preemption: {failure}"),
+                    None => said(class.profile.post_filters, Some("no candidate node for preemption"), of_devices),
+                },
                 Ending::Patience => said(
                     class.profile.post_filters,
                     Some("not eligible due to a terminating pod on the nominated node."),

@@ -7,7 +7,7 @@
 
 use crate::columns::Slot;
 use crate::cycle::Scheduler;
-use crate::cycle::displace::Attempt;
+use crate::cycle::displace::{Attempt, Tried};
 use crate::plan::{Decision, Millis, Proposal, Question};
 use crate::pods::PodIndex;
 use crate::preempt::Candidate;
@@ -56,27 +56,29 @@ impl Scheduler {
     }
 
     /// The extenders leave these nodes: the cheapest is freed. Where things have changed meanwhile the pod goes round
-    /// again.
+    /// again; where the extenders failed it is told so.
     pub(super) fn may_free(
         &mut self,
         now: Millis,
         index: PodIndex,
-        proposals: &[Proposal],
+        proposals: Result<Vec<Proposal>, String>,
         turned_down: Vec<(String, u32)>,
     ) -> Option<Decision> {
         if self.must_go_round_again(index, &turned_down) || self.pods.at(index).never_preempts {
             self.activate(index);
             return None;
         }
-        let attempt = if proposals.is_empty() {
-            Attempt::Declined
-        } else {
-            let candidates = proposals.iter().filter_map(|proposal| self.still_stands(index, proposal));
-            let Some(cheapest) = candidates.min_by_key(|candidate| self.cost(candidate)) else {
-                self.activate(index);
-                return None;
-            };
-            Attempt::Candidate(cheapest)
+        let attempt = match proposals {
+            Err(failure) => Attempt::Declined(Tried { failure: Some(failure), ..Tried::default() }),
+            Ok(proposals) if proposals.is_empty() => Attempt::Declined(Tried::default()),
+            Ok(proposals) => {
+                let candidates = proposals.iter().filter_map(|proposal| self.still_stands(index, proposal));
+                let Some(cheapest) = candidates.min_by_key(|candidate| self.cost(candidate)) else {
+                    self.activate(index);
+                    return None;
+                };
+                Attempt::Candidate(cheapest)
+            }
         };
         self.conclude(now, index, self.alike(index), attempt, turned_down)
     }
@@ -154,7 +156,7 @@ mod tests {
     fn left(asked: &Consultation, nodes: &[&str]) -> Event {
         let Question::Victims { mut proposals, turned_down } = asked.question.clone() else { panic!("{asked:?}") };
         proposals.retain(|proposal| nodes.contains(&&*proposal.node));
-        Event::Advised(asked.pod.uid.clone(), asked.ticket, Advice::Victims { proposals, turned_down })
+        Event::Advised(asked.pod.uid.clone(), asked.ticket, Advice::Victims { proposals: Ok(proposals), turned_down })
     }
 
     fn nowhere(asked: &Consultation, nodes: u32) -> Event {
@@ -198,7 +200,7 @@ mod tests {
         let Question::Victims { mut proposals, turned_down } = question.question else { panic!("{question:?}") };
         proposals[0].violations = 1;
         proposals[1].victims.remove(0);
-        let advice = Advice::Victims { proposals, turned_down };
+        let advice = Advice::Victims { proposals: Ok(proposals), turned_down };
         let plan = core.step(2, [Event::Advised("p".into(), question.ticket, advice)], 100);
         assert_eq!(freed(&plan.decisions), ("b", vec!["lower-b"]));
     }
@@ -246,10 +248,13 @@ mod tests {
         );
         assert!(core.step(500, [], 100).decisions.is_empty());
         assert_eq!(proposed(&asked(&core.step(1002, [], 100).decisions)).len(), 2);
-        // An extender that failed is asked again, too.
+        // An extender that failed is asked again, too; the pod hears of it, and nobody else hears the same.
         let mut core = started(full());
         let question = asked(&core.step(1, [pod("p", 5)], 100).decisions);
-        assert!(core.step(2, [Event::Advised("p".into(), question.ticket, Advice::Failed)], 100).decisions.is_empty());
+        let failed = Advice::Victims { proposals: Err("code 500".into()), turned_down: Vec::new() };
+        let plan = core.step(2, [Event::Advised("p".into(), question.ticket, failed)], 100);
+        let message = "0/2 nodes are available: 2 Insufficient cpu. preemption: code 500";
+        assert_eq!(&*refused(&plan.decisions).message, message);
         assert_eq!(proposed(&asked(&core.step(1002, [], 100).decisions)).len(), 2);
     }
 
