@@ -4,7 +4,7 @@
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use gantry_scheduler_core::cycle::{Event, Scheduler};
 use gantry_scheduler_core::plan::Decision;
-use gantry_scheduler_core::rows::PodRow;
+use gantry_scheduler_core::rows::{BudgetRow, Operator, PodRow, Requirement, Selector};
 
 #[path = "support/measure.rs"]
 mod measure;
@@ -131,5 +131,43 @@ fn preempt(c: &mut Criterion) {
     }
 }
 
-criterion_group! { name = benches; config = config(); targets = refusal, no_help, wake_up, preempt }
+/// The pod of one of a hundred apps, each with a budget.
+fn of_app(number: u64) -> Box<PodRow> {
+    let app = (number % 100).to_string().into();
+    Box::new(PodRow { labels: vec![("app".into(), app)], ..*pod(number, 8_000) })
+}
+
+/// The budget of an app, as it is when so many of its pods may go.
+fn budget(app: u64, allowed: i32) -> Event {
+    let is = Requirement { key: "app".into(), operator: Operator::In, values: vec![app.to_string().into()] };
+    let selector = Some(Selector { requirements: vec![is] });
+    let name = format!("app-{app}").into();
+    Event::Budget(BudgetRow { namespace: pod(0, 0).namespace, name, selector, allowed, disrupted: vec![] })
+}
+
+/// The same where every pod is protected by a budget, and the victim's budget changes with its going.
+fn preempt_protected(c: &mut Criterion) {
+    for nodes in NODES {
+        let mut scheduler = cluster(nodes);
+        let filler = (0..u64::from(nodes) * 4).map(|n| Event::Pod(of_app(n)));
+        scheduler.step(0, filler.chain((0..100).map(|app| budget(app, 5))), usize::MAX);
+        let mut number = 1_000_000;
+        c.bench_with_input(BenchmarkId::new("preempt_protected", nodes), &nodes, |b, _| {
+            b.iter(|| {
+                number += 100;
+                let row = Box::new(PodRow { priority: 10, ..*pod(number, 8_000) });
+                let uid = row.uid.clone();
+                let plan = scheduler.step(0, [Event::Pod(row)], 10);
+                let [Decision::Refuse(refusal)] = &plan.decisions[..] else { panic!("it fits nowhere") };
+                let victim = &refusal.preemption.as_ref().expect("somebody has to go").victims[0].pod;
+                let app = scheduler.pods().find(&victim.uid).and_then(|at| scheduler.pods().get(at));
+                let app: u64 = app.and_then(|pod| pod.labels[0].1.parse().ok()).expect("it is of an app");
+                bound(&scheduler.step(0, [Event::PodGone(victim.uid.clone()), budget(app, 4)], 10));
+                bound(&scheduler.step(0, [Event::PodGone(uid), Event::Pod(of_app(number + app)), budget(app, 5)], 10));
+            });
+        });
+    }
+}
+
+criterion_group! { name = benches; config = config(); targets = refusal, no_help, wake_up, preempt, preempt_protected }
 criterion_main!(benches);

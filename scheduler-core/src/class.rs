@@ -15,6 +15,7 @@ use crate::filter::tally::Tally;
 use crate::filter::{self, NodeRules, Verdict, resources_fit};
 use crate::neighbours::{Neighbours, Passport};
 use crate::outlook::{Outlook, Outlooks};
+use crate::preempt::Sitters;
 use crate::preempt::prices::Prices;
 use crate::profile::{Plugin, Profile, Weights};
 use crate::rows::Demand;
@@ -23,7 +24,6 @@ use crate::score::allocation::{Balance, Fit};
 use crate::score::image_locality::ImageWorth;
 use crate::score::node_affinity::Preferred;
 use crate::score::sweep::{self, Terms};
-use crate::seats::Seats;
 use crate::tournament::{self, OUT, Tournament};
 use crate::wide::chart::{Best, Chart};
 use crate::wide::{Towards, WideRules};
@@ -249,17 +249,17 @@ impl Class {
     }
 
     /// What freeing each node would cost its pods of a priority. The board must be up to date.
-    fn prices(&mut self, priority: i32, columns: &Columns, seats: &Seats) -> &mut Prices {
+    fn prices(&mut self, priority: i32, columns: &Columns, sitters: Sitters<'_>) -> &mut Prices {
         let known = self.prices.iter().position(|prices| prices.priority == priority);
         let mut known = known.map(|at| self.prices.remove(at));
-        match known.as_mut().map(|prices| prices.repair(self, columns, seats)) {
+        match known.as_mut().map(|prices| prices.repair(self, columns, sitters)) {
             Some(Some(looks)) => self.looks += looks,
             Some(None) => known = None,
             None => {}
         }
         let prices = known.unwrap_or_else(|| {
             self.looks += columns.slots() as u64;
-            Prices::new(self, priority, columns, seats)
+            Prices::new(self, priority, columns, sitters)
         });
         self.prices.truncate(PRICES_MAX - 1);
         self.prices.insert(0, prices);

@@ -392,9 +392,9 @@ impl Scheduler {
                 gone.chain(rows.into_iter().map(Event::Namespace)).for_each(|event| self.apply(now, event));
             }
             Event::Storage(change) => self.storage.apply(change),
-            Event::Budget(row) => self.budgets.set(row),
+            Event::Budget(row) => self.budgets.set(row, || self.pods.placed()),
             Event::BudgetGone(namespace, name) => self.budgets.remove(&namespace, &name),
-            Event::Budgets(rows) => self.budgets.replace(rows),
+            Event::Budgets(rows) => self.budgets.replace(rows, || self.pods.placed()),
             Event::Kindred(row) => self.kindred.set(row),
             Event::KindredGone(keeper, namespace, name) => self.kindred.remove(keeper, &namespace, &name),
             Event::AllKindred(keeper, rows) => self.kindred.replace(keeper, rows),

@@ -67,7 +67,70 @@ pub struct Bystanders<'a> {
     pub budgets: &'a Budgets,
 }
 
+/// Who could have to leave a node, as far as amounts decide.
+#[derive(Clone, Copy)]
+pub struct Sitters<'a> {
+    /// All pods.
+    pub pods: &'a Pods,
+    /// Who sits where.
+    pub seats: &'a Seats,
+    /// The disruption budgets.
+    pub budgets: &'a Budgets,
+}
+
+impl Sitters<'_> {
+    /// Who would have to leave, by their places among `seats`, where pods, CPU, memory and ephemeral storage decide alone:
+    /// what most preemptions are, and there may be thousands of nodes to try. `Err` where the pod would not fit were they
+    /// all gone.
+    fn victims(&self, columns: &Columns, asks: &Load, slot: Slot, seats: &[Seat]) -> Result<Victims, Verdict> {
+        let mut shift = Shift::default();
+        for seat in seats {
+            shift.take(seat.takes, -1);
+        }
+        let verdict = resources_fit::verdict_after(columns, slot, asks, &shift);
+        if !verdict.fits() {
+            return Err(verdict);
+        }
+        Ok(self.spare(seats, |seat| {
+            shift.take(seat.takes, 1);
+            let fits = resources_fit::verdict_after(columns, slot, asks, &shift).fits();
+            if !fits {
+                shift.take(seat.takes, -1);
+            }
+            fits
+        }))
+    }
+
+    /// Brings as many as possible back, first those whose going breaks a budget, the most important of them first. Who may
+    /// not come back is a victim.
+    fn spare(&self, seats: &[Seat], mut may_come_back: impl FnMut(&Seat) -> bool) -> Victims {
+        let mut victims = Victims::new();
+        let mut bring_back = |at: usize, breaks: bool| {
+            if !may_come_back(&seats[at]) {
+                victims.push((at, breaks));
+            }
+        };
+        if self.budgets.is_empty() {
+            (0..seats.len()).for_each(|at| bring_back(at, false));
+            return victims;
+        }
+        let mut toll = self.budgets.toll();
+        let pods = seats.iter().map(|seat| self.pods.get(seat.pod));
+        let breaks: SmallVec<[bool; 16]> =
+            pods.map(|pod| pod.is_some_and(|pod| toll.take(&pod.id, &pod.labels))).collect();
+        for wanted in [true, false] {
+            (0..seats.len()).filter(|at| breaks[*at] == wanted).for_each(|at| bring_back(at, wanted));
+        }
+        victims.sort_unstable();
+        victims
+    }
+}
+
 impl<'a> Bystanders<'a> {
+    fn sitters(&self) -> Sitters<'a> {
+        Sitters { pods: self.pods, seats: self.seats, budgets: self.budgets }
+    }
+
     /// A pod as questions about nodes look at it.
     ///
     /// # Panics
@@ -94,8 +157,8 @@ impl<'a> Bystanders<'a> {
         if seats.is_empty() {
             return Outcome::NoVictims;
         }
-        if rivals.is_empty() && self.budgets.is_empty() && case.is_about_amounts() {
-            return match victims(case.columns, case.class.asks(), slot, seats) {
+        if rivals.is_empty() && case.is_about_amounts() {
+            return match self.sitters().victims(case.columns, case.class.asks(), slot, seats) {
                 Ok(victims) => Outcome::Candidate(candidate(slot, seats, &victims)),
                 Err(verdict) => Outcome::StillFails(verdict),
             };
@@ -114,34 +177,22 @@ impl<'a> Bystanders<'a> {
         if !verdict.fits() {
             return Outcome::StillFails(verdict);
         }
-        let mut victims = Victims::new();
-        let mut bring_back = |at: usize, breaks: bool| {
-            let other = self.other(seats[at].pod);
+        let victims = self.sitters().spare(seats, |seat| {
+            let other = self.other(seat.pod);
             case.comes_back(slot, &mut without, &other);
             if let Some(with) = &mut with {
                 case.comes_back(slot, with, &other);
             }
             let fits = with.as_ref().is_none_or(|with| case.verdict(slot, with).fits());
-            if !(fits && case.verdict(slot, &without).fits()) {
+            let fits = fits && case.verdict(slot, &without).fits();
+            if !fits {
                 case.goes(slot, &mut without, &other);
                 if let Some(with) = &mut with {
                     case.goes(slot, with, &other);
                 }
-                victims.push((at, breaks));
             }
-        };
-        if self.budgets.is_empty() {
-            (0..seats.len()).for_each(|at| bring_back(at, false));
-        } else {
-            let mut toll = self.budgets.toll();
-            let pods = seats.iter().map(|seat| self.pods.get(seat.pod));
-            let breaks: SmallVec<[bool; 16]> =
-                pods.map(|pod| pod.is_some_and(|pod| toll.take(&pod.id, &pod.labels))).collect();
-            for wanted in [true, false] {
-                (0..seats.len()).filter(|at| breaks[*at] == wanted).for_each(|at| bring_back(at, wanted));
-            }
-            victims.sort_unstable();
-        }
+            fits
+        });
         Outcome::Candidate(candidate(slot, seats, &victims))
     }
 
@@ -160,28 +211,6 @@ impl<'a> Bystanders<'a> {
         let candidate = candidate(slot, seats, &places);
         Some(Candidate { price: Price { violations, ..candidate.price }, ..candidate })
     }
-}
-
-/// Who would have to leave, by their places among `seats`, where pods, CPU, memory and ephemeral storage decide alone: what
-/// most preemptions are, and there may be thousands of nodes to try. `Err` where the pod would not fit were they all gone.
-fn victims(columns: &Columns, asks: &Load, slot: Slot, seats: &[Seat]) -> Result<Victims, Verdict> {
-    let mut shift = Shift::default();
-    for seat in seats {
-        shift.take(seat.takes, -1);
-    }
-    let verdict = resources_fit::verdict_after(columns, slot, asks, &shift);
-    if !verdict.fits() {
-        return Err(verdict);
-    }
-    let mut victims = Victims::new();
-    for (at, seat) in seats.iter().enumerate() {
-        shift.take(seat.takes, 1);
-        if !resources_fit::verdict_after(columns, slot, asks, &shift).fits() {
-            shift.take(seat.takes, -1);
-            victims.push((at, false));
-        }
-    }
-    Ok(victims)
 }
 
 /// Places among the seats of a node, and whether their going breaks a budget.

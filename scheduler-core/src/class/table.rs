@@ -11,10 +11,10 @@ use crate::cycle::consult::Interest;
 use crate::intern::fixed_hasher;
 use crate::neighbours::Neighbours;
 use crate::outlook::Outlooks;
+use crate::preempt::Sitters;
 use crate::preempt::prices::Prices;
 use crate::profile::Profile;
 use crate::rows::Demand;
-use crate::seats::Seats;
 use crate::wide::chart::Best;
 use crate::wide::{Towards, WideRules};
 
@@ -212,9 +212,9 @@ impl Classes {
     }
 
     /// What freeing each node would cost a class's pods of a priority. Its [board](Self::board) must be up to date.
-    pub fn prices(&mut self, id: ClassId, priority: i32, columns: &Columns, seats: &Seats) -> &mut Prices {
+    pub fn prices(&mut self, id: ClassId, priority: i32, columns: &Columns, sitters: Sitters<'_>) -> &mut Prices {
         self.within_budget(id, |class| {
-            class.prices(priority, columns, seats);
+            class.prices(priority, columns, sitters);
         });
         &mut self.get_mut(id).prices[0]
     }

@@ -14,7 +14,7 @@ use crate::filter::Verdict;
 use crate::filter::tally::Tally;
 use crate::plan::{Millis, PodId, Preemption, Victim};
 use crate::pods::{PodIndex, State};
-use crate::preempt::{Candidate, Outcome, Price};
+use crate::preempt::{Candidate, Outcome, Price, Sitters};
 use crate::profile::Plugin;
 use crate::storage::ask::Ask;
 use crate::wide::Towards;
@@ -123,8 +123,7 @@ impl Scheduler {
         let Some(pod) = self.pods.get(index) else { return false };
         let class = self.classes.get(pod.class);
         let asks = class.asks();
-        self.budgets.is_empty()
-            && self.ask.is_none()
+        self.ask.is_none()
             && asks.ports.is_empty()
             && asks.extended.is_empty()
             && !class.is_wide()
@@ -138,7 +137,8 @@ impl Scheduler {
         let (class, priority) = (pod.class, pod.priority);
         let mut apart: Vec<Slot> = self.rivals(index, priority).into_iter().map(|(slot, _)| slot).collect();
         apart.sort_unstable();
-        let prices = self.classes.prices(class, priority, &self.columns, &self.seats);
+        let sitters = Sitters { pods: &self.pods, seats: &self.seats, budgets: &self.budgets };
+        let prices = self.classes.prices(class, priority, &self.columns, sitters);
         let cheapest = prices.cheapest(|slot| apart.binary_search(&slot).is_ok());
         (tried.without_victims, tried.still_failing) = prices.hopeless(apart.iter().copied());
         let board = self.classes.get(class).last_board();

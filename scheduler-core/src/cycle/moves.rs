@@ -254,6 +254,7 @@ impl Scheduler {
         let Some(pod) = self.pods.get(index) else { return };
         let holds = self.classes.get(pod.class).wide.as_ref().map_or(&[][..], |rules| &rules.holds);
         self.neighbours.moved(slot, pod.passport(), holds, enters);
+        self.budgets.moved(slot, pod.passport(), enters);
         if let Some(tenant) = &pod.tenant {
             self.storage.moved(slot, tenant, enters);
         }

@@ -1,19 +1,17 @@
 //! What freeing each node would cost the pods of a class and a priority, kept: a dry run per node once, repaired where
 //! something has changed. The next preemptor of the kind asks for the cheapest; thousands of full nodes cost it nothing.
 //!
-//! Only where amounts decide alone ([`Case::is_about_amounts`](crate::wide::whatif::Case::is_about_amounts)), no budget
-//! protects anybody, and the pod has no terms about others: what most preemptions are. Nodes that room is made on for
-//! others are looked at apart.
+//! Only where amounts decide alone ([`Case::is_about_amounts`](crate::wide::whatif::Case::is_about_amounts)) and the pod has
+//! no terms about others: what most preemptions are. Nodes that room is made on for others are looked at apart.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::{Price, price, victims};
+use super::{Price, Sitters, price};
 use crate::class::Class;
 use crate::columns::{Columns, Slot};
 use crate::filter::Verdict;
 use crate::filter::tally::Tally;
-use crate::seats::Seats;
 
 /// What a dry run found on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +34,8 @@ type Entry = Reverse<(Price, Reverse<u64>, Slot)>;
 pub struct Prices {
     /// The priority of those who ask.
     pub priority: i32,
-    cursors: (u64, u64),
+    /// How far the journals of columns, seats and budgets were read.
+    cursors: [u64; 3],
     prospects: Vec<Prospect>,
     /// Entries that no longer say what the node's prospect is are skipped.
     heap: BinaryHeap<Entry>,
@@ -47,10 +46,10 @@ pub struct Prices {
 impl Prices {
     /// For pods of a class and a priority. The class's board must be up to date.
     #[must_use]
-    pub fn new(class: &Class, priority: i32, columns: &Columns, seats: &Seats) -> Self {
+    pub fn new(class: &Class, priority: i32, columns: &Columns, sitters: Sitters<'_>) -> Self {
         let mut prices = Self {
             priority,
-            cursors: (columns.journal.head(), seats.reseated.head()),
+            cursors: heads(columns, sitters),
             prospects: Vec::new(),
             heap: BinaryHeap::new(),
             without_victims: 0,
@@ -58,34 +57,36 @@ impl Prices {
         };
         prices.prospects.resize(columns.slots(), Prospect::None);
         for slot in 0..columns.slots() as Slot {
-            prices.resettle(class, columns, seats, slot);
+            prices.resettle(class, columns, sitters, slot);
         }
         prices
     }
 
     /// Brings them up to date with the class's board; `None` when they must be made anew. Says how many nodes were
     /// looked at.
-    pub fn repair(&mut self, class: &Class, columns: &Columns, seats: &Seats) -> Option<u64> {
-        let changes = columns.journal.since(self.cursors.0)?.chain(seats.reseated.since(self.cursors.1)?);
+    pub fn repair(&mut self, class: &Class, columns: &Columns, sitters: Sitters<'_>) -> Option<u64> {
+        let [in_columns, in_seats, in_budgets] = self.cursors;
+        let changes = columns.journal.since(in_columns)?.chain(sitters.seats.reseated.since(in_seats)?);
+        let changes = changes.chain(sitters.budgets.touched.since(in_budgets)?);
         self.prospects.resize(columns.slots(), Prospect::None);
         let mut looked = 0;
         for (slot, _) in changes {
-            self.resettle(class, columns, seats, slot);
+            self.resettle(class, columns, sitters, slot);
             looked += 1;
         }
-        self.cursors = (columns.journal.head(), seats.reseated.head());
+        self.cursors = heads(columns, sitters);
         Some(looked)
     }
 
-    fn resettle(&mut self, class: &Class, columns: &Columns, seats: &Seats, slot: Slot) {
+    fn resettle(&mut self, class: &Class, columns: &Columns, sitters: Sitters<'_>, slot: Slot) {
         let verdict = class.last_board().verdicts()[slot as usize];
-        let below = seats.below(slot, self.priority);
+        let below = sitters.seats.below(slot, self.priority);
         let prospect = if verdict.fits() || verdict.is_unresolvable() {
             Prospect::None
         } else if below.is_empty() {
             Prospect::NoVictims
         } else {
-            match victims(columns, class.asks(), slot, below) {
+            match sitters.victims(columns, class.asks(), slot, below) {
                 Ok(victims) => Prospect::Price(price(below, &victims), columns.tie[slot as usize]),
                 Err(verdict) => Prospect::StillFails(verdict),
             }
@@ -164,4 +165,8 @@ impl Prices {
     pub fn bytes(&self) -> usize {
         self.prospects.len() * size_of::<Prospect>() + self.heap.capacity() * size_of::<Entry>()
     }
+}
+
+fn heads(columns: &Columns, sitters: Sitters<'_>) -> [u64; 3] {
+    [columns.journal.head(), sitters.seats.reseated.head(), sitters.budgets.touched.head()]
 }
