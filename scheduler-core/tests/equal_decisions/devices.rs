@@ -203,8 +203,12 @@ impl Rack {
     pub(crate) fn work(&self, pod: &PodRow, node: &NodeRow) -> Vec<ClaimWork> {
         let mut work: Vec<ClaimWork> = Vec::new();
         for claim in self.claims_of(pod).unwrap_or_default() {
-            let reserved = claim.reserved_for.contains(&pod.uid) || work.iter().any(|other| other.uid == claim.uid);
-            if claim.allocation.is_some() && !reserved {
+            let listed = work.iter().any(|other| other.uid == claim.uid);
+            let reserved = claim.reserved_for.contains(&pod.uid);
+            let Some(allocation) = &claim.allocation else { continue };
+            // Conditions are waited for whenever the pod is about to be bound.
+            let conditional = allocation.results.iter().any(|result| result.conditional);
+            if (!reserved || conditional) && !listed {
                 work.push(ClaimWork { key: claim.key.clone(), uid: claim.uid.clone(), ..ClaimWork::default() });
             }
         }
