@@ -18,6 +18,8 @@ use crate::rows::storage::Key;
 
 /// Every DeviceClass stands behind a resource of this prefix and its name.
 pub const IMPLICIT: &str = "deviceclass.resource.kubernetes.io/";
+/// The annotation of claims that are made for a pod's extended resources.
+pub const ANNOTATION: &str = "resource.kubernetes.io/extended-resource-claim";
 /// What a claim is called that has yet to be made.
 const UNMADE: &str = "<extended-resources>";
 /// Resources of one pod that devices may stand in for; a bit each.

@@ -6,11 +6,9 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use gantry_machinery::value::Value;
+use gantry_scheduler_core::devices::extended::ANNOTATION;
 
 use super::POD_CLAIM;
-
-/// On claims that a scheduler made for a pod's extended resources.
-const EXTENDED_RESOURCE_CLAIM: &str = "resource.kubernetes.io/extended-resource-claim";
 
 /// Attempts to make claims: by success, by whether they ask for admin access.
 #[derive(Debug, Default)]
@@ -62,7 +60,7 @@ fn source(claim: &Value) -> &'static str {
     let annotation = |name: &str| claim.str_at(&["metadata", "annotations", name]);
     if annotation(POD_CLAIM).is_some() {
         "resource_claim_template"
-    } else if annotation(EXTENDED_RESOURCE_CLAIM) == Some("true") {
+    } else if annotation(ANNOTATION) == Some("true") {
         "extended_resource"
     } else {
         ""
@@ -86,7 +84,7 @@ mod tests {
         let mut made = value!({"metadata": {"name": "b"}});
         made.set(&["metadata", "annotations", POD_CLAIM], Value::from("gpu"));
         let mut implied = value!({"metadata": {"name": "c"}});
-        implied.set(&["metadata", "annotations", EXTENDED_RESOURCE_CLAIM], Value::from("true"));
+        implied.set(&["metadata", "annotations", ANNOTATION], Value::from("true"));
         let mut text = String::new();
         write_standing(&mut text, [by_hand(), allocated, made, implied, by_hand()].into_iter());
         let creations = Creations::default();

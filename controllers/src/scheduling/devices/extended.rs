@@ -8,7 +8,7 @@ use gantry_machinery::resource::gvr;
 use gantry_machinery::resource_api::{DeleteOptions, Target};
 use gantry_machinery::typed::{to_value, value_of};
 use gantry_machinery::value::Value;
-use gantry_scheduler_core::devices::extended::NewClaim;
+use gantry_scheduler_core::devices::extended::{ANNOTATION, Mapping, NewClaim};
 use gantry_scheduler_core::devices::grant::ClaimWork;
 use gantry_scheduler_core::plan::PodId;
 use gantry_scheduler_core::rows::storage::Key;
@@ -19,8 +19,6 @@ use super::super::volumes::NotReady;
 use super::{FINALIZER, TRIES_MAX, read};
 use crate::runtime::write::{LoopError, Writer, is_conflict};
 
-/// On claims that are made here.
-const ANNOTATION: &str = "resource.kubernetes.io/extended-resource-claim";
 /// What is kept of a pod's name in the claim's: generated names have an end of a server's choice.
 const NAME_MAX: usize = 220;
 
@@ -69,7 +67,7 @@ pub(super) async fn make(
 
 /// Says in the pod's status which claim stands for what.
 pub(super) async fn tell(writer: &Writer, pod: &PodId, claim: &Key, new: &NewClaim) -> Result<(), NotReady> {
-    let mapping = |mapping: &gantry_scheduler_core::devices::extended::Mapping| {
+    let mapping = |mapping: &Mapping| {
         json!({
             "containerName": &*mapping.container,
             "resourceName": &*mapping.resource,

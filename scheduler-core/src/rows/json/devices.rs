@@ -11,7 +11,7 @@ use super::wire::{
     Container, Map, Meta, NodeSelectorJson, OwnerJson, PodSpec, PodStatus, Quantities, Text, TolerationJson,
 };
 use super::{node_term, text};
-use crate::devices::extended::IMPLICIT;
+use crate::devices::extended::{ANNOTATION, IMPLICIT};
 use crate::rows::devices::{
     Allocated, Allocation, Capacity, Choice, ClaimName, ClaimSpec, Config, Constraint, ContainerAsk, CounterSet,
     DeviceClaimRow, DeviceClassRow, DeviceId, DeviceRow, DeviceTaint, DeviceToleration, DeviceUse, Reach, Request,
@@ -19,9 +19,6 @@ use crate::rows::devices::{
 };
 use crate::rows::storage::Key;
 use crate::rows::{Amounts, NodeTerm};
-
-/// The annotation of claims that are made for a pod's extended resources.
-const EXTENDED_CLAIM: &str = "resource.kubernetes.io/extended-resource-claim";
 
 /// A claim as stored.
 #[derive(Deserialize, Default)]
@@ -416,7 +413,7 @@ pub(super) fn claim(claim: ClaimJson<'_>) -> DeviceClaimRow {
 }
 
 fn annotated(annotations: Option<&Map<'_>>) -> bool {
-    annotations.and_then(|all| all.get(EXTENDED_CLAIM)).is_some_and(|value| &**value == "true")
+    annotations.and_then(|all| all.get(ANNOTATION)).is_some_and(|value| &**value == "true")
 }
 
 /// Whether a device's status says that its binding failed.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gantry_machinery::clock::Clock;
 use gantry_machinery::resource_api::{Collection, ListOptions, ResourceApi};
-use gantry_scheduler_core::devices::extended::{Mapping, NewClaim, NewRequest};
+use gantry_scheduler_core::devices::extended::NewRequest;
 use gantry_scheduler_core::devices::grant::{Grant, Granted};
 use gantry_scheduler_core::plan::Placement;
 use gantry_scheduler_core::rows::devices::DeviceId;
