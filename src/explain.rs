@@ -44,6 +44,16 @@ fn text(answer: &Answer, names: &[&str]) -> String {
     };
     let _ = writeln!(out, "Pod {}/{} {place}.", pod.namespace, pod.name);
     let _ = writeln!(out, "Scheduler {}, priority {}.", pod.scheduler, pod.priority);
+    if !pod.group.is_empty() {
+        let group = &pod.group;
+        let _ = writeln!(
+            out,
+            "It is of PodGroup {group}: a gang is placed together or not at all, here it is looked at alone."
+        );
+    }
+    if let Some(because) = pod.refused_because.as_ref().filter(|_| explanation.standing == Standing::Pending) {
+        let _ = writeln!(out, "It was last told: {because}");
+    }
     if explanation.profile.is_none() {
         let _ = writeln!(out, "That scheduler is not one of {}: what follows goes by the first.", names.join(", "));
     }

@@ -178,6 +178,12 @@ fn a_device_class_stands_behind_an_extended_resource_where_nodes_have_none() {
     assert_eq!(c.value(&of_claim, annotation), "true");
     assert_eq!(c.value(&of_claim, "{.metadata.ownerReferences[0].name},{.status.reservedFor[0].name}"), "first,first");
 
+    // It is where its devices are, and nowhere else.
+    let mut explain = cluster::gantry();
+    explain.args(["explain", "pod", "first", "--kubeconfig"]).arg(c.kubeconfig());
+    let explained = cluster::run(explain, "").stdout;
+    assert!(explained.contains("3 nodes, 1 could take it"), "{explained}");
+
     c.apply(&asks("second", 1));
     c.waits_because("second", "0/3 nodes are available: 3 cannot allocate all claims. still not schedulable");
     c.kubectl("delete pod first");

@@ -85,7 +85,11 @@ impl Scheduler {
         }
         // A pod that was found placed has never been asked what selects it.
         self.renew(index);
-        let winner = self.survey(index);
+        let asked = self.look_up(index);
+        if let Some(ask) = self.ask.as_mut().filter(|_| state.slot().is_some()) {
+            self.storage.hold_made(ask);
+        }
+        let winner = if asked { self.survey_asked(index) } else { None };
         let pod = self.pods.get(index)?;
         let (id, class_id, scheduled, leaving) = ((*pod.id).clone(), pod.class, pod.scheduled, pod.leaving);
         let class = self.classes.get(class_id);
@@ -151,12 +155,22 @@ impl Scheduler {
     /// Every node's verdict for a pod and the feasible ones' scores, left in `scratch`; and the best. What a decision looks
     /// at without its short cuts.
     pub(super) fn survey(&mut self, index: PodIndex) -> Option<(Slot, u32)> {
+        if self.look_up(index) { self.survey_asked(index) } else { None }
+    }
+
+    /// Looks up what a pod needs besides nodes; says whether any node is to be asked.
+    fn look_up(&mut self, index: PodIndex) -> bool {
         (self.ask, self.rejection) = (None, None);
         self.verdicts = Verdicts::InScratch;
-        if self.pods.get(index)?.tenant.is_some() && !self.look_up_volumes(index) {
+        let needs = self.pods.get(index).is_some_and(|pod| pod.tenant.is_some());
+        let passed = !needs || self.look_up_volumes(index);
+        if !passed {
             self.scratch.clear();
-            return None;
         }
+        passed
+    }
+
+    fn survey_asked(&mut self, index: PodIndex) -> Option<(Slot, u32)> {
         let pod = self.pods.get(index)?;
         self.classes.board(pod.class, &self.columns);
         // Lent out while the rest is looked at.

@@ -195,6 +195,16 @@ impl Devices {
         Ok(Some(ask))
     }
 
+    /// For a pod that is on its node: the claim that was made for its extended resources is one that it has, not one that
+    /// is in its way.
+    pub(crate) fn hold_made(&self, ask: &mut Ask) {
+        let Some((key, uid)) = ask.stale.take() else { return };
+        let allocation = self.claims.get(&key).and_then(|claim| claim.allocation.as_ref());
+        let terms = allocation.and_then(|allocation| allocation.terms.clone());
+        ask.held.push(Held { key, uid, terms, failed: false, releasable: false });
+        ask.stand_ins = None;
+    }
+
     /// What those wait for who need these claims: the claims, and the classes of those that are not allocated.
     pub(crate) fn concerns(&self, pod: &PodId, needs: &Needs) -> (Vec<Key>, Vec<Box<str>>) {
         let named = needs.devices.iter().filter_map(|used| match &used.claim {

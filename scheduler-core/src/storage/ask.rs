@@ -118,6 +118,13 @@ impl Storage {
         Ok(ask)
     }
 
+    /// For a pod that is on its node: see [`Devices::hold_made`](crate::devices::Devices::hold_made).
+    pub(crate) fn hold_made(&self, ask: &mut Ask) {
+        if let Some(devices) = &mut ask.devices {
+            self.devices.hold_made(devices);
+        }
+    }
+
     /// The claims of a pod for VolumeBinding.
     fn claims(&self, columns: &mut Columns, tenant: &Tenant) -> Result<Claims, String> {
         if let Some(message) = tenant.needs.claims.iter().find_map(|used| self.objection(tenant, used)) {
