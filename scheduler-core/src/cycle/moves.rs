@@ -27,6 +27,7 @@ impl Scheduler {
             known.into_iter().for_each(|index| self.forget(index));
             return;
         }
+        let needs = self.noted(row.needs);
         let PodRow { namespace, name, uid, labels, node, scheduler, priority, never_preempts, .. } = row;
         let profile = self.profile(&scheduler);
         let mut demand = Demand { profile: profile.unwrap_or_default(), ..row.demand };
@@ -36,12 +37,12 @@ impl Scheduler {
             self.keep_defaults(&mut demand, known);
         } else if profile.is_some() {
             self.add_defaults(&mut demand, &namespace, &labels, row.owner.as_ref());
-            self.back(&mut demand, row.needs.as_deref());
+            self.back(&mut demand, needs.as_deref());
         }
         let index = match known {
             Some(index) => {
                 self.change_class(index, demand);
-                self.change_needs(index, row.needs);
+                self.change_needs(index, needs);
                 let pod = self.pods.at(index);
                 pod.displaced = row.displaced;
                 pod.owner = row.owner;
@@ -86,7 +87,7 @@ impl Scheduler {
                 let told = row.refused_because.map_or(0, |message| hash(&*message));
                 let class = self.join(demand);
                 let id = Arc::new(PodId { namespace, name, uid });
-                let needs = row.needs.map(|needs| Arc::new(Tenant { id: (*id).clone(), needs: *needs }));
+                let needs = needs.map(|needs| Arc::new(Tenant { id: (*id).clone(), needs: *needs }));
                 let tenant = self.in_force(needs.as_ref());
                 let index = self.pods.add(Pod {
                     id,
