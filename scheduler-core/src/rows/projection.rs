@@ -10,7 +10,7 @@ use super::{NodeRow, PodRow};
 /// What the rows of nodes are called; another layout is another name.
 pub const NODES: &str = "scheduling.nodes/2";
 /// The same of pods.
-pub const PODS: &str = "scheduling.pods/4";
+pub const PODS: &str = "scheduling.pods/5";
 
 /// Nodes as [`NodeRow`]s.
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,8 +82,10 @@ mod tests {
     use gantry_store_cache::key::ObjectKey;
     use gantry_store_cache::object::Facets;
     use gantry_store_cache::revision::Revision;
+    use rkyv::Archived;
 
     use super::*;
+    use crate::rows::{Demand, Needs, NodeImage, Taint};
 
     fn stored(collection: &str, body: &'static str) -> StoredObject {
         let revision = Revision::default();
@@ -114,5 +116,15 @@ mod tests {
         let mut bytes = AlignedVec::new();
         PodProjection.project(&stored("pods", "[1"), &mut bytes);
         assert!(bytes.is_empty());
+    }
+
+    /// Whoever changes a row changes its name, too: older checkpoints, and schedulers of another version, must not read
+    /// one for the other.
+    #[test]
+    fn another_layout_has_another_name() {
+        let nodes = [size_of::<Archived<NodeRow>>(), size_of::<Archived<Taint>>(), size_of::<Archived<NodeImage>>()];
+        assert_eq!((NODES, nodes), ("scheduling.nodes/2", [96, 20, 16]));
+        let pods = [size_of::<Archived<PodRow>>(), size_of::<Archived<Demand>>(), size_of::<Archived<Needs>>()];
+        assert_eq!((PODS, pods), ("scheduling.pods/5", [288, 152, 40]));
     }
 }
