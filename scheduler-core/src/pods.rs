@@ -126,6 +126,9 @@ pub struct Pod {
     pub tenant: Option<Arc<Tenant>>,
     /// What is assumed about them since it was placed.
     pub preparation: Option<Arc<Preparation>>,
+    /// Whether it was refused because asking some node went wrong, so that no other counted: whatever happens to that one
+    /// may help.
+    pub failed: bool,
     /// The plugins that turned nodes down, while it waits.
     pub refused_by: Option<Arc<[&'static str]>>,
 }

@@ -119,6 +119,7 @@ impl Scheduler {
                     needs,
                     tenant,
                     preparation: None,
+                    failed: false,
                     refused_by: None,
                 });
                 self.join_gang(index, &row.group);

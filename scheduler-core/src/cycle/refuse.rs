@@ -139,7 +139,9 @@ impl Scheduler {
         self.keeps_waiting(index, Some(Arc::clone(&reasons.plugins)));
         self.arrivals.refused += 1;
         let (class, by_labels) = alike;
+        let failed = self.rejection.as_ref().is_some_and(|rejection| rejection.failed);
         let pod = self.pods.at(index);
+        pod.failed = failed;
         pod.ticket = ticket;
         pod.waits_with_gang = false;
         pod.kin = if !pod.nominated.is_empty() {

@@ -87,7 +87,10 @@ impl Scheduler {
         let displaces = self.may_displace(index);
         // Nothing but nodes has changed: those are looked at alone.
         let local = !heard && !others && !in_doubt && !displaces && self.nominations.is_empty();
-        let local = local && !self.classes.get(group.0).is_wide();
+        // With terms about others, a node's labels decide about the rest of its domain; and who was refused because one node
+        // went wrong may be helped by that one.
+        let terms = self.classes.get(group.0).is_wide() || self.neighbours.anybody_forbids();
+        let local = local && !terms && !self.pods.at(index).failed;
         let changes = if local { self.columns.journal.since(seen.0) } else { None };
         let slots: Option<Vec<Slot>> = changes.map(|changes| changes.map(|(slot, _)| slot).collect());
         let Some(slots) = slots else {

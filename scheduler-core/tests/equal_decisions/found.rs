@@ -5,13 +5,14 @@ use std::sync::Arc;
 use gantry_scheduler_core::plan::{Decision, Plan};
 use gantry_scheduler_core::profile::{Plugin, Profile};
 use gantry_scheduler_core::rows::devices::{
-    ClaimName, ClaimSpec, DeviceClaimRow, DeviceClassRow, DeviceUse, Reach, Request, SliceRow, Wanted,
+    ClaimName, ClaimSpec, DeviceClaimRow, DeviceClassRow, DeviceRow, DeviceUse, Reach, Request, SliceRow, Wanted,
 };
 use gantry_scheduler_core::rows::storage::{
     AttachmentRow, CsiDriverRow, CsiNodeRow, Disk, DiskKind, Key, Thing, VolumeRow,
 };
 use gantry_scheduler_core::rows::{
-    Amounts, Demand, Needs, NodeRow, NodeTerm, Operator, PodGroupRow, PodRow, Requirement, Selector, SpreadConstraint,
+    Amounts, Demand, Needs, NodeRow, NodeTerm, Operator, PodAffinity, PodGroupRow, PodRow, PodTerm, Requirement,
+    Selector, SpreadConstraint,
 };
 
 use crate::generate::{Happening, own};
@@ -192,6 +193,80 @@ fn what_goes_wrong_with_devices_while_room_is_looked_for_is_said_in_place_of_why
     let said = "0/1 nodes are available: 1 Too many pods. running \"DynamicResources\" filter plugin: claim default/k, \
                 request r: asks for all devices, but resource pool drv.example/net is currently being updated";
     assert_eq!(refused[0].1, said);
+}
+
+#[test]
+fn a_pod_that_one_node_keeps_from_all_others_is_tried_again_when_that_node_goes() {
+    let [class, claimed] = claim("k", None);
+    // Of two slices on the first node one is missing: nobody can say what all devices are there.
+    let slice = |node: &str, slices| SliceRow {
+        name: node.into(),
+        driver: "drv.example".into(),
+        pool: node.into(),
+        generation: 1,
+        slices,
+        reach: Reach::Node(node.into()),
+        devices: vec![DeviceRow { name: "d".into(), ..DeviceRow::default() }],
+        ..SliceRow::default()
+    };
+    let happenings = [
+        node("n0", 1000, 9),
+        node("n1", 1000, 9),
+        Happening::Things(vec![class, claimed, Thing::Slice(slice("n0", 2)), Thing::Slice(slice("n1", 1))]),
+        Happening::Pods(using("k", pod(100, 1)), 1),
+        Happening::Step(9),
+        Happening::NodeGone(0),
+    ];
+    let log = run(&happenings, usize::MAX).expect("both agree, and nobody is left behind");
+    let decisions: Vec<&Decision> = log.iter().flat_map(|plan| &plan.decisions).collect();
+    let [Decision::Refuse(refusal), Decision::Bind(placement)] = decisions[..] else { panic!("{decisions:?}") };
+    assert!(refusal.message.contains("is currently being updated"), "{}", refusal.message);
+    assert_eq!(&*placement.node, "n1");
+}
+
+#[test]
+fn a_pod_with_a_claim_is_tried_again_when_another_node_leaves_the_zone_that_somebody_keeps_it_out_of() {
+    let [class, claimed] = claim("k", Some(1));
+    let slice = SliceRow {
+        name: "s".into(),
+        driver: "drv.example".into(),
+        pool: "n0".into(),
+        generation: 1,
+        slices: 1,
+        reach: Reach::Node("n0".into()),
+        devices: vec![DeviceRow { name: "d".into(), ..DeviceRow::default() }],
+        ..SliceRow::default()
+    };
+    let in_zone = |name: &str, zone: &str| {
+        let Happening::Node(mut row) = node(name, 1000, 1) else { panic!("a node") };
+        row.labels.extend((!zone.is_empty()).then(|| ("zone".into(), zone.into())));
+        Happening::Node(row)
+    };
+    let keeps_all_out = PodTerm {
+        selector: Some(Selector::default()),
+        namespaces: vec!["default".into()],
+        topology_key: "zone".into(),
+        ..PodTerm::default()
+    };
+    let mut alone = pod(100, 1);
+    alone.demand.pods = Some(Box::new(PodAffinity { forbidden: vec![keeps_all_out], ..PodAffinity::default() }));
+    own(&mut alone);
+    let happenings = [
+        in_zone("n1", "a"),
+        Happening::Pods(alone, 1),
+        Happening::Step(9),
+        in_zone("n0", "a"),
+        Happening::Things(vec![class, claimed, Thing::Slice(slice)]),
+        Happening::Pods(using("k", pod(100, 0)), 1),
+        Happening::Step(9),
+        in_zone("n1", ""),
+    ];
+    let log = run(&happenings, usize::MAX).expect("both agree, and nobody is left behind");
+    let decisions: Vec<&Decision> = log.iter().flat_map(|plan| &plan.decisions).collect();
+    let [Decision::Bind(_), Decision::Refuse(_), Decision::Bind(placement)] = decisions[..] else {
+        panic!("{decisions:?}")
+    };
+    assert_eq!(&*placement.node, "n0");
 }
 
 #[test]

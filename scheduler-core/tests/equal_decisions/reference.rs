@@ -155,7 +155,9 @@ impl Reference {
             let message = format!("0/{all} nodes are available: {why}.{end}");
             return Verdict::Nowhere(Nowhere { message, frees: None, hopeless: false });
         }
-        let wrong = self.nodes.values().filter_map(|node| match self.filter(pod, node) {
+        // With those nominated to the node, and without: either may come to where it goes wrong.
+        let looks = |node| [self.filter_beside_nominated(pod, node), self.filter(pod, node)];
+        let wrong = self.nodes.values().flat_map(looks).filter_map(|look| match look {
             Err((texts, _)) => texts[0].strip_prefix(WRONG).map(str::to_owned),
             Ok(()) => None,
         });
