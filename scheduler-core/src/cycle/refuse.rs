@@ -35,6 +35,17 @@ pub(super) enum Ending {
     Gang,
 }
 
+/// What became of a pod that is not placed: what it is told is made of it.
+struct Account<'a> {
+    /// Whom it is alike with.
+    group: GroupId,
+    ending: Ending,
+    /// What dry runs found.
+    tried: Option<&'a Tried>,
+    /// Why extenders turned nodes down.
+    turned_down: Vec<(String, u32)>,
+}
+
 impl Scheduler {
     /// Makes room for a pod if it may displace others; lets it wait for a change that helps, and says why it must. No node
     /// was [found](Self::find) for it. `None` while extenders are to be asked first and are busy.
@@ -113,7 +124,7 @@ impl Scheduler {
             Attempt::Candidate(_) => (Ending::Made, None),
             Attempt::Choice(candidates) => return self.consult_about_victims(index, candidates, turned_down),
         };
-        let reasons = self.reasons(index, alike, ending, tried, turned_down);
+        let reasons = self.reasons(index, Account { group: alike, ending, tried, turned_down });
         let release = if self.rejection.is_some() { None } else { self.to_release() };
         let (preemption, nomination) = match &attempt {
             Attempt::Candidate(candidate) => {
@@ -211,19 +222,14 @@ impl Scheduler {
     /// Why a pod of a gang fits nowhere; nobody makes room for gangs. No node was [found](Self::find) for it.
     pub(super) fn reasons_in_gang(&mut self, index: PodIndex) -> Reasons {
         let class = self.pods.at(index).class;
-        self.work_out_reasons(index, (class, 0), Ending::Gang, None, Vec::new())
+        let account = Account { group: (class, 0), ending: Ending::Gang, tried: None, turned_down: Vec::new() };
+        self.work_out_reasons(index, account)
     }
 
     /// Why a group fits nowhere, worked out once for all its pods while nothing changes; what extenders said of one pod
     /// (`turned_down`) is that pod's alone.
-    fn reasons(
-        &mut self,
-        index: PodIndex,
-        group: GroupId,
-        ending: Ending,
-        tried: Option<&Tried>,
-        turned_down: Vec<(String, u32)>,
-    ) -> Reasons {
+    fn reasons(&mut self, index: PodIndex, account: Account<'_>) -> Reasons {
+        let Account { group, ending, tried, ref turned_down } = account;
         let failed = tried.is_some_and(|tried| tried.failure.is_some());
         let shared = self.shares_reasons() && turned_down.is_empty() && !failed;
         if shared
@@ -232,21 +238,15 @@ impl Scheduler {
         {
             return known.clone();
         }
-        let reasons = self.work_out_reasons(index, group, ending, tried, turned_down);
+        let reasons = self.work_out_reasons(index, account);
         if shared {
             self.reasons.insert((group, ending), reasons.clone());
         }
         reasons
     }
 
-    fn work_out_reasons(
-        &mut self,
-        index: PodIndex,
-        group: GroupId,
-        ending: Ending,
-        tried: Option<&Tried>,
-        turned_down: Vec<(String, u32)>,
-    ) -> Reasons {
+    fn work_out_reasons(&mut self, index: PodIndex, account: Account<'_>) -> Reasons {
+        let Account { group, ending, tried, turned_down } = account;
         let nodes = self.columns.count();
         let demand = Arc::clone(&self.classes.get(group.0).demand);
         let verdicts = if self.rejection.is_some() { Tally::default() } else { self.tally(index) };

@@ -1,6 +1,7 @@
 //! The search for devices on one node: claim after claim, request after request, device after device; the first solution
-//! counts. Exhaustive but for its end after so many steps as the profile allows, in the order in which upstream's allocator tries
-//! (`allocateOne`): pools by name, those with binding conditions last; slices by name; devices as published.
+//! counts. Exhaustive but for its end after so many steps as the profile allows, in the order in which upstream's
+//! allocator tries (`allocateOne`): pools by name, those with binding conditions last; slices by name; devices as
+//! published.
 
 use gantry_cel::device::Attribute;
 
